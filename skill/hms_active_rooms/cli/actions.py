@@ -169,7 +169,7 @@ def export(
     """Write every action that ended before DATE to a file, in full. Deletes nothing."""
     moment = _moment(before)
     if file == "-":
-        raise InvalidCall('"-" would be a file of that name here.', hint="Name a new file.")
+        raise InvalidCall("An export cannot go to standard output.", hint="Name a new file.")
     with open_journal(Settings(journal=journal)) as book, ExitStack() as unless_written:
         try:
             new = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -198,7 +198,7 @@ def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> Non
     if pruned.left and not json:
         export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
         screen.err(
-            f"Not deleted: {screen.counted(pruned.left, 'action')}, not exported or changed since. "
+            f"Not deleted: {screen.counted(pruned.left, 'action')} not exported, or changed since. "
             f"Export them, then prune again: {export}"
         )
 

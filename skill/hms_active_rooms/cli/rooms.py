@@ -93,8 +93,8 @@ def peers(
     rows = limit if limit is not None else DEFAULT_ROWS if json else 100
     if json and rows > MAX_ROWS:
         raise InvalidCall(
-            f"--limit is at most {MAX_ROWS} with --json.",
-            hint="Use --offset for the next ones, or --all for everybody, to a file or a pipe.",
+            f"With --json, --limit is at most {MAX_ROWS}.",
+            hint="Use --offset to see the next rows. Or write everybody to a file: --all > FILE.",
         )
     everyone = seen(Settings(policy=policy), room, lambda gate: gate.peers(room))
     rows = len(everyone) if all else rows

@@ -255,8 +255,8 @@ def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit
         policy = Policy.from_env(environ, rooms=tuple(rooms))
     if not policy.rooms:
         raise ConfigurationError(
-            "No room is named, so no tool could do anything.",
-            hint="Name them: --room ROOM, HMS_POLICY_ROOMS, or rooms in the policy file.",
+            "No room is named, so the tools could do nothing.",
+            hint="Name rooms by --room ROOM, HMS_POLICY_ROOMS, or `rooms` in the policy file.",
         )
     return ActiveRoomsToolkit.from_env(
         environ=environ, policy=policy, journal=journal_of(settings), requester="server"

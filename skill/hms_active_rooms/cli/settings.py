@@ -186,10 +186,9 @@ def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
     for option in ctx.command.params:
         source = ctx.get_parameter_source(option.name or "")
         if source and source.name == "COMMANDLINE" and (not names or option.name in names):
-            raise InvalidCall(
-                f"{option.opts[0]} does nothing with {beside}.",
-                hint="Leave it out, or put it after the command that uses it.",
-            )
+            also = "" if beside.startswith("-") else f", or put it after `{beside}`"
+            text = f"{option.opts[0]} does nothing with {beside}."
+            raise InvalidCall(text, hint=f"Leave it out{also}.")
 
 
 def refuse_empty(given: Mapping[str, object]) -> None:
@@ -198,7 +197,7 @@ def refuse_empty(given: Mapping[str, object]) -> None:
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
             raise InvalidCall(
-                f"The {name} is empty.", hint="Give a text, or leave out what is optional."
+                f"The {name} is empty.", hint="Give a text. If it is optional, leave it out."
             )
 
 

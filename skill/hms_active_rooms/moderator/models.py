@@ -9,8 +9,8 @@ from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import message_of, quoted
 
 _HINT = (
-    'Fix that, or name another as "provider:model" (--model or HMS_MODEL). The model "commands" '
-    "needs nothing installed and no key; it is not a language model."
+    'Name a model as "provider:model" (--model or HMS_MODEL). Or take "commands": it is no language '
+    "model, and needs no key and nothing installed."
 )
 
 

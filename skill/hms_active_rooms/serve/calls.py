@@ -100,9 +100,9 @@ def action_answer(action: Action, page: str = "") -> Answer:
     if action.state == "proposed":
         note = f"It is asked again: {action.note} " if action.note else ""
         text = (
-            f"{text} {note}A person decides on it {approve_at}, "
+            f"{text} {note}A person decides {approve_at}, "
             f"until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC. Do not approve it for them. "
-            "The same call with the same arguments tells what came of it."
+            "To learn the outcome, make the same call again, with the same arguments."
         )
     data = view(action, approve_at=approve_at, text=text).model_dump(mode="json")
     return Answer(text, data, action)
@@ -239,7 +239,7 @@ def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
             what = f"{call.tool} of room {call.room_id}"
             refusals.add(RateLimited.code, what, caller.requester)
             raise RateLimited(
-                f"{limit} new calls came in this minute, and no more are taken in it.",
+                f"{limit} new calls came in this minute, which is the limit.",
                 hint=f"Call again in {ceil(wait_s)} s.",
                 retry_after_s=wait_s,
             )

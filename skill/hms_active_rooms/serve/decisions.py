@@ -128,7 +128,7 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
     action = decided.action
     if decided.problem and action.state == "proposed":
         stale = decision is not None and decision.digest not in (None, action.digest)
-        told = f"That is no answer to this request: {decided.problem}. Nothing was decided."
+        told = f"This answer does not count: {decided.problem}. Nothing was decided."
         wrong = (StaleDigest if stale else NoAnswer)(told)
         wrong.problem = decided.problem
         raise wrong

@@ -49,10 +49,10 @@ _DRAIN_S: Final = 2.0
 """How much of a refused request's body is read and dropped, and for how many seconds at most."""
 
 _HINTS: Final = {
-    "host": "Whoever runs the server names it: --allow-host NAME.",
-    "origin": "Whoever runs the server names it: --allow-origin URL.",
+    "host": "If it is right, start the server with --allow-host NAME.",
+    "origin": "If it is right, start the server with --allow-origin URL.",
     "token": "Send Authorization: Bearer TOKEN, with a token that the server was given.",
-    "proxy": "Whoever runs the server sets HMS_SERVER_TOKEN or HMS_SERVER_TOKENS.",
+    "proxy": "Start the server with a token in HMS_SERVER_TOKEN or HMS_SERVER_TOKENS.",
 }
 _TOO_LARGE: Final = "The request is too large."
 _MORE_HEADERS: Final = {
@@ -101,8 +101,8 @@ class GuardSettings:
         tokens = [*self.callers.values(), *self.approvers.values()]
         if not all(map(_TOKEN.fullmatch, tokens)):
             raise ConfigurationError(
-                f"A token needs at least {MIN_TOKEN_CHARS} ASCII characters, no spaces and quotes, "
-                "and none of , ; | &.",
+                f"A token needs at least {MIN_TOKEN_CHARS} ASCII characters. It cannot have spaces, "
+                "quotes or any of , ; | &.",
                 hint=f"Set another one in HMS_SERVER_TOKEN, HMS_SERVER_TOKENS or {APPROVER_VARIABLE}.",
             )
         if len(set(tokens)) < len(tokens):
@@ -132,8 +132,8 @@ def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
         # A wrong entry may be a bare token, so the error does not show it.
         raise ConfigurationError(
             "HMS_SERVER_TOKENS is not a list of name=token.",
-            hint="Write agent-a=TOKEN,agent-b=TOKEN; a name has up to 40 of a-z, 0-9, dots, "
-            "dashes and underscores.",
+            hint="Write agent-a=TOKEN,agent-b=TOKEN. A name has up to 40 characters: a-z, 0-9, "
+            "dots, dashes and underscores.",
         )
     alone = environ.get("HMS_SERVER_TOKEN", "")
     entries = [("HMS_SERVER_TOKEN", "", alone)] if alone else []
@@ -190,28 +190,28 @@ def guard_settings(
     names = [_host_name(name) for name in hosts]
     for origin in origins:
         if not origin_host(origin):
-            hint = "Write it like https://name[:port]."
-            raise ConfigurationError(f"{quoted(origin)} is no origin.", hint=hint)
+            hint = "Write it like https://rooms.example or https://rooms.example:8443."
+            raise ConfigurationError(f"{quoted(origin)} is not an origin.", hint=hint)
     reached = [*names, *map(origin_host, origins)]
     foreign = [name for name in reached if not is_loopback(name.strip("[]"))]
     # A name of another machine means a proxy, behind which all requests seem to be local.
-    lets_in = f"Being reached as {quoted(foreign[0])}" if foreign else ""
+    lets_in = f"Answering to the name {quoted(foreign[0])}" if foreign else ""
     if is_loopback(host):
         names += _LOOPBACK
     else:
-        lets_in = f"Binding {quoted(host)}"
+        lets_in = f"Listening on {quoted(host)}"
         if host not in _ANY:
             names.append(_host_name(f"[{host}]" if ":" in host else host))
     if lets_in and not callers:
         raise ConfigurationError(
             f"{lets_in} lets other machines in, so the server needs a token.",
-            hint="Set HMS_SERVER_TOKEN or HMS_SERVER_TOKENS, or bind 127.0.0.1 and leave out "
+            hint="Set HMS_SERVER_TOKEN or HMS_SERVER_TOKENS. Or listen on 127.0.0.1, without "
             "--allow-host, --allow-origin and HMS_SERVER_URL.",
         )
     if not names:
         raise ConfigurationError(
-            f"Binding {quoted(host)} needs the names it is reached by.",
-            hint="Name them: --allow-host rooms.example",
+            f"A server that listens on {quoted(host)} has to know the names by which it is reached.",
+            hint="Name each, like --allow-host rooms.example",
         )
     return GuardSettings(
         hosts=tuple(dict.fromkeys(names)),
@@ -251,18 +251,18 @@ def judge(
     hosts = headers.get("host", [])
     match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
     if match is None or match[1] not in settings.hosts:
-        return _refused(421, "host", "This server is not reached by that Host.")
+        return _refused(421, "host", "This server does not answer to that Host header.")
     if int(match[2] or 0) > 65535:
-        return _refused(421, "host", "No server is reached by that port.")
+        return _refused(421, "host", "The port in the Host header is too large.")
     origins = [origin.lower() for origin in headers.get("origin", [])]  # none: not a browser
     own = _ORIGIN.fullmatch(origins[0]) if len(origins) == 1 else None
     if origins and not (own and (own[1] == hosts[0].lower() or origins[0] in settings.origins)):
-        return _refused(403, "origin", "Requests from that Origin are not taken.")
+        return _refused(403, "origin", "This server takes no requests from that Origin.")
     if settings.own_login and path == "/" and _is_opened(method, headers):
         # At "/" is MCP, which a browser cannot show.
         return _refused(307, "page", "The page for people is elsewhere.", settings.own_login[0])
     if not origins and not _site_fits(settings, path, headers):
-        return _refused(403, "site", "Requests from other sites are not taken.")
+        return _refused(403, "site", "This server takes no requests from other sites.")
     if not settings.callers and any(_PROXIED.fullmatch(name) for name in headers):
         # All who come through the proxy would look like programs on this machine.
         return _refused(403, "proxy", "Behind a proxy this server needs a token.")
@@ -310,7 +310,7 @@ def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refused
     scheme, _, given = values[0].partition(" ")
     found = settings.principals.get(hashed(given.strip()))
     if found is None or len(values) > 1 or scheme.lower() != "bearer":
-        return _refused(401, "token", "The bearer token is not the right one.")
+        return _refused(401, "token", "The bearer token is wrong.")
     return found
 
 

@@ -78,8 +78,8 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
     if not url:
         if idle := [name for name in _MORE if environ.get(name, "").strip()]:
             raise ConfigurationError(
-                f"{idle[0]} is set, and HMS_NOTIFY_URL is not: nobody would be told.",
-                hint="Set HMS_NOTIFY_URL to the webhook, or leave both out.",
+                f"{idle[0]} is set, but HMS_NOTIFY_URL is not, so no notice could be sent.",
+                hint=f"Set HMS_NOTIFY_URL to the webhook, or unset {idle[0]}.",
             )
         return None
     with suppress(ValueError):

@@ -113,7 +113,7 @@ def told(error: Exception, path: str = "") -> Json:
             status, code, detail = 404, "not_found", "There is no such resource."
             hint = "See /v1/openapi.json." if path.startswith("/v1") else ""
         case HTTPException(status_code=405):
-            status, code, detail = 405, "method_not_allowed", "This resource has no such method."
+            status, code, detail = 405, "method_not_allowed", "The path does not take this method."
     answer = problem(status, code, detail, hint, **more)
     answer.headers.update(headers)
     return answer
@@ -193,7 +193,9 @@ async def json_object(request: Request) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise Refused(400, "malformed_json", "The body is not one JSON object, or has a key twice.")
+        raise Refused(
+            400, "malformed_json", "The body has to be one JSON object, with each key once."
+        )
     return value
 
 

@@ -261,11 +261,11 @@ def _check_who(request: Request, taken: Collection[str]) -> None:
     """Raises `Refused` if the operation does not take this kind of token. `taken`: see `_BEARERS`."""
     if principal(request.scope).approves:
         if "approver" not in taken:
-            told = "An approver's token does not call what changes a room."
-            hint = "Use the caller's token; nobody both asks and approves."
+            told = "An approver's token cannot call a tool that changes a room."
+            hint = "Use the token of a calling program. Nobody can both ask and approve."
             raise Refused(403, "approver_cannot_call", told, hint)
     elif "caller" not in taken:
-        told = "Only an approver's token decides, and this request has none."
+        told = "Only an approver's token can decide, and this request has another token or none."
         where = where_to_approve(request.path_params["id"][:12], request.app.state.page)
         hint = f"A person decides {where}. Do not decide for them."
         raise Refused(403, "not_an_approver", told, hint)

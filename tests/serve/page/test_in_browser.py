@@ -362,7 +362,7 @@ def test_a_link_to_one_action_is_kept_until_somebody_has_logged_in(
     ada.text_of("#login-text", "Open a login link")
     ada.script("localStorage.setItem('hms-approvals-key', 'of a session that is over')")
     ada.open(f"{served.url}{PATH}/#action={action.id}")
-    ada.text_of("#login-text", "You are not logged in, or no longer.")
+    ada.text_of("#login-text", "You are not logged in.")
     ada.script(f"location.hash = '{served.link().partition('#')[2]}'")
     ada.seen("#name").send_keys("ada", Keys.ENTER)
     ada.text_of(f"#action-{action.id} pre", "Peer 2")

@@ -191,7 +191,7 @@ class Page:
         cookie = request.cookies.get(_cookie_name(request), "")
         session = self._logins.find(cookie, request.headers.get(KEY_HEADER, ""))
         if session is None:
-            raise Refused(401, "session", "You are not logged in, or no longer.")
+            raise Refused(401, "session", "You are not logged in.")
         return session
 
     async def _login(self, request: Request) -> Response:
