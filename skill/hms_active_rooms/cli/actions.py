@@ -204,7 +204,7 @@ def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> Non
 
 
 def _moment(text: str) -> datetime:
-    """The moment that `--before` names. Without a time zone in it, this machine's counts."""
+    """The moment that `--before` names. If it names no time zone, this machine's is taken."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):

@@ -52,12 +52,12 @@ BY_STATE: Final[dict[State, int]] = {
     "sent": UNKNOWN,
     "unknown": UNKNOWN,
 }
-"""By the state of an action: the exit code."""
+"""The exit code for each state of an action."""
 
 _ON_RECORD = "What was executed is on record: hms-active-rooms actions"
 _LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 _ends: list[int] = [signal.SIGINT]
-"""The signal that ended the command comes first. Without another signal it was Ctrl-C."""
+"""The first of these is the signal that ended the command: Ctrl-C's, unless `_end` got another."""
 
 
 def run() -> None:

@@ -76,8 +76,8 @@ class Settings:
     policy: PolicyFile = None
 
     def environ(self) -> dict[str, str]:
-        """The environment variables, with these options in place of theirs. Raises ConfigurationError
-        if a variable begins with `HMS_` and is not a setting."""
+        """The environment variables. An option that was given replaces its variable. Raises
+        ConfigurationError if a variable begins with `HMS_` and is not a setting."""
         refuse_unknown(os.environ)
         refuse_empty({"--journal": self.journal, "--policy": self.policy})
         given = {"HMS_JOURNAL": self.journal, "HMS_POLICY_FILE": self.policy}

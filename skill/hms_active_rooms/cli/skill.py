@@ -34,8 +34,8 @@ _KINDS: Final = frozenset(
 def files(package: Path = _PACKAGE) -> dict[str, bytes]:
     """The contents of the files to install, by their path in the skill's folder.
 
-    They are found in `_skill` in a wheel, beside the package in an installed skill, and there or
-    one folder above in a checkout. Raises ConfigurationError if some are missing.
+    A wheel has them in `_skill`, an installed skill beside the package, a checkout beside the
+    package or one folder above. Raises ConfigurationError if some are missing.
     """
 
     def part(name: str) -> Path:

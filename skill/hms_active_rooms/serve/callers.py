@@ -27,10 +27,11 @@ from hms_active_rooms.serve.problems import strict_json
 HEADER: Final = "mcp-session-id"
 VERSION: Final = "mcp-protocol-version"
 KEY: Final = "hms_active_rooms.mcp_sessions"
-"""Key in a request's ASGI scope: the server's `Sessions`, and the tag of the request's session."""
+"""Under this key, a request's ASGI scope holds the server's `Sessions` and its own session's tag."""
 
 CONNECTIONS: Final = "hms_active_rooms.connections"
-"""Key in a request's ASGI scope: a function that returns the open connections' names by address."""
+"""Under this key, a request's ASGI scope holds a function. It returns the names of the server's open
+connections, by the client's address."""
 
 _NOTHING: Final = "Nothing was executed."
 TWICE: Final = (
@@ -48,8 +49,8 @@ class Sessions:
     """ASGI wrapper around MCP's transport. It knows which sessions may still call, and which
     requests are open in each.
 
-    `versions` are those of the protocol that have sessions. In another version the session header
-    is ignored: a client could send any value, and count as many callers. `clock` is monotonic.
+    Only the `versions` of the protocol have sessions. In any other the session header is ignored,
+    since a client could use it to count as many callers. `clock` is monotonic.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class Caller:
 
     @property
     def thread(self) -> str:
-        """Under which `thread` the journal records the actions of this caller."""
+        """The thread under which the journal records this caller's actions."""
         return OUTSIDE + self.channel
 
 
@@ -168,16 +169,16 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
             return True
         if server == here and other:
             return not (other in live or (sessions and sessions.may_live(other)))
-        process, _, of = server.rpartition(".")  # of another server process
+        process, _, of = server.rpartition(".")  # the requester called another server process
         return of == kind and not worker_may_live(f"{world}:{process}")
 
     return Caller(channel, requester, key, token, is_mine)
 
 
 def _request_id(body: bytes) -> tuple[int | str | None, str]:
-    """The id of a JSON-RPC request, None for what is no request; and why the body is refused. What
-    could be read in two ways is refused here: MCP's SDK takes the last of two equal keys, and a
-    request with another kind of id for a notification, which is never answered."""
+    """The id of a JSON-RPC request (None if the body is no request), and why the body is refused (""
+    if it is not). MCP's SDK would take the last of two equal keys, and would never answer a request
+    whose id is neither a whole number nor a text. So both are refused here."""
     try:
         message = strict_json(body)
     except ValueError:

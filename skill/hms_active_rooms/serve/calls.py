@@ -2,14 +2,14 @@
 
 Programs repeat calls, and a repeated call must not change the room twice. So:
 
-- While an action is open, the same call by the same caller gets that action.
+- While an action is open (it waits, or is being sent), the same call by the same caller gets it.
 - When the action has ended, the next same call within an hour gets its outcome, once. If the
   outcome is unknown, all same calls within an hour of the first answer get it, until the room has
   another session.
 - A later same call is a new action. It asks a person, even where the policy would not.
 - A call with an idempotency key gets the same action for ever.
 
-Only these answers count. A program that reads the action (GET) changes nothing here.
+Only the answer to a call counts for this. A program may read the action (GET) as often as it likes.
 """
 
 from __future__ import annotations
@@ -287,8 +287,8 @@ async def _record_told(gate: Gate, action: Action) -> None:
 
 
 async def _is_over(gate: Gate, action: Action, caller: Caller) -> bool:
-    """Whether the next same call is a new action. It is if this action has ended and a program was
-    told its outcome, or an hour has passed."""
+    """Whether the next same call is a new action. It is if this action has ended, and its outcome was
+    told or is an hour old. (An unknown outcome counts longer: see the module's docstring.)"""
     if caller.key or not action.ended:
         return False
     now = gate.journal.now()

@@ -25,7 +25,7 @@ from hms_active_rooms.serve.limits import refusals_of
 MAX_LISTED = 500
 
 _SENT_HERE: tuple[Way, ...] = ("page", "rest")
-"""If a decision came this way, this server sends the request. Else the program that asked does."""
+"""After a decision made here, this server sends the request. Else the program that asked sends it."""
 
 _log = logging.getLogger(__name__)
 

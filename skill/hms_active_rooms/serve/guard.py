@@ -32,7 +32,7 @@ _TOKEN: Final = re.compile(rf"[!#-%(-+\--:<-{{}}~]{{{MIN_TOKEN_CHARS},}}")
 """A token has no quotes, commas or semicolons. So a malformed list of tokens is not one token."""
 
 APPROVER_VARIABLE: Final = "HMS_APPROVER_TOKEN"
-"""This variable holds the token of an approver. `HMS_APPROVER_TOKEN_ADA` holds the token of ada."""
+"""This variable holds an approver's token; `HMS_APPROVER_TOKEN_ADA` that of the approver "ada"."""
 
 _APPROVER: Final = re.compile(APPROVER_VARIABLE + r"(?:_(.*))?", re.DOTALL)
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
@@ -114,8 +114,8 @@ class GuardSettings:
 
     @cached_property
     def principals(self) -> dict[bytes, Principal]:
-        """Whose each token is, by the token's hash. The time of a look-up by hash tells nothing about
-        a token."""
+        """The owner of each token, by the token's hash. How long a look-up by hash takes tells nothing
+        about a token."""
         alone = len(self.callers) < 2
         programs = {t: Principal(n, alone=alone, known=True) for n, t in self.callers.items()}
         people = {t: Principal(n, approves=True, known=True) for n, t in self.approvers.items()}

@@ -24,8 +24,8 @@ MOST_NEW_A_MINUTE: Final = 60
 """How many new calls a caller can make in a minute. Our choice."""
 
 CALLERS_OF_A_TOKEN: Final = 5
-"""All callers with one token together can make this many times as many calls as one caller. This
-stops a program that opens a new session for each call. Our choice."""
+"""All callers with one token together have this many times the limit of one caller. This stops a
+program that opens a new session for each call. Our choice."""
 
 MOST_A_MINUTE: Final = 5
 """How many refused requests a minute get an event each, for each reason. Our choice: with it, a
@@ -35,7 +35,7 @@ BUSY: Final = "busy"
 """The reason for which a request is refused when too many are open. Its answer says to try again."""
 
 KEY: Final = "hms_active_rooms.refusals"
-"""Key in a request's ASGI scope: the server's `Refusals`."""
+"""Under this key, a request's ASGI scope holds the server's `Refusals`."""
 
 _MINUTE_S: Final = 60
 _MAX_CHARS: Final = 120
@@ -89,7 +89,7 @@ class Refusals:
         self._begin_minute()
         self._refused[word] += 1
         many = self._refused[word] > MOST_A_MINUTE
-        # Programs that were too many try again, so not each of their requests is logged.
+        # If too many requests are open, programs try again, so not every refusal is logged.
         if word != BUSY or not many:
             _log.warning("refused %s from %s: %s", quoted(what, _MAX_CHARS), quoted(by), word)
         if not many:

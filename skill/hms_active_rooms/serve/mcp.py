@@ -6,9 +6,9 @@ call returns the form, and the client calls again with the answer. The action th
 is then looked up in the journal; if it has ended, its outcome is returned and nothing is sent.
 
 A client may keep an answer and give it to another question later. So an approval holds the digest
-of its question, and counts for no other. A declined form holds no digest, and can only reject. A
-client that answers in place of its person cannot be noticed. The journal records that the client
-answered; with `elicit=False` no client is asked.
+of its question, and counts for no other. A declined form holds no digest, and can only reject. The
+server cannot notice a client that answers in place of its person. The journal records that the
+client answered; with `elicit=False` no client is asked.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ after 60 s."""
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
 
 LATE: Final = "it was given for another question. Too late, nothing is sent"
-"""Why an answer does not count, if it holds another digest or came to the form of another question."""
+"""Why an answer does not count that was given to another question."""
 
 _NAMED: Final = re.compile(r"(?:approve|reject) [0-9a-f]{32}")
 
@@ -262,7 +262,8 @@ _log = logging.getLogger(__name__)
 
 
 class _Asked(BaseModel):
-    """What a request state holds: the question that the client was given."""
+    """What the `request_state` holds, which a client gets with a question and returns with the
+    answer."""
 
     action: str
     digest: str

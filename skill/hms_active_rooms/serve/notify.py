@@ -1,7 +1,7 @@
 """Sends a notice to a chat channel or a program (`HMS_NOTIFY_URL`) when an action waits for a person.
 
 If the receiver does not accept a notice, it is sent again after longer and longer pauses, as long
-as the action waits. The journal records the tries, so servers that share it send no notice twice.
+as the action waits. The journal records the tries, so only one of the servers that share it sends.
 No tool call waits for a notice. Redirects are not followed.
 """
 

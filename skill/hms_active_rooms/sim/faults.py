@@ -61,7 +61,7 @@ class Fault(BaseModel, extra="forbid", frozen=True):
 
     @property
     def refusal(self) -> tuple[int, Answer] | None:
-        """The error to answer with; None if this kind answers with the result."""
+        """The error to answer with, if the kind is `status` or `unauthorized`; else None."""
         if self.kind == "unauthorized":
             return UNAUTHORIZED
         text = _TEXTS.get(self.status, "error") if self.message is None else self.message
@@ -76,7 +76,7 @@ class Fault(BaseModel, extra="forbid", frozen=True):
 
     @property
     def executes(self) -> bool:
-        """Whether the operation is executed all the same."""
+        """Whether the simulator still executes the operation that this fault hits."""
         if self.kind in ("latency", "truncated", "malformed", "oversized"):
             return True
         return self.when == "after" and self.kind != "unauthorized"
@@ -115,8 +115,8 @@ class Faults:
             ]
 
     def take(self, operation: str, method: str) -> Fault | None:
-        """The fault that hits this request, and count it. It is the first that matches and is due;
-        None if there is none."""
+        """Find the fault that hits this request, and count that it happened. It is the first one that
+        matches and is due. None if there is none."""
         with self._lock:
             matching = [
                 n

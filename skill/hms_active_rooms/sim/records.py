@@ -190,7 +190,7 @@ class Room:
     past_sessions: list[Session] = field(default_factory=list)
 
     def is_full(self, role: str) -> bool:
-        """Whether no further peer can have this role."""
+        """Whether as many peers have this role as the template allows."""
         limit, listed = self.roles[role].max_peers, self.session.peers if self.session else {}
         return limit is not None and sum(p.role == role for p in listed.values()) >= limit
 

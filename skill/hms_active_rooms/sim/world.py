@@ -37,7 +37,7 @@ from hms_active_rooms.sim.settings import Settings
 
 
 class RefusedError(Exception):
-    """Raised in place of a result. The API answers with its `status` and `message`."""
+    """Raised if the API refuses something. It answers with this `status` and `message`."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status} {message}")
@@ -83,7 +83,7 @@ class World:
     # Time
 
     def now(self) -> datetime:
-        """The world's own time."""
+        """The world's own time: see `World`."""
         return self.clock() + self._ahead
 
     def advance(self, advance_s: Seconds) -> None:

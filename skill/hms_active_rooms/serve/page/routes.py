@@ -2,9 +2,9 @@
 
 A one-time link logs a person in: it opens a session. Without one, only the empty page and the login
 answer. A request belongs to a session if it has the session's cookie and its key. Scripts cannot
-read the cookie. Pages of other origins cannot read the key; they might send the cookie, which ports
-of one host share. A decision has to come from a script of this origin. Links and sessions are in
-memory, as hashes, and end with the process.
+read the cookie. Pages of other origins cannot read the key, though a page on another port of this
+host may get the cookie. A decision has to come from a script of this origin. Links and sessions are
+in memory, as hashes, and end with the process.
 """
 
 from __future__ import annotations
