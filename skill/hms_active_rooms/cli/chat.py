@@ -65,8 +65,6 @@ _REPAIR: Final = {
 
 
 class Chat(NamedTuple):
-    """A conversation on disk."""
-
     thread: str  # its name
     room_id: str
     used: datetime  # when it was last used

@@ -332,7 +332,6 @@ class Transcript(Desk):
             super().notice(text)
 
     def emit(self, event: Mapping[str, Any]) -> None:
-        """Show an event; `type` says what it is."""
         self._stop_progress()
         if self._as_json:
             screen.document(event)

@@ -80,7 +80,6 @@ def _end(number: int, _: FrameType | None) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command, and return its exit code."""
     try:
         code = _ended(arguments)
     except OSError as error:

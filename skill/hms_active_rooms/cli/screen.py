@@ -137,7 +137,6 @@ def refuse_a_terminal(wanted: bool) -> bool:
 
 
 def error_document(error: ActiveRoomsError) -> dict[str, dict[str, object]]:
-    """An error as JSON for `--json`."""
     body = {"code": error.code, "message": str(error), "executed": error.executed}
     more = {name: getattr(error, name, None) for name in _FOR_PROGRAMS}
     known = {name: value for name, value in more.items() if value is not None}
@@ -159,7 +158,6 @@ def hint_of(error: ActiveRoomsError) -> str:
 
 
 def is_terminal(*streams: TextIO | None) -> bool:
-    """Whether all these streams are terminals."""
     return all(stream is not None and not stream.closed and stream.isatty() for stream in streams)
 
 
@@ -171,7 +169,6 @@ def colours(stream: TextIO) -> bool:
 
 
 def bold(text: str, stream: TextIO) -> str:
-    """The text in bold, if the stream can show that."""
     return f"\x1b[1m{text}\x1b[0m" if colours(stream) else text
 
 

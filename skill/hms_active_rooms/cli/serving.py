@@ -37,8 +37,6 @@ _EXTRA: Final = ("fastapi", "mcp", "mcp_types", "starlette", "uvicorn")
 
 @dataclass(frozen=True)
 class Where:
-    """The options that `mcp` and `serve` share."""
-
     room: Annotated[
         list[str] | None,
         Option(

@@ -27,7 +27,6 @@ _SUPERSEDED = "An older answer, left out: the room was read again since."
 
 
 def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """The messages after the person's newest one."""
     asked = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
     return list(messages[asked[-1] + 1 :] if asked else messages)
 
@@ -54,8 +53,6 @@ def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[Any
 
 
 class Called(NamedTuple):
-    """A model's message with tool calls."""
-
     message: AIMessage
     calls: list[ToolCall]  # those without a result so far
     unreadable: list[InvalidToolCall]  # those without a result, whose arguments were not JSON
@@ -72,8 +69,7 @@ def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
 
 
 def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCall]]:
-    """The calls that failed in the turn before the newest message, each with the message that made
-    it."""
+    """The calls that failed in the turn before the newest message, each with the model's message."""
     turn = this_turn(messages[:-1])
     failed = {m.tool_call_id for m in turn if isinstance(m, ToolMessage) and m.status == "error"}
     called = [(m, call) for m in turn if isinstance(m, AIMessage) for call in m.tool_calls]

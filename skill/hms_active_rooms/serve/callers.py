@@ -123,8 +123,6 @@ class Sessions:
 
 @dataclass(frozen=True)
 class Caller:
-    """The program that calls."""
-
     channel: str  # a repeated call is looked for only here ("mcp:claude", "rest:ada")
     requester: str  # who asks, as the journal records it ("mcp:claude#3f2a91")
     key: str = ""  # the idempotency key that the caller gave, if it gave one

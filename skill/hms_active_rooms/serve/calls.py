@@ -77,8 +77,6 @@ MCP_DATA: Final[dict[str, type[BaseModel]]] = {**DATA, "hms-list-peers": PeersTa
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to a tool call."""
-
     text: str  # for a model
     data: dict[str, Any]  # see `DATA`
     action: Action | None = None  # only of a call that changes a room

@@ -58,8 +58,6 @@ class StaleDigest(NoAnswer):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a person's decision."""
-
     counted: bool  # False: another decision came first
     action: Action  # the newest revision: another action if it was edited or asked about again
     text: str  # for the person

@@ -239,7 +239,6 @@ def origin_host(text: str) -> str:
 
 
 def principal(scope: Mapping[str, Any]) -> Principal:
-    """Whose token the guard found in this request."""
     found: Principal = scope.get(PRINCIPAL_KEY, Principal())
     return found
 

@@ -94,9 +94,8 @@ INSTRUCTIONS: Final = (
 
 
 def listed(tool: Tool) -> types.Tool:
-    """The tool as MCP lists it."""
     told, schema = hints(tool), input_schema(tool.name)
-    del schema["additionalProperties"]  # google-genai's converter fails at it; strict ones add it
+    del schema["additionalProperties"]  # google-genai's converter fails with it
     return types.Tool(
         name=tool.name,
         title=told["title"],

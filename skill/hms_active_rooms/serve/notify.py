@@ -63,8 +63,6 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NotifySettings:
-    """Where notices go, and what they say."""
-
     url: str = field(repr=False)  # of the webhook; such an address is often a secret
     form: Form = "json"
     secret: str = field(default="", repr=False)  # signs each notice, if it is set

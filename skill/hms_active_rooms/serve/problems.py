@@ -143,7 +143,6 @@ HANDLERS: Final[dict[Any, Any]] = {
     errors.ActiveRoomsError: on_error,
     Exception: failed,
 }
-"""The `exception_handlers` of the applications."""
 
 
 async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

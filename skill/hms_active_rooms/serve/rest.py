@@ -131,14 +131,10 @@ class ToolAnswer(_Model, Generic[Data]):
 
 
 class Actions(_Model):
-    """Actions, newest first."""
-
     actions: list[ActionView]
 
 
 class EventData(_Model):
-    """One thing that happened to an action."""
-
     at: datetime
     kind: str
     by: Escaped

@@ -92,7 +92,6 @@ class Faults:
         self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> int:
-        """Add a fault. Returns its id."""
         with self._lock:
             self._faults[fault_id := next(self._ids)] = fault
             return fault_id

@@ -20,7 +20,6 @@ PeerKind = Literal["regular", "sip"]
 MAX_S: Final = 1e9  # thirty years; with this limit no date overflows
 
 Seconds = Annotated[float, Field(ge=0.0, le=MAX_S, allow_inf_nan=False)]
-"""A duration in seconds."""
 
 PathId = Annotated[str, Field(pattern=r"^[^/\s]*$")]
 """An id that can stand in a path of the API."""
@@ -64,7 +63,6 @@ class IdSource:
         return self._random.randrange(1000)
 
     def restart(self) -> None:
-        """Start again with the first id."""
         self._random.seed(self._seed)
 
 

@@ -61,8 +61,6 @@ class ScenePerson(_Part):
 
 
 class Scene(_Part):
-    """A whole scene."""
-
     name: str  # by default the file's name without its ending
     about: str  # what the scene is for
     room: SceneRoom

@@ -60,7 +60,6 @@ def sign(
 
 
 def is_valid(authorization: str | None, settings: Settings, now: datetime) -> bool:
-    """Whether this Authorization header has a valid management token of the account."""
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer":
         return False

@@ -83,7 +83,6 @@ class World:
     # Time
 
     def now(self) -> datetime:
-        """The world's own time: see `World`."""
         return self.clock() + self._ahead
 
     def advance(self, advance_s: Seconds) -> None:

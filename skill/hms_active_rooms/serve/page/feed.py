@@ -168,7 +168,6 @@ class Feed:
 
 
 def room_view(room_id: str, room: ActiveRoom | None, people: Sequence[Peer]) -> dict[str, Any]:
-    """A room as the page shows it, with the first of its people."""
     seen = select(people, limit=SHOWN_ROWS)
     return {
         "room_id": room_id,
@@ -183,7 +182,6 @@ def room_view(room_id: str, room: ActiveRoom | None, people: Sequence[Peer]) -> 
 
 
 def people_view(people: Sequence[Peer], find: str) -> dict[str, Any]:
-    """See `Feed.people`."""
     return _rows(select(people, find=find if find.strip() else None, limit=SHOWN_ROWS))
 
 

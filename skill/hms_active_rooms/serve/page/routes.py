@@ -127,7 +127,6 @@ class Logins:
         return session if session and self.lasts(session) else None
 
     def lasts(self, session: Session) -> bool:
-        """Whether the session is still open."""
         return session._halves in self._sessions and self._clock() < session.ends_at
 
     def close(self, session: Session) -> None:
