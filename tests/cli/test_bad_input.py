@@ -76,7 +76,7 @@ def test_wrong_arguments_are_one_line_and_send_nothing(call: Run, sim: Simulatio
         (("end", ROOM, "--journal", ""), "--journal is empty"),
         (("remove", ROOM, "d6a660ef", "--policy", " "), "--policy is empty"),
         (("reject", "nope", "--journal", ""), "--journal is empty"),
-        (("actions", "export", "-", "--before", "2026-01-01"), "a file of that name"),
+        (("actions", "export", "-", "--before", "2026-01-01"), "standard output"),
         (("peers", ROOM, "--limit", "0"), "--limit"),
         (("peers", ROOM, "--offset", "-1"), "--offset"),
         (("peers", ROOM, "--limit", "many"), "--limit"),

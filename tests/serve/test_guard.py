@@ -198,7 +198,7 @@ def test_a_large_or_malformed_length_is_refused(length: Any, word: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "rooms.example"])
 def test_beyond_loopback_there_must_be_a_token(host: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"^Binding .* needs a token"):
+    with pytest.raises(ConfigurationError, match=r"^Listening on .* needs a token"):
         guard_settings(host, hosts=("rooms.example",))
 
 
@@ -213,7 +213,7 @@ def test_beyond_loopback_there_must_be_a_token(host: str) -> None:
 )
 def test_reached_by_another_name_there_must_be_a_token(reached: dict[str, Any]) -> None:
     """It binds this machine, so a proxy is what others reach, and that need not say so."""
-    with pytest.raises(ConfigurationError, match=r"^Being reached .* needs a token"):
+    with pytest.raises(ConfigurationError, match=r"^Answering to .* needs a token"):
         guard_settings("127.0.0.1", **reached)
     assert guard_settings("127.0.0.1", callers={"": TOKEN}, **reached).callers == {"": TOKEN}
 

@@ -352,11 +352,11 @@ async def test_the_command_serves_stdio(sim: Simulation, tmp_path: Path) -> None
         (["--room", "ROOM", "--host", "0.0.0.0"], {}, "needs a token"),
         (["--room", "ROOM"], {"HMS_SERVER_TOKEN": "short"}, "at least 16"),
         *(
-            (["--room", "ROOM"], {"HMS_SERVER_TOKENS": f"a={'t' * 16}{by}b={'u' * 16}"}, "none of")
+            (["--room", "ROOM"], {"HMS_SERVER_TOKENS": f"a={'t' * 16}{by}b={'u' * 16}"}, "any of")
             for by in ";|&"
         ),
         (["--room", "ROOM"], {"HMS_SERVER_TOKENS": f"a='{'t' * 16}'"}, "quotes"),
-        (["--room", "ROOM"], {"HMS_SERVER_TOKEN": "t" * 16 + "\n"}, "no spaces"),
+        (["--room", "ROOM"], {"HMS_SERVER_TOKEN": "t" * 16 + "\n"}, "cannot have spaces"),
         (
             ["--room", "ROOM"],
             {"HMS_SERVER_TOKEN": TOKEN, "HMS_APPROVER_TOKEN": TOKEN},
