@@ -52,9 +52,9 @@ class Desk:
 
     Attributes:
         way: how the person is asked, as the journal records it.
-        session: whether a person can say "session" to a message: later ones need no question then.
-        place: if several questions are asked together, the number of the next one, and of all.
-        settings: commands that the person is told to type get these options.
+        session: whether a person can answer "session" about a message: then later ones are not asked.
+        place: the number of the next question and how many there are, if several are asked together.
+        settings: the options for the commands that the person is told to type.
     """
 
     way: Way = "terminal"

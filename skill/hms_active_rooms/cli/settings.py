@@ -210,8 +210,8 @@ def refuse_bytes(given: Mapping[str, object]) -> None:
 
 
 def spread(command: Callable[..., Result]) -> Callable[..., Result]:
-    """Makes a command that typer understands from one with a dataclass parameter: the fields of the
-    dataclass become options. So options that several commands share are defined once."""
+    """Makes a command for typer from a function with a dataclass parameter. The dataclass's fields
+    become options. So options that several commands share are defined once."""
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     own = signature(command).parameters

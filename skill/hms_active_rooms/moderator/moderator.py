@@ -339,7 +339,7 @@ class _Nodes:
     def _origin(
         self, message: AIMessage, call: ToolCall, state: ModeratorState, config: RunnableConfig
     ) -> Origin:
-        """Where a call was made. If the graph has no thread id, this turn's `run` replaces it."""
+        """Where a call was made. Without a thread id, this turn's `run` names the conversation."""
         run = state.get("run", "")
         thread = place_of(config).thread or run
         return Origin(thread, f"{run} {message.id}", call["id"] or "", self._requester)

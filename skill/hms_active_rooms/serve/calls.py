@@ -69,10 +69,10 @@ DATA: Final[dict[str, type[BaseModel]]] = {
     "hms-list-peers": PeersData,
     **dict.fromkeys(CALLS, ActionView),
 }
-"""By tool name: the model that describes `Answer.data`."""
+"""The pydantic model of `Answer.data`, by the tool's name."""
 
 MCP_DATA: Final[dict[str, type[BaseModel]]] = {**DATA, "hms-list-peers": PeersTable}
-"""The same for MCP. Its clients may show a model text and data, so a roster is a compact table."""
+"""As `DATA`, for MCP. Its clients may show a model text and data, so a roster is a compact table."""
 
 
 @dataclass(frozen=True)

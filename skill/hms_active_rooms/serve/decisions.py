@@ -166,9 +166,9 @@ def _now(action: Action) -> str:
 async def run_approved(gate: Gate) -> list[Action]:
     """Finish what was left open when the server stopped. Returns the actions that were sent now.
 
-    If a request was sent and its outcome is not recorded, look whether the room shows it. If an
-    action was approved and not sent, send it: one that was asked for by MCP or REST, or that a
-    person approved on the page or by REST. All others are sent by the program that asked.
+    If a request was sent and its outcome is not recorded, look whether the room shows it. Send each
+    action that was approved and not sent, if it was asked for by MCP or REST, or if a person
+    approved it on the page or by REST. Any other is sent by the program that asked for it.
     """
     await gate.look_again()
     rows = []

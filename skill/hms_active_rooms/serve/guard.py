@@ -182,7 +182,7 @@ def guard_settings(
     own_login: tuple[str, ...] = (),
 ) -> GuardSettings:
     """Settings for a server that listens on `host`, and that clients also reach by the names `hosts`
-    and at `origins`. For the others see `GuardSettings`.
+    and at `origins`. For the other arguments see `GuardSettings`.
 
     Raises ConfigurationError if other machines could reach the server without a token, if it
     listens on every address and no name is given, or if a host or an origin is malformed.

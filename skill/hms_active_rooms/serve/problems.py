@@ -199,7 +199,7 @@ async def json_object(request: Request) -> dict[str, Any]:
 
 
 def strict_json(body: bytes) -> object:
-    """The parsed JSON. Raises ValueError for any other bytes, for NaN and for a key twice."""
+    """The parsed JSON. Raises ValueError if it is no JSON, has NaN, or has a key twice."""
     try:
         return json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_not_json)
     except RecursionError:

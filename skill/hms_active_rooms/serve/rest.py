@@ -254,7 +254,7 @@ class _Route(APIRoute):
 
 
 def _check_who(request: Request, taken: Collection[str]) -> None:
-    """Raises `Refused` if the operation does not take this kind of token. `taken`: see `_BEARERS`."""
+    """Raises `Refused` if the request's token is of another kind than `taken` (see `_BEARERS`)."""
     if principal(request.scope).approves:
         if "approver" not in taken:
             told = "An approver's token cannot call a tool that changes a room."

@@ -75,8 +75,8 @@ class Feed:
                 await asyncio.gather(self._rooms, return_exceptions=True)
 
     async def news(self, seen: str, lasts: Callable[[], bool]) -> dict[str, Any]:
-        """The picture and its `tag`. If the viewer has `seen` that tag already, wait until the picture
-        changes, `hold_s` has passed, or `lasts()` says that the viewer's session has ended."""
+        """Returns the picture with its `tag`, a hash. If the viewer has `seen` that tag, first wait
+        until the picture changes, `hold_s` has passed, or the viewer's session no longer `lasts()`."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._settings.hold_s
         while True:
