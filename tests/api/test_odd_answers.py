@@ -155,7 +155,7 @@ MORE_PAGES: list[tuple[str, object]] = [
     *(("nextPageUrl", "/x"), ("continuationToken", "x"), ("LastEvaluatedKey", {"id": 1})),
     *(("has_more_peers", True), ("moreResultsAvailable", True), ("peersTruncated", 1)),
     *(("resultCount", 15), ("userTotal", 15), ("@odata.count", 15), ("hits", {"total": 15})),
-    *((name, 15) for name in ("full_count", "total_rows", "connected_peers", "totalHits")),
+    *((name, 15) for name in ("full_count", "total_rows", "connected_peers", "totalEntries")),
     *(("result_info", {"total_count": 15}), ("response_metadata", {"next_cursor": "x"})),
     *(("NextMarker", "x"), ("_scroll_id", "x"), ("timed_out", True), ("partialResults", True)),
 ]

@@ -266,6 +266,26 @@ async def test_the_command_serves_http_until_ctrl_c(sim: Simulation, tmp_path: P
     assert len(posts(sim)) == 1
 
 
+@pytest.mark.slow
+async def test_a_stream_that_is_open_when_the_server_stops_ends_without_an_error(
+    sim: Simulation, tmp_path: Path
+) -> None:
+    environ = environment(sim, tmp_path)
+    with started(environ, "mcp", "--port", "0", "--room", sim.room_id, "--json") as server:
+        accepts = {"accept": "application/json, text/event-stream"}
+        async with httpx.AsyncClient(headers=accepts) as http:
+            info = {"name": "agent", "version": "1"}
+            hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info}
+            body = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}
+            begun = await http.post(server.said["mcp"], json=body)
+            session = {"mcp-session-id": begun.headers["mcp-session-id"]}
+            async with http.stream("GET", server.said["mcp"], headers=session) as stream:
+                server.signal(signal.SIGINT)
+                assert [chunk async for chunk in stream.aiter_lines() if "error" in chunk] == []
+        assert server.ended() == 0
+    assert "ERROR" not in server.stderr
+
+
 @pytest.mark.parametrize(
     ("given", "variables", "warning", "asked"),
     [

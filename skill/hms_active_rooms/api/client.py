@@ -379,9 +379,6 @@ class SyncActiveRoomsClient:
         """See `ActiveRoomsClient.aclose`."""
         run(self.client.aclose)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={self.client.base_url!r})"
-
     retrieve_active_room = _blocking(ActiveRoomsClient.retrieve_active_room)
     list_peers = _blocking(ActiveRoomsClient.list_peers)
     retrieve_peer = _blocking(ActiveRoomsClient.retrieve_peer)

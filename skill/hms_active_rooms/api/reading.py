@@ -63,9 +63,7 @@ _MORE: Final = re.compile(
 _MARKS: Final = {"limit", "last", "start", "offset", "skip", "after"} | {
     *("cursor", "endcursor", "pagetoken", "marker")
 }
-_THING: Final = (
-    "(peer|record|item|element|result|participant|user|member|connection|row|entrie|hit)"
-)
+_THING: Final = "(peer|record|item|element|result|participant|user|member|connection|row|entrie)"
 _TOTALS: Final = re.compile(
     r"(?!number$)(?=.)(odata|full|grand)?(total|num|number|active|connected)?(of)?"
     rf"({_THING}s|{_THING}(?=count|total))?(count|total)?"

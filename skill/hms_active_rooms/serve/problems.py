@@ -148,26 +148,30 @@ HANDLERS: Final[dict[Any, Any]] = {
 async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Run the application for one request. If it ends in an unexpected exception, or is cancelled
     because the server stops, the request still gets an answer."""
-    started = False
+    last: Message = {}
 
     async def noted(message: Message) -> None:
-        nonlocal started
-        started = True
+        nonlocal last
+        last = message
         await send(message)
 
     try:
         await app(scope, receive, noted)
     except asyncio.CancelledError:
         # The server stops, and nothing awaits this task, so the error need not be raised again.
-        if not started:
-            await _unknown(503, "The server stops.")(scope, receive, send)
+        if not last:
+            await _unknown(503, "The server stops.")(scope, receive, noted)
     except Exception as error:  # noqa: BLE001
         # Every exception is caught, since uvicorn would log its text, which may hold a secret. The
         # query may hold one too. (No graph runs below this, so no interrupt is caught.)
         named = shortened(scope["method"], 10), quoted(scope["path"], 100)
         _log.error("failed %s %s: %s", *named, place_of(error))
-        if not started:
-            await _unknown(500, "The server failed.")(scope, receive, send)
+        if not last:
+            await _unknown(500, "The server failed.")(scope, receive, noted)
+        return
+    # A stream of events that the server's stop has ended would be logged as an error.
+    if last and last.get("more_body", last["type"] == "http.response.start"):
+        await send({"type": "http.response.body"})
 
 
 def place_of(error: BaseException) -> str:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from langchain_core.tools import BaseTool, BaseToolkit
 from pydantic import ConfigDict, PrivateAttr
@@ -141,9 +141,6 @@ class ActiveRoomsToolkit(BaseToolkit):
         """Close the client's connections and the journal."""
         await self._client.aclose()
         self._gate.journal.close()
-
-    def __repr_args__(self) -> Any:
-        return [("rooms", list(self._gate.policy.rooms))]
 
 
 def _checked(policy: object) -> Policy:
