@@ -978,7 +978,8 @@ def test_what_ended_is_exported_whole_and_only_then_pruned() -> None:
     with pytest.raises(BrokenRecord, match="made before"):  # at most once, also now
         insert(journal, row(clock(), "done"))
 
-    assert journal.export(StringIO(), before=before, by="ada") == 1
+    for _ in range(2):  # exported twice is exported
+        assert journal.export(StringIO(), before=before, by="ada") == 1
     assert journal.prune(before=before, by="ada").actions == 1
     assert journal.export(StringIO(), before=before, by="ada") == 0
 
