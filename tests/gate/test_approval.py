@@ -41,6 +41,10 @@ def test_exact_answers_are_decisions_and_name_their_question() -> None:
         ),
         (Approve("d" * 64, "ada"), Approve("d" * 64, "ada")),
         (Reject("no", "ada"), Reject("no", "ada")),
+        # As programs give what they lack: `reject(form.get("reason"))`.
+        (Reject(None, None), Reject()),  # type: ignore[arg-type]
+        (Reject("x" * 2001), Reject("x" * 2000)),
+        (Approve("d" * 64, None), Approve("d" * 64)),  # type: ignore[arg-type]
     ]
     for answer, decision in decisions:
         assert parse_answer(answer) == decision
@@ -78,6 +82,10 @@ NOT_ANSWERS: list[Any] = [
     {**APPROVE, "digest": None},
     {**APPROVE, "digest": 1},
     {"type": "reject", "message": 1},
+    Reject(1),  # type: ignore[arg-type]
+    Approve("d" * 64, by=7),  # type: ignore[arg-type]
+    Approve("d" * 64, scope="forever"),  # type: ignore[arg-type]
+    Edit("d" * 64, None),  # type: ignore[arg-type]
     {"type": "edit"},
     {"type": "edit", "edited_action": {"name": "hms-end-active-room", "args": {}}},
     {"type": "edit", "digest": "d" * 64, "edited_action": {"name": "x"}},

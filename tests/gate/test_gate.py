@@ -298,6 +298,16 @@ async def test_an_edit_changes_words_only_and_stands_beside_the_original() -> No
     assert [body["message"] for _, body in room.posts] == ["hello all"]
 
 
+async def test_an_edit_that_changes_no_word_is_an_approval() -> None:
+    gate = gate_on(classroom())
+    for changes in ({}, {"message": "hello"}, send("hello").arguments()):
+        action = await gate.propose(send("hello"), Origin("t", str(changes), "c", "agent"))
+        decided = await gate.decide(action.id, Edit(action.digest, changes), by="ada", way="page")
+        assert (decided.counted, decided.action.state) == (True, "approved")
+        assert (decided.action.id, decided.action.edited_from) == (action.id, None)
+        assert "edited" not in outcome(await gate.run(action.id))
+
+
 async def test_a_no_after_an_edit_takes_back_the_edited_words_also_after_a_second_edit() -> None:
     room = classroom()
     gate = gate_on(room)

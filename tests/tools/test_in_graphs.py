@@ -573,6 +573,15 @@ def test_a_confirm_that_cannot_ask_is_refused_when_the_toolkit_is_built() -> Non
         toolkit(students(), True)
 
 
+def test_a_requester_or_a_journal_of_another_type_is_refused_when_the_toolkit_is_built() -> None:
+    settings = {"HMS_MANAGEMENT_TOKEN": "x"}
+    for wrong in ({"requester": None}, {"requester": 7}, {"journal": 5}, {"journal": b"j"}):
+        name, value = next(iter(wrong.items()))
+        given: dict[str, Any] = {"journal": ":memory:", **wrong}
+        with pytest.raises(ConfigurationError, match=f"{name} is {value!r}"):
+            ActiveRoomsToolkit.from_env(rooms=[ROOM], environ=settings, **given)
+
+
 @GRAPHS
 def test_an_abandoned_question_is_withdrawn_by_the_toolkit(build: Build) -> None:
     room = students()

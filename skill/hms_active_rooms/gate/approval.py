@@ -41,7 +41,7 @@ class Approve:
     """Run exactly what was shown. `digest` repeats the one of the `ApprovalRequest`."""
 
     digest: str
-    by: str = ""
+    by: ReasonText = ""
     scope: Scope = "once"
 
 
@@ -49,8 +49,8 @@ class Approve:
 class Reject:
     """Do not run the action. The model is told the `reason`. A rejection needs no `digest`."""
 
-    reason: str = ""
-    by: str = ""
+    reason: ReasonText = ""
+    by: ReasonText = ""
     digest: str | None = None
 
 
@@ -64,7 +64,7 @@ class Edit:
 
     digest: str
     changes: Mapping[str, object]
-    by: str = ""
+    by: ReasonText = ""
     tool: str = ""
     whole: bool = False
 
@@ -139,7 +139,8 @@ def _reason(given: object) -> object:
 
 
 ReasonText = Annotated[str, BeforeValidator(_reason)]
-"""Why a person says no. The no counts even if this is null, too long or no valid Unicode."""
+"""Why a person says no, or who decides. The no counts even if this is null, too long or no valid
+Unicode."""
 
 
 class _Answer(BaseModel):
@@ -177,6 +178,9 @@ class EditAnswer(_Answer):
 
 _AnyAnswer = ApproveAnswer | RejectAnswer | EditAnswer
 _ANSWER: TypeAdapter[_AnyAnswer] = TypeAdapter(Annotated[_AnyAnswer, Field(discriminator="type")])
+_OBJECTS: dict[type[Decision], TypeAdapter[Decision]] = {
+    kind: TypeAdapter(kind) for kind in (Approve, Reject, Edit)
+}
 _SCHEMA = json.dumps(_ANSWER.json_schema())
 
 
@@ -196,13 +200,13 @@ def parse_answer(answer: object) -> Decision:
     Raises:
         BadAnswerError: the answer matches no model, or is a BadAnswerError.
     """
-    if isinstance(answer, Decision):
-        return answer
     if isinstance(answer, BadAnswerError):
         raise answer
-    if not isinstance(answer, dict):
+    if not isinstance(answer, Decision | dict):
         raise BadAnswerError("an answer is an object with a type")
     try:
+        if isinstance(answer, Decision):
+            return _OBJECTS[type(answer)].validate_python(vars(answer))
         parsed = _ANSWER.validate_python(answer)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
@@ -255,7 +259,7 @@ def record_decision(
         named = decision.digest
         if named != row.digest and not (named is None and isinstance(decision, Reject)):
             raise BadAnswerError("the answer names another question than this one")
-        by = storable(decision.by or by)
+        by = decision.by or storable(by)
         match decision:
             case Reject():
                 return _reject(tx, row, decision.reason, by, way)
@@ -267,15 +271,11 @@ def record_decision(
                 raise BadAnswerError(
                     "what another program asks for is approved once, never for the session"
                 )
-            case Approve(scope="once" | "session"):
+            case Approve():
                 more = decision.scope == "session" and not row.thread.startswith(records.NOWHERE)
-                granted_in = this_worker() if more else ""
-                approved = tx.move(row, "approved", by=by, way=way, granted_in=granted_in)
-                return Decided(True, approved, approved)
+                return _approve(tx, row, by, way, this_worker() if more else "")
             case Edit():
                 return _edit(tx, row, decision, by, way)
-            case _:
-                raise BadAnswerError("an approval is for once or for the session")
     except BadAnswerError as error:
         tx.note(row.id, "bad_answer", by=storable(by), way=way, reason=storable(str(error)))
         return _did_not_count(tx, row, problem=str(error))
@@ -290,13 +290,17 @@ def _did_not_count(
     return Decided(False, now, newest or row, problem)
 
 
+def _approve(tx: Writing, row: Action, by: str, way: Way, granted_in: str = "") -> Decided:
+    approved = tx.move(row, "approved", by=by, way=way, granted_in=granted_in)
+    return Decided(True, approved, approved)
+
+
 def _reject(tx: Writing, row: Action, reason: str, by: str, way: Way) -> Decided:
     # An edit makes a new action, but the question stays one: a no to either rejects the newest.
     while (edited := tx.edited_into(row.id)) is not None:
         row = edited
     counts = row.state == "proposed" or (row.state == "approved" and records.by_person(way))
     if counts:
-        reason = storable(reason)[:_MAX_REASON_CHARS]
         row = tx.move(row, "rejected", by=by, way=way, reason=reason)
     # A person's no also ends what was allowed for the session, even if it comes too late for this
     # action. The gate's own refusals do not.
@@ -312,6 +316,8 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
     if edit.whole and (missing := sorted(set(arguments) - set(edit.changes))):
         raise BadAnswerError(f"{missing[0]!r} is missing from the edit; give all arguments")
     changes = {k: v for k, v in edit.changes.items() if k not in arguments or arguments[k] != v}
+    if not changes:  # the words are those that were shown
+        return _approve(tx, row, by, way)
     try:
         call = row.call.edited(changes)
     except InvalidCall as error:

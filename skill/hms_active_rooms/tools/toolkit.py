@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from inspect import signature
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING
 
 from langchain_core.tools import BaseTool, BaseToolkit
@@ -63,6 +64,10 @@ class ActiveRoomsToolkit(BaseToolkit):
                 "The policy names no room, so no tool could do anything.",
                 hint='Name them, Policy(rooms=["<room id>"]), or allow any with rooms=["*"].',
             )
+        given = ("requester", requester, str), ("journal", journal, (Journal, str, Path, NoneType))
+        for name, value, kinds in given:
+            if not isinstance(value, kinds):
+                raise ConfigurationError(f"{name} is {value!r}, which is no {name}.")
         if confirm is not None and not _takes_a_request(confirm):
             raise ConfigurationError(
                 f"confirm is {confirm!r}, which cannot ask anybody.",
