@@ -236,6 +236,7 @@ def test_a_missing_extra_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> No
     "proxy",
     [
         *("nonsense://user:hunter2@proxy", "http://user:hunter2@[::1", "http://user:hunter2@"),
+        "socks5://user:hunter2@proxy",
         *("http://user:hunter2@proxy:99999", "user:hunter2@proxy:0", "http://user:hunter2@proxy:x"),
     ],
 )
@@ -247,6 +248,7 @@ async def test_an_unusable_proxy_is_an_error_that_does_not_show_it(
         with pytest.raises(ConfigurationError, match="proxy") as caught:
             await client.retrieve_active_room(ROOM)
     assert "hunter2" not in caught.value.for_model()
+    assert "has to be http:// or https://" in caught.value.hint
     assert caught.value.__context__ is None
 
 

@@ -328,7 +328,7 @@ def test_requests_that_a_server_refused_are_listed_newest_first(
         journal.note(REQUESTS, "refused", by=address, way="token", **what)
     journal.close()
     _, *shown = call("actions", "--refused").out.splitlines()
-    assert ["10.0.0.2" in shown[0], "10.0.0.1" in shown[1]] == [True, True]
+    assert ["from 10.0.0.2" in shown[0], "from 10.0.0.1" in shown[1]] == [True, True]
     assert "\x1b" not in shown[0]
     [newest] = call("actions", "--refused", "--limit", "1", "--json").json["refused"]
     assert (newest["kind"], newest["way"], newest["by"]) == ("refused", "token", "10.0.0.2")

@@ -193,6 +193,14 @@ def test_an_unexpected_error_is_one_line_unless_asked_for(environ: dict[str, str
     assert "Traceback" in done.stderr
 
 
+def test_a_folder_that_cannot_be_written_is_named(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    given = {**environ, "HOME": str(tmp_path / "file")}
+    done = process([*COMMAND, "--install-completion", "bash"], given)
+    assert done.returncode == 1
+    assert str(tmp_path / "file") in done.stderr
+
+
 def test_a_long_read_shows_its_progress_and_ctrl_c_ends_it_with_130_and_no_traceback(
     sim: Simulation, terminal: Open
 ) -> None:
@@ -215,7 +223,7 @@ def test_a_locale_without_our_letters_is_no_obstacle(
 
 def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(environ: dict[str, str]) -> None:
     child = subprocess.Popen(
-        [*COMMAND, "sim", "--port", "0", "--foreign-room", "404", "--delay-s", "0", "--json"],
+        [*COMMAND, "sim", "--port", "0", "--delay-s", "0", "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -231,7 +239,7 @@ def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(environ: dict[s
         foreign = process(
             [*COMMAND, "room", "f" * 24, "--json"], {**environ, **told["environment"]}
         )
-        assert json.loads(foreign.stdout)["error"]["status"] == 404
+        assert json.loads(foreign.stdout)["error"]["status"] == 403
     finally:
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=WAIT_S)

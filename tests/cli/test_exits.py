@@ -16,6 +16,7 @@ from hms_active_rooms.gate.journal.records import State
     [
         (errors.InvalidCall("x"), 2),
         (errors.ConfigurationError("x"), 2),
+        (errors.PeerNotFound("x", status=404), 2),
         (errors.PolicyRefusal("x"), 4),
         (errors.OutcomeUnknown("x"), 5),
         (errors.JournalError("x"), 1),

@@ -26,6 +26,12 @@ def test_a_name_that_fits_one_peer_is_that_peer_whatever_its_case() -> None:
     assert peer_ref("ada STONE", lambda: [ADA, BOB]) == ADA.id
 
 
+def test_an_accent_written_as_a_character_of_its_own_is_the_same_name() -> None:
+    jose = BOB.model_copy(update={"name": "Jos\u00e9"})
+    for written in ("Jose\u0301", "JOSE\u0301"):
+        assert peer_ref(written, lambda: [ADA, jose]) == jose.id
+
+
 def test_a_part_of_a_name_is_nobody_and_those_who_have_it_in_theirs_are_listed() -> None:
     with pytest.raises(InvalidCall, match='the name "ada"') as refused:
         peer_ref("ada", lambda: [ADA, BOB])

@@ -123,6 +123,12 @@ def test_a_401_comes_once_whatever_the_token_and_is_never_executed(
     assert api.post("/send-message", json=HI).status_code == 200
 
 
+def test_a_latency_without_seconds_is_refused(sim: Simulation) -> None:
+    told = httpx.post(f"{sim.control_url}/faults", json={"kind": "latency"})
+    assert (told.status_code, "latency_s" in told.text) == (422, True)
+    assert httpx.get(f"{sim.control_url}/faults").json() == []
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_latency_delays_and_changes_nothing(sim: Simulation, api: httpx.Client, when: str) -> None:
     sim.faults.add(Fault.model_validate({"kind": "latency", "latency_s": 0.01, "when": when}))

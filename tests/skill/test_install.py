@@ -286,13 +286,6 @@ def test_what_it_did_not_put_there_stays(tmp_path: Path) -> None:
         assert tree(tmp_path) == {"hms-active-rooms/thesis.txt": b"years of work"}
 
 
-def test_another_copy_of_this_skill_is_replaced_when_forced(skills: Path) -> None:
-    (skills / "hms-active-rooms" / RECORD).unlink()
-    assert main(["skill", "install", str(skills)]) == 2
-    assert main(["skill", "install", str(skills), "--force"]) == 0
-    assert (skills / "hms-active-rooms" / RECORD).is_file()
-
-
 def test_a_checkout_is_never_replaced(skills: Path) -> None:
     (skills / "hms-active-rooms" / ".git").mkdir()
     assert main(["skill", "install", str(skills), "--force"]) == 2

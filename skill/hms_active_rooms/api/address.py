@@ -80,5 +80,5 @@ def unusable_proxy() -> ConfigurationError:
     """The error for an unusable proxy. It does not show the URL, which may hold a password."""
     return ConfigurationError(
         "A proxy of the environment cannot be used.",
-        hint="Look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY.",
+        hint="Look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY: it has to be http:// or https://.",
     )

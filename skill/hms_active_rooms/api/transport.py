@@ -158,7 +158,7 @@ class HttpxPool:
 
 def _connections(tls: ssl.SSLContext, url: str) -> httpx.AsyncBaseTransport:
     # The error below is not chained to these, whose texts may hold the proxy's URL.
-    with contextlib.suppress(ImportError, ValueError, httpx.InvalidURL):
+    with contextlib.suppress(ValueError, httpx.InvalidURL):
         return httpx.AsyncHTTPTransport(
             verify=tls,
             proxy=environment_proxy(url),

@@ -182,7 +182,7 @@ def export(
         except OSError as error:
             raise ConfigurationError(
                 f"{quoted(file, 200)} cannot be written: {error.strerror or error}.",
-                hint="Name a new file. An existing one is never replaced.",
+                hint="Name another file. An existing one is never replaced.",
             ) from None
     text = f"Wrote {screen.counted(count, 'action')} to {quoted(file, 200)}."
     screen.result({"file": file, "actions": count}, text, as_json=json)
@@ -221,7 +221,8 @@ def _event(event: records.Event) -> dict[str, Any]:
 def _event_line(event: records.Event) -> str:
     from hms_active_rooms.gate.journal.records import who
 
-    by = f" by {shortened(name, 60)}" if (name := who(event.by, event.way)) else ""
+    role = "from" if event.kind == "refused" else "by"
+    by = f" {role} {shortened(name, 60)}" if (name := who(event.by, event.way)) else ""
     way = f" ({shortened(event.way, 60)})" if event.way else ""
     shown = {k: v for k, v in event.data.items() if v not in ("", None) and k != "digest"}
     data = ", ".join(f"{k} {quoted(str(v), 200)}" for k, v in shown.items())

@@ -59,6 +59,7 @@ _MOVE: Final = "Move that file away."
 _REPAIR: Final = {
     "locked": "Another program writes to it: try again, or end that one.",
     "is full": "Make room on its disk.",
+    "disk I/O": "Make room on its disk.",
     "readonly": "Let this user write to it.",
 }
 """What the person should do, by words in SQLite's error message."""

@@ -12,7 +12,14 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Final
 
 from hms_active_rooms.cli import screen
-from hms_active_rooms.errors import ActiveRoomsError, ConfigurationError, InvalidCall, PolicyRefusal
+from hms_active_rooms.errors import (
+    ActiveRoomsError,
+    ConfigurationError,
+    InvalidCall,
+    PeerNotFound,
+    PolicyRefusal,
+)
+from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.records import State
@@ -36,7 +43,7 @@ EPILOG: Final = """\b
 Exit codes:
   0  done
   1  it failed; nothing was executed unless the text says so
-  2  the command, an argument or a setting is wrong, or a name is unclear
+  2  the command, an argument or a setting is wrong, or names nobody or several
   3  waiting for a person to approve it
   4  refused by the policy or by a person, or nobody answered in time
   5  it may have been executed; look at the room, never send it again
@@ -143,7 +150,7 @@ def _told(error: ActiveRoomsError, arguments: Sequence[str]) -> int:
 
 
 def of_error(error: ActiveRoomsError) -> int:
-    if isinstance(error, InvalidCall | ConfigurationError):
+    if isinstance(error, InvalidCall | ConfigurationError | PeerNotFound):
         return USAGE
     if isinstance(error, PolicyRefusal):
         return REFUSED
@@ -157,5 +164,6 @@ def _unexpected(
     if issubclass(kind, KeyboardInterrupt):
         return
     hint = f"{_ON_RECORD}. For the traceback set HMS_DEBUG=1."
-    text = f"unexpected error: {kind.__name__}."
+    why = f" {quoted(str(error), 300)}" if isinstance(error, OSError) else ""
+    text = f"unexpected error: {kind.__name__}{why}."
     _told(_Unexpected(text, executed="maybe", hint=hint), sys.argv)

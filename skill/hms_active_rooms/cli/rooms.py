@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
+from unicodedata import normalize
 from uuid import uuid4
 
 from typer import Argument, Option
@@ -219,7 +220,9 @@ def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
     with suppress(InvalidCall):
         return parse_peer_ref(wanted)
     peers = people()
-    same = [p for p in peers if p.name.casefold() == wanted.casefold()]
+    # An accented letter is one character, or two as macOS writes it.
+    plain = normalize("NFC", wanted).casefold()
+    same = [p for p in peers if normalize("NFC", p.name).casefold() == plain]
     alike = set(lookalikes(wanted, [p.name for p in peers]))
     fit = [*same, *(p for p in peers if p.name in alike and p not in same)]
     if len(fit) == 1 and same:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final
 
 from typer import Context, Option
 
@@ -295,9 +295,6 @@ def sim(
         float,
         Option(metavar="SECONDS", min=0, max=3600, help="How long a removal or an end takes."),
     ] = 0.3,
-    foreign_room: Annotated[
-        Literal["403", "404"], Option(help="HTTP status for a room that is not in the account.")
-    ] = "403",
     json: Json = False,
 ) -> None:
     """Run a simulated 100ms on this machine, until Ctrl-C."""
@@ -306,10 +303,7 @@ def sim(
         from hms_active_rooms.sim.server import environment, paste_lines, running_sim
         from hms_active_rooms.sim.settings import Settings as Simulated
 
-        status: Literal[403, 404] = 404 if foreign_room == "404" else 403
-        delays = Simulated(
-            removal_delay_s=delay_s, ending_delay_s=delay_s, foreign_room_status=status
-        )
+        delays = Simulated(removal_delay_s=delay_s, ending_delay_s=delay_s)
         with (
             suppress(KeyboardInterrupt),
             running_sim(scene, host=host, port=port, settings=delays) as sim,

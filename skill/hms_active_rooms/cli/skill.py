@@ -104,13 +104,9 @@ def _refusal(target: Path, *, force: bool) -> str:
     if (target / ".git").exists() or _PACKAGE.is_relative_to(target.resolve()):
         return "is where this command runs from, or a checkout."
     record = _record(target)
-    if record is None and not _is_this_skill(target):
-        return "was not put there by this command. Move it away first."
-    if force:
-        return ""
     if record is None:
-        return "was not put there by this command. --force replaces it."
-    if not (changed := _changed(target, record)):
+        return "was not put there by this command. Move it away first."
+    if force or not (changed := _changed(target, record)):
         return ""
     names = ", ".join(quoted(name, 80) for name in changed[:5])
     more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
@@ -125,11 +121,6 @@ def _record(target: Path) -> dict[str, str] | None:
         return written if record["skill"] == NAME else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
-
-
-def _is_this_skill(target: Path) -> bool:
-    guide = target / "SKILL.md"
-    return guide.is_file() and guide.read_bytes().startswith(f"---\nname: {NAME}\n".encode())
 
 
 def _changed(target: Path, written: Mapping[str, str]) -> list[str]:

@@ -23,7 +23,7 @@ _Event = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Event]]
 _Send = Callable[[_Event], Awaitable[None]]
 
-_NO_FAULT: Final = Fault(kind="latency")
+_NO_FAULT: Final = Fault.model_construct(kind="latency")
 
 
 class SimApp:

@@ -6,9 +6,9 @@ import itertools
 import threading
 from collections import Counter
 from http import HTTPStatus
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from hms_active_rooms.sim.operations import OPERATIONS, UNAUTHORIZED, Answer, error
 from hms_active_rooms.sim.records import Json
@@ -40,7 +40,8 @@ class Fault(BaseModel, extra="forbid", frozen=True):
         after: how many matching requests pass unharmed first.
         when: whether the fault comes `before` or `after` the operation is executed. The kinds that
             damage a body always come after it.
-        latency_s: how many seconds to wait at that time; it works with every kind.
+        latency_s: how many seconds to wait at that time; it works with every kind, and `latency`
+            needs it.
         status: the HTTP status of the kind `status`.
         message: the error text of the kind `status`; by default the usual text of that status.
         retry_after_s: the Retry-After header of the kind `status`.
@@ -58,6 +59,12 @@ class Fault(BaseModel, extra="forbid", frozen=True):
     message: str | None = None
     retry_after_s: int | None = Field(default=None, ge=0)
     size_bytes: int = Field(default=8 * 1024 * 1024, ge=0, le=256 * 1024 * 1024)
+
+    @model_validator(mode="after")
+    def _latency_is_late(self) -> Self:
+        if self.kind == "latency" and not self.latency_s:
+            raise ValueError("latency_s has to say how many seconds")
+        return self
 
     @property
     def refusal(self) -> tuple[int, Answer] | None:

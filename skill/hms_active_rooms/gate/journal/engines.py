@@ -70,6 +70,7 @@ _REPAIR = {
     "database is locked": _UNSENT + "end what keeps the journal locked.",
     "timeout": _UNSENT + "end what keeps the journal locked, or raise the timeout.",
     "is full": _UNSENT + "make room on its disk.",
+    "disk I/O": _UNSENT + "see that its disk has room, and that its path is a file's.",
     "unable to open": _UNSENT + "name a file that this user may read and write.",
     "permission denied": _UNSENT + "let this role read, write and make the journal's tables.",
     "read-only transaction": _UNSENT + "use the server that can be written, not its copy.",
@@ -462,7 +463,7 @@ def _path(url: sa.URL, name: str) -> Path:
     """The file of a URL. Raises ArgumentError if SQLAlchemy would ignore a part of the URL, and so
     perhaps open another file."""
     if not name.startswith("file:"):
-        known = not url.query.keys() - _SQLITE_HAS
+        known = not url.query.keys() - _SQLITE_HAS and url.query.get("mode", "ro") == "ro"
     elif known := "uri" in url.query and not set("?#") & set(name):
         name = unquote(re.sub("^//(localhost)?(?=/)", "", name.removeprefix("file:")))
     if not known:
