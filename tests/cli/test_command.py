@@ -247,6 +247,17 @@ def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(environ: dict[s
     assert errors == ""
 
 
+def test_what_sim_prints_to_paste_leads_a_shell_to_it(environ: dict[str, str]) -> None:
+    command = [*COMMAND, "sim", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as child:
+        assert child.stdout is not None
+        pasted = "".join(child.stdout.readline() for _ in range(4))
+        shell = ["sh", "-c", f'{pasted} exec "$@" "$HMS_ROOM" --json', "sh", *COMMAND, "room"]
+        found = process(shell, environ)
+        child.send_signal(signal.SIGINT)
+    assert json.loads(found.stdout)["name"]
+
+
 def test_sim_on_a_port_that_is_taken_is_one_line(sim: Simulation, run: Run) -> None:
     port = sim.base_url.split(":")[2].split("/")[0]
     done = run("sim", "--port", port)

@@ -92,7 +92,7 @@ def chat(
         )
     environ = settings.environ()
     allowed = room_policy(environ, room_id)
-    _load_only_known_types()
+    os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"  # checkpoints load known types only
     from hms_active_rooms.api.client import ActiveRoomsClient
     from hms_active_rooms.cli.conversation import Conversation, Transcript
     from hms_active_rooms.cli.person import Interrupted
@@ -129,7 +129,7 @@ def chat(
 
 def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) -> None:
     """Talk to the moderator in a simulated room. Needs no account, key or language model."""
-    _load_only_known_types()
+    os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"  # checkpoints load known types only
     with simulator_errors():
         from langgraph.checkpoint.memory import InMemorySaver
 
@@ -163,12 +163,6 @@ def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) ->
                     "\n".join(_INTRO if model not in (None, "commands") else (_OFFLINE, *_INTRO))
                 )
             talk.run(new=True)
-
-
-def _load_only_known_types() -> None:
-    """Make LangGraph load only known types from a checkpoint. It reads this variable when it is
-    imported."""
-    os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
 
 
 # --- the conversations on disk --------------------------------------------------------------

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shlex
 import signal
 import sys
 import time
@@ -300,7 +301,7 @@ def sim(
     """Run a simulated 100ms on this machine, until Ctrl-C."""
 
     with simulator_errors():
-        from hms_active_rooms.sim.server import environment, paste_lines, running_sim
+        from hms_active_rooms.sim.server import environment, running_sim
         from hms_active_rooms.sim.settings import Settings as Simulated
 
         delays = Simulated(removal_delay_s=delay_s, ending_delay_s=delay_s)
@@ -317,7 +318,8 @@ def sim(
                 screen.err(f"Simulated 100ms: {sim.base_url}, room {sim.room_id}. Ctrl-C ends it.")
                 screen.err(f"What people do, and what goes wrong, is set at {sim.control_url}/")
                 screen.err("Paste this into another terminal:")
-                screen.out("\n".join(paste_lines(sim)))
+                for name, value in environment(sim).items():
+                    screen.out(f"export {name}={shlex.quote(value)}")
                 screen.err(f"A client without a key pair takes this management token: {token}")
             while True:
                 time.sleep(3600)

@@ -95,12 +95,10 @@ def install(
 
 
 def _refusal(target: Path, *, force: bool) -> str:
-    if target.is_symlink():
-        return "is a link. Remove it first."
-    if not target.exists():
+    if not target.exists() and not target.is_symlink():
         return ""
-    if not target.is_dir():
-        return "is a file. Move it away first."
+    if target.is_symlink() or not target.is_dir():
+        return "is a link or a file. Move it away first."
     if (target / ".git").exists() or _PACKAGE.is_relative_to(target.resolve()):
         return "is where this command runs from, or a checkout."
     record = _record(target)
@@ -108,9 +106,8 @@ def _refusal(target: Path, *, force: bool) -> str:
         return "was not put there by this command. Move it away first."
     if force or not (changed := _changed(target, record)):
         return ""
-    names = ", ".join(quoted(name, 80) for name in changed[:5])
-    more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-    return f"was changed since it was installed: {names}{more}. --force replaces it."
+    names = quoted(", ".join(changed), 300)
+    return f"was changed since it was installed: {names}. --force replaces it."
 
 
 def _record(target: Path) -> dict[str, str] | None:

@@ -23,7 +23,6 @@ from hms_active_rooms.sim.server import ServerError as ServerError
 from hms_active_rooms.sim.server import Simulation as Simulation
 from hms_active_rooms.sim.server import environment as environment
 from hms_active_rooms.sim.server import in_process as in_process
-from hms_active_rooms.sim.server import paste_lines as paste_lines
 from hms_active_rooms.sim.server import running_sim as running_sim
 from hms_active_rooms.sim.settings import Settings as Settings
 from hms_active_rooms.sim.world import RefusedError as RefusedError

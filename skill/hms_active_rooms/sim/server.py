@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import shlex
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -113,11 +112,6 @@ def running_sim(
         finally:
             server.should_exit = True
             thread.join()
-
-
-def paste_lines(sim: Simulation) -> list[str]:
-    """The lines with `export` that a person pastes into a shell: the same as `environment`."""
-    return [f"export {name}={shlex.quote(value)}" for name, value in environment(sim).items()]
 
 
 def environment(sim: Simulation) -> dict[str, str]:
