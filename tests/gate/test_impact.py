@@ -69,7 +69,8 @@ CLASS = [peer(1, "Anna", "teacher"), peer(2, "Ben"), peer(3, "Spam Bot"), peer(4
 
 
 @pytest.mark.parametrize(
-    "misspelled", ["teachr", "Teachers", "tеacher", "teacher:", "host teacher"]
+    "misspelled",
+    ["teachr", "Teachers", "tеacher", "teacher:", "host teacher", "teacher, host", "role:teacher"],
 )
 def test_a_role_that_is_nearly_a_protected_one_is_pointed_out(misspelled: str) -> None:
     policy = Policy(rooms=(ROOM,), protected_roles={misspelled, "host"})

@@ -860,6 +860,8 @@ def test_the_key_is_read_from_the_environment_and_shown_nowhere(
     with pytest.raises(ConfigurationError, match="5 characters") as refused:
         Journal(":memory:")
     assert "short" not in f"{refused.value}{refused.value.hint}".replace("too short", "")
+    with pytest.raises(ConfigurationError, match="0 characters"):
+        Journal(":memory:", key=" " * 40)
     monkeypatch.setenv("HMS_JOURNAL_KEY", KEY)
     url = f"sqlite:///{tmp_path / 'j.sqlite'}"
     assert KEY not in repr(Journal(url))
@@ -1093,8 +1095,11 @@ async def test_a_row_that_cannot_be_read_is_shown_as_one_and_nothing_is_done_for
     assert room.posts == []
 
 
-def test_the_default_is_a_file_in_the_users_state_directory(tmp_path: Path) -> None:
-    assert default_url(tmp_path) == f"sqlite:///{tmp_path / 'journal.sqlite'}"
+def test_the_default_is_a_file_in_the_users_state_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platformdirs.user_state_path", lambda name: tmp_path / name)
+    assert default_url() == f"sqlite:///{tmp_path / 'hms-active-rooms' / 'journal.sqlite'}"
 
 
 FORKS = """
@@ -1200,6 +1205,7 @@ def test_closing_one_in_memory_keeps_nobody_waiting_and_says_that_it_is_gone() -
     # In memory, and nobody would see it.
     + ["sqlite://", "sqlite:///", "sqlite+pysqlite:///"]
     + ["sqlite:///j.sqlite?timeout=soon", "sqlite:///j%00.sqlite", "sqlite:///~/j.sqlite"]
+    + [f"sqlite:///{home}/j.sqlite" for home in ("$HOME", "${HOME}", "%APPDATA%")]
     # What SQLAlchemy or SQLite would ignore, so that the journal would be another file.
     + ["sqlite:///what?.sqlite", "sqlite:///j.sqlite?nolock=1", "sqlite:///j.sqlite?cache=shared"]
     + ["sqlite:///file:j.sqlite", "sqlite:///file:j%23.sqlite?uri=true"]
@@ -1266,6 +1272,9 @@ def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="journal"):
         Journal(f"sqlite:///{tmp_path / 'file' / 'j.sqlite'}")
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    with pytest.raises(ConfigurationError, match="round"):
+        Journal(tmp_path / "round")
 
 
 @pytest.mark.parametrize("damage", [b"not a database" * 100, None], ids=["no database", "damaged"])

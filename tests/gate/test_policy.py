@@ -79,6 +79,21 @@ def test_a_copy_of_a_policy_is_checked_like_the_first() -> None:
     assert policy.model_copy(update={"protected_roles": ["host"]}).protected_roles == {"host"}
 
 
+@pytest.mark.parametrize("setting", ["protected_roles", "protected_user_ids"])
+@pytest.mark.parametrize("name", ["*", "-", "_"])
+def test_a_name_that_nobody_can_have_protects_nobody_and_is_an_error(
+    setting: str, name: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(f'{setting} = ["teacher", "{name}"]\n')
+    with pytest.raises(ConfigurationError, match="a letter or a digit"):
+        Policy.from_file(file)
+    with pytest.raises(ConfigurationError, match=setting):
+        Policy.build(**{setting: [name]})
+    with pytest.raises(ConfigurationError, match=setting.upper()):
+        Policy.from_env({f"HMS_POLICY_{setting.upper()}": f'"{name}"'})
+
+
 def test_code_may_leave_a_destructive_tool_unattended_by_name() -> None:
     assert Policy(unattended=frozenset({"hms-end-active-room"})).runs_unasked("hms-end-active-room")
     assert not Policy().runs_unasked("hms-end-active-room")
@@ -206,7 +221,7 @@ def test_a_list_in_a_variable_is_read_as_meant(text: str, roles: set[str]) -> No
         ),
         *("“teacher”", "«teacher»", "`teacher`", "$ROLE", "${ROLE}", "<teacher>", "{teacher}"),
         *("role:teacher", "teacher*", "(a)", "a=b"),
-        *("[]", ",", " , ,"),  # it would protect nobody
+        *("[]", ",", " , ,", "-", "teacher, _", '["*"]', '["teacher", "."]'),  # of nobody
     ],
 )
 def test_a_list_that_cannot_be_meant_is_an_error_that_says_how_to_write_it(text: str) -> None:

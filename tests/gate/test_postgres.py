@@ -59,6 +59,23 @@ async def test_a_removal_runs_once_and_is_on_record(url: str) -> None:
     journal.close()
 
 
+@pytest.mark.parametrize("key", ["", "k" * 32])
+def test_a_role_that_may_only_read_sees_what_is_on_record(url: str, key: str) -> None:
+    place, role = new_database(url), f"auditor{len(key)}"
+    journal = Journal(place, key=key)
+    action = insert(journal, row(journal.now()))
+    admin = sa.create_engine(place, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    with admin.connect() as db:
+        db.exec_driver_sql(f"CREATE ROLE {role} LOGIN")
+        db.exec_driver_sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    theirs = Journal(place.replace("journal@", f"{role}@"), key=key, create=False)
+    assert theirs.get(action.id) == action
+    with pytest.raises(JournalError, match="permission denied"):
+        theirs.note(action.id, "looked")
+    for each in (journal, theirs):
+        each.close()
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
 def test_a_url_may_leave_out_the_driver(url: str, scheme: str) -> None:
     Journal(url.replace("postgresql+psycopg", scheme)).close()
@@ -214,6 +231,7 @@ def pooled(url: str) -> Iterator[str]:
     home = Path(url.partition("host=")[2])
     settings = f"""[databases]
 postgres = host={home} user=journal
+by_statement = host={home} dbname=postgres user=journal pool_mode=statement
 [pgbouncer]
 listen_addr =
 listen_port = 6543
@@ -243,6 +261,13 @@ logfile = {home}/pgbouncer.log
     finally:
         pooler.terminate()
         pooler.wait(30)
+
+
+@pytest.mark.slow
+def test_a_pooler_without_transactions_is_refused_with_the_setting_to_change(pooled: str) -> None:
+    with pytest.raises(JournalError) as refused:
+        Journal(pooled.replace("/postgres?", "/by_statement?"))
+    assert "pool_mode to transaction" in refused.value.hint
 
 
 @pytest.mark.slow

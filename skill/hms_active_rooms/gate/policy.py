@@ -66,6 +66,12 @@ def _room(name: str) -> str:
     return name if name == ANY_ROOM else parse_room_id(name)
 
 
+def _name(name: str) -> str:
+    if not re.search(r"[^\W_]", name):
+        raise ValueError("a name has a letter or a digit")
+    return name
+
+
 def _tool(name: str) -> str:
     if name not in (known := [tool.name for tool in capability().tools]):
         raise ValueError(f"there is no tool {quoted(name)}; the tools are {', '.join(known)}")
@@ -80,7 +86,7 @@ def _soft_tool(name: str) -> str:
 
 # `Collection[str]`, so that type checkers accept a list or a set.
 _Rooms = Annotated[Collection[str], _texts(_room, tuple)]
-_Names = Annotated[Collection[str], _texts()]
+_Names = Annotated[Collection[str], _texts(_name)]
 _Tools = Annotated[Collection[str], _texts(_tool)]
 _SoftTools = Annotated[Collection[str], _texts(_soft_tool)]
 
@@ -279,11 +285,6 @@ def _as_typed(value: object) -> str:
 
 def _bounds(field: FieldInfo) -> str:
     kind = "a whole number" if field.annotation is int else "a number"
-    limits = {
-        key: getattr(m, key)
-        for m in field.metadata
-        for key in ("ge", "gt", "le")
-        if hasattr(m, key)
-    }
-    low = f"from {limits['ge']} to" if "ge" in limits else f"above {limits['gt']}, at most"
-    return f"give {kind} {low} {limits['le']:,}"
+    least, most = field.metadata
+    low = f"from {least.ge} to" if hasattr(least, "ge") else f"above {least.gt}, at most"
+    return f"give {kind} {low} {most.le:,}"

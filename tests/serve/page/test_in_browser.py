@@ -385,3 +385,25 @@ def test_a_page_in_the_background_notifies_without_a_name(
     served.waiting(**remove(2))
     ada.text_of(".card pre", "Peer 2")
     assert ada.script("told") == ["Waits for approval: hms-remove-peers"]
+
+
+def test_a_browser_that_refuses_notifications_to_pages_shows_the_questions_all_the_same(
+    page: Callable[..., Served], chrome: Chrome
+) -> None:
+    """On Android, `Notification` is there and may be granted, and its constructor throws."""
+    served = page(students())
+    ada = Viewer(chrome, served).log_in()
+    ada.script("""(() => {
+        window.Notification = class {
+          static permission = "granted";
+          constructor() { throw new TypeError("Illegal constructor"); }
+        };
+        Object.defineProperty(document, "hidden", { get: () => true });
+        window.lost = [];
+        const place = document.getElementById("connection");
+        new MutationObserver(() => lost.push(place.textContent)).observe(place, { childList: true });
+    })()""")
+    served.waiting(**remove(2))
+    ada.text_of(".card pre", "Peer 2")
+    ada.text_of("#journal .state", "proposed")
+    assert "Not connected. What you see may be old." not in ada.script("lost")

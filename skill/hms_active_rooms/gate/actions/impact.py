@@ -136,7 +136,7 @@ class Room:
             f"The policy protects the role {quoted(unseen[near])}, which nobody has here; "
             f"{quoted(role)} is not protected."
             for near in get_close_matches(name, unseen, n=1, cutoff=_NEAR)
-            or [words for words in unseen if name in words.split()][:1]
+            or [words for words in unseen if name in re.split(r"\W+", words)][:1]
         )
 
     def person(self, ref: str) -> Person:

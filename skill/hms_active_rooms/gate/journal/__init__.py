@@ -32,10 +32,9 @@ Found = TypeVar("Found")
 _LEAST_KEY_CHARS = 32
 
 
-def default_url(state_dir: Path | None = None) -> str:
+def default_url() -> str:
     """The URL of a SQLite file in the user's state directory (`XDG_STATE_HOME` on Linux)."""
-    folder = state_dir or platformdirs.user_state_path("hms-active-rooms")
-    return file_url(folder / "journal.sqlite")
+    return file_url(platformdirs.user_state_path("hms-active-rooms") / "journal.sqlite")
 
 
 def file_url(path: Path) -> str:
@@ -85,9 +84,9 @@ class Journal:
         self._clock = clock
         self._on_commit = on_commit
         key = os.environ.get("HMS_JOURNAL_KEY", "") if key is None else key
-        if 0 < len(key) < _LEAST_KEY_CHARS:
+        if key and len(key.strip()) < _LEAST_KEY_CHARS:
             raise ConfigurationError(
-                f"HMS_JOURNAL_KEY has {len(key)} characters, and needs {_LEAST_KEY_CHARS}.",
+                f"HMS_JOURNAL_KEY has {len(key.strip())} characters, and needs {_LEAST_KEY_CHARS}.",
                 hint="Make one with: openssl rand -hex 32",
             )
         self._key = key.encode()

@@ -76,6 +76,7 @@ _REPAIR = {
     "read-only transaction": _UNSENT + "use the server that can be written, not its copy.",
     "schema has been selected": _UNSENT + "make the schema that search_path names.",
     "resolve host": _UNSENT + "see that the URL names the server.",
+    "statement pooling": _UNSENT + "set PgBouncer's pool_mode to transaction.",
     "connection": _UNSENT + "see that the server runs, and lets in whom the URL names.",
 }
 """What to do, by a part of the database's error message."""
@@ -83,12 +84,11 @@ _REPAIR = {
 _NOT_BY_URL: Final = {"autocommit", "row_factory", "cursor_factory", "context"}
 """Arguments of psycopg that are no texts, so that no URL can set them."""
 
-_SQLITE_HAS: Final = {"timeout", "isolation_level", "detect_types", "check_same_thread"} | {
-    *("cached_statements", "mode", "uri", "plugin")
-}
+_SQLITE_HAS: Final = {"timeout", "mode", "uri"}
 """The parameters that a SQLite URL may have after its "?". SQLAlchemy would ignore all others, even
 where the "?" is part of a file's name."""
 
+_UNEXPANDED: Final = re.compile(r"~|\$\w|\$\{|%\w+%")
 _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 
 
@@ -99,7 +99,7 @@ class Database:
         self.place, self._key, self._in_memory = _place(url), key, url == ":memory:"
         try:
             self._modes = self._engines(url, create)
-        except (sa.exc.ArgumentError, ImportError, OSError, ValueError) as error:
+        except (sa.exc.ArgumentError, ImportError, OSError, ValueError, RuntimeError) as error:
             why = error.strerror if isinstance(error, OSError) else ""
             hint = (
                 "HMS_JOURNAL or --journal: name a sqlite:/// path that can be written, or a "
@@ -152,9 +152,9 @@ class Database:
         else:
             name = parsed.database
             path = _path(parsed, name)
-            if name.startswith("~"):
+            if _UNEXPANDED.match(name):
                 raise ConfigurationError(
-                    f"The journal {self.place} would not be in a home: only shells read ~.",
+                    f"The journal {self.place} would not be there: only shells read ~ and variables.",
                     hint="Write the whole path of the file.",
                 )
             read_only = parsed.query.get("mode") == "ro"

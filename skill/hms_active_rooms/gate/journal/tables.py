@@ -230,9 +230,8 @@ def prepare(db: sa.Connection, key: bytes) -> bool:
         _seal(db)
         _protect_events(db)
         db.execute(versions.update().values(version=SCHEMA_VERSION))
-    if key:
-        new = versions.update().where(versions.c.key_check == "")
-        db.execute(new.values(key_check=_key_check(key)))
+    if key and not db.scalar(sa.select(versions.c.key_check)):
+        db.execute(versions.update().values(key_check=_key_check(key)))
     return found is None
 
 

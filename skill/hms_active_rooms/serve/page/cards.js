@@ -190,11 +190,12 @@ export function showAction(action) {
 
 function notify(question) { // names no people: a notification may be seen by others
   if (!document.hidden || !("Notification" in window) || Notification.permission !== "granted") return;
-  const told = new Notification("Waits for approval", { body: question.tool, tag: question.action_id });
-  told.addEventListener("click", () => {
-    focus();
-    byId(`action-${question.action_id}`)?.scrollIntoView();
-  });
+  try {
+    new Notification("Waits for approval", { body: question.tool, tag: question.action_id }).onclick = () => {
+      focus();
+      byId(`action-${question.action_id}`)?.scrollIntoView();
+    };
+  } catch {} // browsers of Android refuse this to pages
 }
 
 function count() {
