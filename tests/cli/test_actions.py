@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +49,16 @@ def test_approve_in_a_terminal_shows_asks_and_runs_once(
     assert code == 0
     assert 'Removed "Spam Bot"' in rest
     assert len(posts(sim)) == 1
+    assert re.search(r"Decided +by \S+ \(terminal\)", call("actions", "show", waiting).out)
+
+
+def test_what_the_policy_here_refuses_is_not_asked_about(
+    sim: Simulation, waiting: str, call: Run, terminal: Open
+) -> None:
+    code, told = ended(terminal("approve", waiting, HMS_POLICY_PROTECTED_ROLES="student"))
+    assert (code, "the policy protects that role" in told, "Approve?" in told) == (4, True, False)
+    assert call("actions", "show", waiting, "--json").json["state"] == "proposed"
+    assert posts(sim) == []
 
 
 def test_approve_without_a_terminal_decides_nothing(
@@ -132,7 +143,7 @@ def test_a_question_nobody_answered_counts_as_expired(late: str, call: Run) -> N
     assert row["action_id"] == late
     shown = call("actions", "show", late, "--wait", "60")
     assert shown.code == 4
-    assert "Decided   by nobody: the time ran out" in shown.out
+    assert "Decided   by nobody (gate)" in shown.out
     assert call("actions", "show", late, "--json").json["decided_by"] == ""
 
 
@@ -143,7 +154,7 @@ def test_what_the_policy_refused_was_decided_by_nobody(sim: Simulation, call: Ru
     (row,) = call("actions", "--json").json["actions"]
     assert (row["state"], row["decided_by"], row["decided_way"]) == ("rejected", "", "policy")
     shown = call("actions", "show", row["action_id"]).out
-    assert "Decided   by nobody: the policy refused it" in shown
+    assert "Decided   by nobody (policy)" in shown
     assert "by policy" not in shown
 
 

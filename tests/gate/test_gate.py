@@ -93,6 +93,22 @@ async def approved(
     return decided.action
 
 
+async def driven(
+    gate: Gate, action: Action, ask: Any, *, shown: bool = False, **how: Any
+) -> Action:
+    """What becomes of one action; `ask` answers one question."""
+
+    async def ask_one(requests: Sequence[ApprovalRequest]) -> list[object] | None:
+        answer = await ask(requests[0])
+        return None if answer is None else [answer]
+
+    on_record = [action.id] if shown else []
+    [ended] = await gate.drive([action], ask_one, on_record=on_record, **how)
+    if isinstance(ended, Exception):
+        raise ended
+    return ended
+
+
 async def carried_out(gate: Gate, call: StateChange, origin: Origin = HERE) -> Action:
     return await gate.run((await approved(gate, call, origin)).id)
 
@@ -163,6 +179,10 @@ NO_ANSWERS: list[Callable[[Action, Action], object]] = [
     lambda *_: Approve(""),
     lambda *_: Approve(cast(str, None)),
     lambda *_: Edit(cast(str, None), {"reason": "x"}),
+    lambda one, _: Edit(one.digest, cast(Any, None)),
+    lambda one, _: Edit(one.digest, cast(Any, {5: "x"})),
+    lambda one, _: Approve(one.digest, by=cast(str, 5)),
+    lambda *_: Reject(cast(str, 5)),
     lambda one, _: ["approve", one.digest],
     lambda one, _: {"type": "Approve", "digest": one.digest},
     lambda one, _: {"type": "approve", "digest": one.digest.upper()},
@@ -532,6 +552,44 @@ async def test_a_cancelled_send_is_unknown_and_not_sent_again() -> None:
     assert len(room.posts) == 1
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_cancelled_role_removal_says_who_is_surely_there_and_of_whom_it_is_not_known(
+    when: Literal["before", "after"],
+) -> None:
+    room = StandInRoom([peer(1), peer(2), peer(3)])
+    gate = gate_on(room)
+    action = await approved(gate, remove_role())
+
+    def stopped(_: str) -> None:
+        if len(room.posts) == {"before": 1, "after": 2}[when]:
+            raise asyncio.CancelledError
+
+    setattr(room, when, stopped)
+    with pytest.raises(asyncio.CancelledError):
+        await gate.run(action.id)
+    left = await gate.get(action.id)
+    assert (left.state, fates(left)) == ("unknown", ["removed", "unknown", "not sent"])
+    assert 'Not removed: "Peer 3". Perhaps removed: "Peer 2".' in outcome(left)
+
+
+async def test_a_role_removal_that_is_cancelled_at_the_look_says_that_all_were_sent() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action, read = await approved(gate, remove_role()), room.retrieve_active_room
+
+    async def cancelled(room_id: str) -> Any:
+        if len(room.posts) == 2:
+            raise asyncio.CancelledError
+        return await read(room_id)
+
+    room.retrieve_active_room = cancelled  # type: ignore[method-assign]
+    with pytest.raises(asyncio.CancelledError):
+        await gate.run(action.id)
+    left = await gate.get(action.id)
+    assert (left.state, left.executed, fates(left)) == ("done", "yes", ["removed", "removed"])
+    assert "A look failed: interrupted by CancelledError." in outcome(left)
+
+
 def a_gone_worker() -> str:
     with subprocess.Popen(["true"]) as gone:
         pass
@@ -703,6 +761,29 @@ async def test_a_claim_whose_commit_was_not_answered_is_given_back_at_once(
     assert kinds(gate, action)[-2:] == ["sent", "returned"]
     assert room.posts == []
     assert (await gate.run(action.id)).state == "done"
+
+
+@pytest.mark.parametrize("call", [end(), send()])
+@pytest.mark.parametrize("took_s", [60, 3600])
+async def test_what_was_claimed_by_a_slow_commit_is_looked_at_again_before_it_is_sent(
+    took_s: int, call: StateChange
+) -> None:
+    room, clock, slow = classroom(), Clock(), list[int]()
+
+    def committed(when: str) -> None:
+        if when == "after" and slow:
+            clock.now += timedelta(seconds=slow.pop())
+            room.session = "4" * 24
+
+    gate = gate_on(room, Journal(":memory:", clock=clock, on_commit=committed), clock)
+    action = await approved(gate, call)
+    slow.append(took_s)
+    asked = await gate.run(action.id)
+    if took_s == 3600:
+        assert (asked.state, "not used in time" in asked.reason) == ("expired", True)
+    else:
+        assert (asked.state, "session that was shown is over" in asked.note) == ("proposed", True)
+    assert room.posts == []
 
 
 async def test_whoever_failed_to_claim_takes_no_row_from_the_one_who_sends_it() -> None:
@@ -962,7 +1043,7 @@ async def test_who_is_asked_is_shown_a_question_once_and_it_is_sent() -> None:
     room = classroom()
     gate = gate_on(room)
     ask = Asked(yes)
-    action = await gate.drive(await gate.propose(remove(), HERE), ask, by="x", way="terminal")
+    action = await driven(gate, await gate.propose(remove(), HERE), ask, by="x", way="terminal")
     assert (action.state, action.decided_by, action.decided_way) == ("done", "ada", "terminal")
     assert kinds(gate, action) == ["proposed", "asked", "approved", "sent", "done"]
     [asked] = [e for e in gate.journal.events(action.id) if e.kind == "asked"]
@@ -973,17 +1054,17 @@ async def test_who_is_asked_is_shown_a_question_once_and_it_is_sent() -> None:
 async def test_what_stopped_an_approved_action_is_raised_to_whoever_was_asked() -> None:
     room = classroom()
     gate = gate_on(room, actions_per_minute=1)
-    await gate.drive(await gate.propose(send(), HERE), Asked(yes), by="x", way="terminal")
+    await driven(gate, await gate.propose(send(), HERE), Asked(yes), by="x", way="terminal")
     action = await gate.propose(remove(), HERE)
     with pytest.raises(PolicyRefusal, match="1 actions per minute"):
-        await gate.drive(action, Asked(yes), by="x", way="terminal")
+        await driven(gate, action, Asked(yes), by="x", way="terminal")
     assert len(room.posts) == 1
 
 
 async def test_a_question_that_was_shown_already_is_on_record_once() -> None:
     gate = gate_on(classroom())
     action = await gate.propose(remove(), HERE, shown="page")
-    action = await gate.drive(action, Asked(yes), by="x", way="page", shown=True)
+    action = await driven(gate, action, Asked(yes), by="x", way="page", shown=True)
     assert kinds(gate, action) == ["proposed", "asked", "approved", "sent", "done"]
 
 
@@ -991,7 +1072,7 @@ async def test_an_answer_that_is_none_is_told_and_asked_again() -> None:
     room = classroom()
     gate = gate_on(room)
     ask = Asked(lambda _: "yes", lambda _: Approve("0" * 64), yes)
-    action = await gate.drive(await gate.propose(remove(), HERE), ask, by="x", way="terminal")
+    action = await driven(gate, await gate.propose(remove(), HERE), ask, by="x", way="terminal")
     assert action.state == "done"
     assert [bool(request.problem) for request in ask.requests] == [False, True, True]
     assert "another question" in ask.requests[2].problem
@@ -1015,7 +1096,7 @@ async def test_where_nobody_answers_nothing_is_sent(answer: object, state: str, 
     room = classroom()
     gate = gate_on(room)
     ask = Asked(lambda _: answer)
-    action = await gate.drive(await gate.propose(end(), HERE), ask, by="x", way="callback")
+    action = await driven(gate, await gate.propose(end(), HERE), ask, by="x", way="callback")
     assert (action.state, action.decided_by, action.executed) == (state, by, "no")
     assert "Not executed" in outcome(action)
     assert room.posts == []
@@ -1033,7 +1114,7 @@ async def test_what_another_person_approved_meanwhile_is_sent_whoever_did_not_an
         assert decided.counted
         return answer
 
-    action = await gate.drive(await gate.propose(end(), HERE), ask, by="x", way="callback")
+    action = await driven(gate, await gate.propose(end(), HERE), ask, by="x", way="callback")
     assert (action.state, action.decided_by) == ("done", "bob")
     assert [verb for verb, _ in room.posts] == ["end"]
 
@@ -1047,7 +1128,7 @@ async def test_what_changed_since_is_asked_again_and_says_why() -> None:
         return request.approve()
 
     ask = Asked(yes_to_what_is_over, yes)
-    action = await gate.drive(await gate.propose(end(), HERE), ask, by="x", way="terminal")
+    action = await driven(gate, await gate.propose(end(), HERE), ask, by="x", way="terminal")
     assert (action.state, action.revision) == ("done", 2)
     assert [bool(request.note) for request in ask.requests] == [False, True]
     assert ask.requests[1].digest != ask.requests[0].digest
@@ -1065,7 +1146,7 @@ async def test_whoever_answers_after_another_edited_the_words_is_told_what_was_s
         assert (await gate.run(edited)).state == "done"
         return request.approve()
 
-    ended = await gate.drive(action, another_is_first, by="ada", way="terminal")
+    ended = await driven(gate, action, another_is_first, by="ada", way="terminal")
     assert (ended.state, ended.call.arguments()["message"]) == ("done", "hi")
     assert len(room.posts) == 1
 
@@ -1074,7 +1155,7 @@ async def test_edited_words_are_sent_without_another_question() -> None:
     room = classroom()
     gate = gate_on(room)
     ask = Asked(lambda request: request.edit(message="good day"))
-    action = await gate.drive(await gate.propose(send(), HERE), ask, by="ada", way="terminal")
+    action = await driven(gate, await gate.propose(send(), HERE), ask, by="ada", way="terminal")
     assert action.state == "done"
     assert "With the words the person edited" in outcome(action)
     assert [body["message"] for _, body in room.posts] == ["good day"]
@@ -1226,6 +1307,23 @@ async def test_more_actions_per_minute_than_allowed_are_not_sent() -> None:
     assert len(room.posts) == 2
     clock.now += timedelta(seconds=60)
     assert (await gate.run(actions[2].id)).state == "done"
+
+
+@pytest.mark.parametrize("ahead_s", [86_400, 61, 59])
+async def test_what_a_clock_far_ahead_recorded_keeps_nobody_waiting_until_then(
+    ahead_s: int,
+) -> None:
+    room, clock = classroom(), Clock()
+    gate = gate_on(room, Journal(":memory:", clock=clock), clock, actions_per_minute=1)
+    clock.now += timedelta(seconds=ahead_s)
+    await carried_out(gate, send())
+    clock.now -= timedelta(seconds=ahead_s)
+    action = await approved(gate, send(), call_number(2))
+    if ahead_s < 60:
+        with pytest.raises(PolicyRefusal, match="1 actions per minute"):
+            await gate.run(action.id)
+    else:
+        assert (await gate.run(action.id)).state == "done"
 
 
 async def test_the_limit_per_minute_is_of_one_room_and_one_requester() -> None:
@@ -1417,7 +1515,7 @@ async def test_what_a_conversation_asks_is_withdrawn_on_a_word_and_nothing_else_
 async def test_the_journal_tells_who_asked_what_was_shown_who_decided_and_what_came() -> None:
     gate = gate_on(classroom())
     proposed = await gate.propose(remove(), HERE)
-    await gate.drive(proposed, Asked(yes), by="ada", way="terminal")
+    await driven(gate, proposed, Asked(yes), by="ada", way="terminal")
     action = await gate.get(proposed.id)
     events = gate.journal.events(action.id)
     assert [(e.kind, e.by, e.way) for e in events] == [
@@ -1732,6 +1830,15 @@ async def test_what_a_lax_policy_let_run_unasked_a_strict_one_does_not_send() ->
     action = await lax.propose(remove(), HERE)
     assert (await gate_on(room, journal).run(action.id)).state == "expired"
     assert room.posts == []
+
+
+@pytest.mark.parametrize("answer", [Reject(cast(str, None)), {"type": "reject", "message": None}])
+async def test_a_no_without_a_reason_is_a_no_however_that_is_said(answer: object) -> None:
+    gate = gate_on(classroom())
+    action = await gate.propose(end(), HERE)
+    decided = await gate.decide(action.id, answer, by="ada", way="callback")
+    row = decided.action
+    assert (decided.counted, row.state, row.reason) == (True, "rejected", "")
 
 
 UNSTORABLE = "a\x00b\udcff\ud83d"
@@ -2151,7 +2258,7 @@ async def test_a_row_that_breaks_while_it_is_asked_about_loses_no_other_answer()
         broken(gate, rows[0], "contradicts itself")
         return [request.approve() for request in requests]
 
-    first, second = await gate.drive_all(rows, ask, by="ada", way="callback")
+    first, second = await gate.drive(rows, ask, by="ada", way="callback")
     assert isinstance(first, BrokenRecord)
     assert isinstance(second, Action)
     assert second.state == "done"

@@ -33,7 +33,7 @@ def read_everything(view: Reading, action: Action) -> None:
     assert view.count() == 1
     assert view.edited_into(action.id) is None
     assert view.same_calls(action.thread, action.content)[0] == action
-    assert view.sent_since(action.created_at, action) == (0, 0)
+    assert view.sent_lately(action) == (0, 0)
     assert not view.has_rival(action)
     assert len(view.events(action.id)) == 1
     assert view.refused_requests() == []

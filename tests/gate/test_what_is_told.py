@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -21,11 +21,10 @@ from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, Impact, Person
 from hms_active_rooms.gate.actions.result import PersonResult, Result
 from hms_active_rooms.gate.approval import ApprovalRequest, Approve
 from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.journal.records import Action, Origin, State, Way
+from hms_active_rooms.gate.journal.records import Action, Origin
 from hms_active_rooms.gate.view import (
     MAX_PEOPLE,
     NOT_AGAIN,
-    decider,
     describe,
     for_model,
     outcome,
@@ -316,7 +315,7 @@ async def test_while_one_call_is_asked_again_another_that_failed_stays_failed() 
             return [requests[0].approve(), requests[1].approve(), "nonsense"]
         return [requests[0].reject()]
 
-    found = await gate.drive_all(actions, ask, by="ada", way="page")
+    found = await gate.drive(actions, ask, by="ada", way="page")
     assert [len(asked) for asked in rounds] == [3, 1]
     told = [one.state if isinstance(one, Action) else one.code for one in found]
     assert sorted(told[:2]) == ["done", "policy_refusal"]
@@ -417,25 +416,6 @@ def test_what_was_sent_an_hour_ago_is_told_and_a_second_earlier_not(ago_s: int, 
     sent = sent_before(replace(row(now), state="done", sent_at=now), now + timedelta(seconds=ago_s))
     assert sent.startswith(f"The same was sent {told}" if told else "")
     assert bool(sent) == bool(told)
-
-
-@pytest.mark.parametrize(
-    ("state", "way", "told"),
-    [
-        ("approved", "page", 'by "ada", way "page"'),
-        ("rejected", "terminal", 'by "ada", way "terminal"'),
-        ("expired", "gate", "by nobody: the time ran out"),
-        ("rejected", "gate", "by nobody: it was refused on the spot, or nobody could be asked"),
-        ("expired", "claim", "by nobody: the room had changed"),
-        ("done", "unattended", "by nobody: the code lets it run unasked"),
-        ("proposed", "", ""),
-    ],
-)
-def test_who_decided_is_told_and_where_nobody_did_what_did(
-    state: State, way: Way | Literal[""], told: str
-) -> None:
-    now = datetime(2026, 11, 1, tzinfo=UTC)
-    assert decider(replace(row(now), state=state, decided_by="ada", decided_way=way)) == told
 
 
 def test_where_a_person_decides_is_told_only_while_the_action_waits() -> None:

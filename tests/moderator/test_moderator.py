@@ -332,6 +332,32 @@ def test_resuming_by_two_workers_sends_once() -> None:
     assert talk.removed() == [peer(1).id]
 
 
+@pytest.mark.parametrize("workers", [2, 3])
+def test_what_is_asked_again_is_asked_by_all_who_resumed_at_once(workers: int) -> None:
+    talk = Conversation(students(), ScriptedModel.saying(calls(remove(1)), text("done")))
+    interrupt, read = talk.say(), talk.room.retrieve_active_room
+    digest = interrupt.value["action_requests"][0]["digest"]
+    talk.room.peers[0] = peer(1, role="assistant")
+
+    async def both() -> list[Any]:
+        together = asyncio.Barrier(workers)
+
+        async def at_once(room_id: str) -> ActiveRoom:
+            await together.wait()
+            return await read(room_id)
+
+        talk.room.retrieve_active_room = at_once  # type: ignore[method-assign]
+        answers = {interrupt.id: {"decisions": [{**APPROVE, "digest": digest}]}}
+        resumed = [talk.graph.ainvoke(Command(resume=answers), CONFIG) for _ in range(workers)]
+        return [*await asyncio.gather(*resumed)]
+
+    for out in asyncio.run(both()):
+        assert "assistant" in out["__interrupt__"][0].value["action_requests"][0]["description"]
+    talk.room.retrieve_active_room = read  # type: ignore[method-assign]
+    talk.answer(APPROVE)
+    assert talk.removed() == [peer(1).id]
+
+
 def test_what_was_held_back_and_is_asked_about_anew_is_answered_where_it_is_asked() -> None:
     model = ScriptedModel.saying(calls(send("one")), calls(send("one")), text("done"))
     talk = Conversation(StandInRoom([peer(1)]), model)

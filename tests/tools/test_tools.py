@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -177,21 +176,37 @@ def test_a_callback_that_does_not_answer_in_time_sends_nothing() -> None:
     assert room.posts == []
 
 
-def test_an_answer_that_a_callback_gives_too_late_is_on_record() -> None:
-    room, waited = students(), threading.Event()
+@pytest.mark.parametrize("ttl_s", [0.05, 600], ids=["too late", "given up"])
+@pytest.mark.parametrize("says", ["approved", "rejected"])
+@pytest.mark.parametrize("kind", ["a coroutine", "a function"])
+async def test_what_a_callback_answers_when_nobody_waits_any_more_is_on_record(
+    kind: str, says: str, ttl_s: float
+) -> None:
+    room, loop = students(), asyncio.get_running_loop()
+    called, over = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: ApprovalRequest) -> Any:
+        called.set()
+        await over.wait()
+        return request.approve(by="ada") if says == "approved" else request.reject(by="ada")
 
     def confirm(request: ApprovalRequest) -> Any:
-        waited.wait(30)
-        return request.approve(by="ada")
+        if kind == "a coroutine":
+            return answer(request)
+        return asyncio.run_coroutine_threadsafe(answer(request), loop).result()
 
-    toolkit = kit(room, confirm, approval_ttl_s=0.2)
-    journal = toolkit.gate.journal
-    message = call(named(toolkit, "hms-send-message"), room_id=ROOM, message="hi")
-    assert message.content.startswith("Not executed")
+    toolkit = kit(room, confirm, approval_ttl_s=ttl_s)
+    tool = named(toolkit, "hms-send-message")
+    calling = asyncio.create_task(tool.ainvoke({"room_id": ROOM, "message": "hi"}))
+    await called.wait()
+    if ttl_s == 600:
+        calling.cancel()
+    await asyncio.wait([calling])
+    over.set()
+    wanted, journal = says if ttl_s == 600 else "late_answer", toolkit.gate.journal
     [row] = journal.actions()
-    waited.set()
-    while (last := journal.events(row.id)[-1]).kind != "late_answer":
-        pass  # the callback's thread writes it
+    while (last := journal.events(row.id)[-1]).kind != wanted:  # noqa: ASYNC110 - a thread's work
+        await asyncio.sleep(0)
     assert (last.by, last.way) == ("ada", "callback")
     assert room.posts == []
 

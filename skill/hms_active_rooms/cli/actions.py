@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Context, Option
 
+from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import screen
 from hms_active_rooms.cli.main import BY_STATE, DONE, FAILED, INTERRUPTED
@@ -125,8 +126,8 @@ def show(
     journal: JournalUrl = None,
 ) -> int:
     """Show one action and what happened to it. With --wait, the exit code says how it ended."""
-    from hms_active_rooms.gate.journal.records import UNSENT, row_of
-    from hms_active_rooms.gate.view import decider, describe, outcome, view
+    from hms_active_rooms.gate.journal.records import UNSENT, row_of, who
+    from hms_active_rooms.gate.view import describe, outcome, view
 
     until = time.monotonic() + (wait or 0)
     with open_journal(Settings(journal=journal)) as book:
@@ -146,12 +147,13 @@ def show(
         document = {**columns, **shown.model_dump(mode="json"), "events": told}
         screen.document({**document, "newest": newest.id})
         return code
+    decider = shortened(name, 60) if (name := who(row.decided_by, row.decided_way)) else "nobody"
     values = {
         "Action": row.id,
         "State": _state(row, now),
         "What": describe(row),
         "Asked by": f"{quoted(row.requester)} at {at(row.created_at)}",
-        "Decided": decider(row),
+        "Decided": row.decided_way and f"by {decider} ({row.decided_way})",
         "Outcome": "" if row.state in UNSENT else screen.told(outcome(row)),
         "Went on as": "" if newest.id == row.id else f"{newest.id} ({newest.state})",
         "Events": "\n".join(map(_event_line, events)),
@@ -261,6 +263,7 @@ def approve(action: ActionId, settings: Settings) -> int:
         screen.err(f"Asked by {quoted(row.requester)} at {screen.at(row.created_at)}.")
         if row.state == "approved":
             screen.err(f"Approved already by {quoted(row.decided_by)}, and not sent yet.")
+        blocking.run(gate.check_allowed(row))
         return ask_here(gate, row, settings)
 
 

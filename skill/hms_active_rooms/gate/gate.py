@@ -10,7 +10,7 @@ shown. The journal's record decides that, never an argument, a graph state or a 
     run      reads the room again, claims the action (moves it to `sent`, which only one caller
              can), sends the request, and looks in the room for its effect; if the room is not as
              shown, it makes a new revision of the action to ask about
-    drive    calls these in turn until the action has ended; the caller passes how to ask
+    drive    calls these in turn until the actions have ended; the caller passes how to ask
 """
 
 from __future__ import annotations
@@ -44,12 +44,9 @@ from hms_active_rooms.untrusted import storable
 if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.store import Writing
 
-Ask = Callable[[ApprovalRequest], Awaitable[object]]
-"""Shows a person a question and returns the answer. It returns None if nobody answered; then
-nothing is decided. It returns `Refuse` if nobody can be asked; then the action is rejected."""
-
-AskAll = Callable[[Sequence[ApprovalRequest]], Awaitable[Sequence[object] | None]]
-"""Like `Ask`, for several questions at once: returns one answer for each, or None."""
+Ask = Callable[[Sequence[ApprovalRequest]], Awaitable[Sequence[object] | None]]
+"""Shows a person the questions and returns one answer for each; None: nobody answered, so nothing is
+decided. `Refuse` as an answer: nobody can be asked, and the action is rejected."""
 
 _log = logging.getLogger(__name__)
 
@@ -303,6 +300,13 @@ class Gate:
             problem=problem,
         )
 
+    async def check_allowed(self, action: Action) -> None:
+        """Raises PolicyRefusal if this policy refuses the action, which another may have allowed."""
+        with suppress(ApiError):  # `run` says so
+            change = (await self._reread(action)).change
+            if change.verdict == "refused":
+                raise PolicyRefusal(change.reason)
+
     async def asked(self, action: Action, way: Way) -> None:
         """Record that a person was shown the question about this action."""
         note = self.journal.note
@@ -337,25 +341,9 @@ class Gate:
         )
 
     async def drive(
-        self, action: Action, ask: Ask, *, by: str, way: Way, shown: bool = False
-    ) -> Action:
-        """`drive_all` for one action; raises what `run` raises. `shown`: whether it is on record
-        that the question was shown."""
-
-        async def ask_one(requests: Sequence[ApprovalRequest]) -> list[object] | None:
-            answer = await ask(requests[0])
-            return None if answer is None else [answer]
-
-        on_record = [action.id] if shown else []
-        [ended] = await self.drive_all([action], ask_one, by=by, way=way, on_record=on_record)
-        if isinstance(ended, ActiveRoomsError):
-            raise ended
-        return ended
-
-    async def drive_all(
         self,
         actions: Sequence[Action],
-        ask: AskAll,
+        ask: Ask,
         *,
         by: str,
         way: Way,
@@ -527,6 +515,9 @@ class Gate:
         except errors.JournalError:
             self._give_back(claim)
             raise
+        if claim[0] and self.journal.now() - reread.at > _REREAD_LASTS:  # the commit took long
+            self._give_back(claim)
+            return False, None
         return claim
 
     def _give_back(self, claim: _Claim) -> None:
@@ -543,7 +534,8 @@ class Gate:
         if row is None:
             raise errors.JournalError("The action vanished from the journal.")
         if row.state != "approved" or row.digest != action.digest:
-            return False, tx.expire_if_late(row)
+            # Another run may have asked again meanwhile: then that is the question now.
+            return False, tx.expire_if_late(tx.newest(row.id) or row)
         if not row.is_as_shown():
             raise BrokenRecord(f"The action {row.id} is not what was approved.")
         if fault := row.contradiction or records.history_fault(row, tx.events(row.id)):
@@ -665,7 +657,7 @@ def _not_too_often(slow: int) -> None:
 
 
 def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
-    alike, whole = tx.sent_since(tx.now() - records.RATE_WINDOW, row)
+    alike, whole = tx.sent_lately(row)
     for sent, most, where in (
         (alike, policy.actions_per_minute, "in one room"),
         (whole, policy.actions_per_minute_in_all, "in all"),

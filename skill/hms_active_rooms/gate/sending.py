@@ -201,15 +201,20 @@ class Sending:
         there was one request for each person, the journal tells for whom one was sent."""
         call, people = self.action.call, self.action.shown.people
         if call.apart(self.action.shown):
-            steps = await asyncio.to_thread(self.journal.steps, self.action.id)
-            known: dict[str, Fate] = {str(fate): fate for fate in get_args(Fate)}
-            # A request that started and has no recorded end may have been executed.
-            fates = {p.id: known.get(steps.get(p.id, "not sent"), "unknown") for p in people}
+            fates = await asyncio.to_thread(self._fates)
             return await self._summed_up(fates, None, wait=False)
         if not call.visible:
             return "unknown", self.action.result
         seen = await self._watch(people, wait=False)
         return outcomes.unanswered(call, self.action.shown, None, seen)
+
+    def _fates(self) -> dict[str, Fate]:
+        """By peer id, what the journal tells of each person's request."""
+        known: dict[str, Fate] = {str(fate): fate for fate in get_args(Fate)}
+        steps = self.journal.steps(self.action.id)
+        # A request that started and has no recorded end may have been executed.
+        at = {p.id: steps.get(p.id, "not sent") for p in self.action.shown.people}
+        return {peer_id: known.get(step, "unknown") for peer_id, step in at.items()}
 
     async def _send_each(self, parts: Sequence[StateChange]) -> Ended:
         going = {p.id for p in self.change.people}
@@ -299,7 +304,12 @@ class Sending:
     def _try_to_record(self, error: BaseException) -> None:
         with suppress(errors.JournalError):
             if self.began or not isinstance(error, asyncio.CancelledError):
-                self._record(outcomes.stopped(error), "stopped")
+                ended, shown = outcomes.stopped(error), self.action.shown
+                if self.action.call.apart(shown):
+                    stopped = ApiError(f"interrupted by {type(error).__name__}.")
+                    unseen = Observation(gone=None, why=str(stopped))
+                    ended = outcomes.for_each(shown.people, self._fates(), stopped, unseen)
+                self._record(ended, "stopped")
             else:
                 give_back(self.journal, self.action, "stopped before the first request")
 

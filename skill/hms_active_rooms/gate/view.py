@@ -53,25 +53,6 @@ def already(action: Action, newest: Action | None = None) -> str:
     return f"Already {word} by {who} at {action.decided_at:%Y-%m-%d %H:%M:%S} UTC."
 
 
-def decider(action: Action) -> str:
-    """Who decided, and how; if no person did, why it was decided; "" before a decision."""
-    if not action.decided_way:
-        return ""
-    if by_person(action.decided_way):
-        return f"by {quoted(action.decided_by)}, way {quoted(action.decided_way)}"
-    late = action.state == "expired" and action.decided_way == "gate"
-    return f"by nobody: {'the time ran out' if late else _DECIDED[action.decided_way]}"
-
-
-_DECIDED: Final = {
-    "relaxed": "the policy lets it run unasked",
-    "unattended": "the code lets it run unasked",
-    "policy": "the policy refused it",
-    "gate": "it was refused on the spot, or nobody could be asked",
-    "claim": "the room had changed",
-}
-
-
 def outcome(action: Action) -> str:
     """What came of an action, in one short text for people and models."""
     if action.contradiction:

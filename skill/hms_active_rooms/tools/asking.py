@@ -16,8 +16,8 @@ import inspect
 import json
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -242,13 +242,13 @@ class Interrupts:
         return self._forgets
 
     async def drive(self, actions: Sequence[Action]) -> list[Action | ActiveRoomsError]:
-        """`Gate.drive_all`, asking by interrupt.
+        """`Gate.drive`, asking by interrupt.
 
         Raises:
             GraphInterrupt: the graph pauses to ask.
         """
         by, problems = self._by, self._problems
-        return await self._gate.drive_all(
+        return await self._gate.drive(
             actions, self._ask, by=by, way="interrupt", on_record=None, problems=problems
         )
 
@@ -265,7 +265,9 @@ class Interrupts:
     def _record(self, requests: Sequence[ApprovalRequest]) -> Refuse | None:
         items = [part for each in requests for part in (each.action_id, each.problem)]
         with self._gate.journal.write(notes_only=True) as tx:
-            if not tx.ask(self._place.position(self._number), items):
+            place = self._place.position(self._number)
+            # Two runs at once ask the same question; another one at this place is another call's.
+            if not tx.ask(place, items) and tx.asked_at(place) != items:
                 return _ANOTHER
             for each in requests:
                 tx.note(each.action_id, "asked", way="interrupt", digest=each.digest)
@@ -295,8 +297,12 @@ async def perform(
             return await _interrupting(gate, call, origin, place)
     shown: Way | None = None if confirm is None else "callback"
     action = await gate.propose(call, origin, shown=shown)
-    ask = _nobody if confirm is None else _by_callback(gate, confirm)
-    return await gate.drive(action, ask, by="callback", way="callback", shown=True)
+
+    async def ask(requests: Sequence[ApprovalRequest]) -> list[object]:
+        return [await _called_back(gate, confirm, request) for request in requests]
+
+    by: Way = "callback"
+    return _ended(await gate.drive([action], ask, by=by, way=by, on_record=[action.id]))
 
 
 async def _interrupting(gate: Gate, call: StateChange, origin: Origin, place: Place) -> Action:
@@ -309,45 +315,51 @@ async def _interrupting(gate: Gate, call: StateChange, origin: Origin, place: Pl
     action = (await asks.rows([key])).get(key)
     if action is None:
         action = await asks.propose(call, origin)
-    [ended] = await asks.drive([refused_again(action)])
+    return _ended(await asks.drive([refused_again(action)]))
+
+
+def _ended(actions: Sequence[Action | ActiveRoomsError]) -> Action:
+    [ended] = actions
     if isinstance(ended, ActiveRoomsError):
         raise ended
     return ended
 
 
-def _by_callback(gate: Gate, confirm: Confirm) -> Callable[[ApprovalRequest], Awaitable[object]]:
-    """Makes an `Ask` that calls `confirm`, and waits until the deadline. An answer that is no
-    decision rejects the action."""
+async def _called_back(gate: Gate, confirm: Confirm | None, request: ApprovalRequest) -> object:
+    """The answer of `confirm`, until the deadline; one that is no decision rejects the action. An
+    answer that comes when nobody waits for it any more is put on record."""
+    if confirm is None:
+        return NOBODY
+    if request.problem:
+        return Refuse(f"the answer was not understood: {request.problem}")
+    left_s = (request.deadline - gate.journal.now()).total_seconds()
+    first = threading.Lock()  # taken by what comes first: the answer, or the end of the wait
 
-    async def ask(request: ApprovalRequest) -> object:
-        if request.problem:
-            return Refuse(f"the answer was not understood: {request.problem}")
-        left_s, over = (request.deadline - gate.journal.now()).total_seconds(), threading.Event()
-
-        def answered() -> object:
-            answer: object = confirm(request)
-            if inspect.isawaitable(answer) or not over.is_set():
-                return answer
-            # Nobody waits for this answer any more; only record that it came.
+    def heard(answer: object) -> object:
+        if not first.acquire(blocking=False):
             with gate.journal.write() as tx:
                 record_decision(tx, request.action_id, answer, by="callback", way="callback")
-            return None
+        return answer
 
-        try:
-            async with asyncio.timeout(max(left_s, 0)):
-                answer = await asyncio.to_thread(answered)
-                if inspect.isawaitable(answer):
-                    answer = await answer
-        except TimeoutError:
-            over.set()
-            return Refuse("nobody answered in time")
-        return Refuse("the answer was not understood") if answer is None else answer
+    def called() -> object:
+        answer: object = confirm(request)
+        return answer if inspect.isawaitable(answer) else heard(answer)
 
-    return ask
+    async def answered() -> object:
+        answer = await asyncio.to_thread(called)
+        return (
+            await asyncio.to_thread(heard, await answer) if inspect.isawaitable(answer) else answer
+        )
 
-
-async def _nobody(_: ApprovalRequest) -> Refuse:
-    return NOBODY
+    task = asyncio.create_task(answered())
+    try:
+        await asyncio.wait([task], timeout=max(left_s, 0))
+    finally:
+        too_late = first.acquire(blocking=False) and not task.done()
+    with suppress(TimeoutError):
+        if not too_late:
+            return await task
+    return Refuse("nobody answered in time")
 
 
 _running: dict[tuple[int, str], object] = {}

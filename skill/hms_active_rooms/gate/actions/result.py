@@ -25,8 +25,6 @@ Fate = Literal["removed", "no longer there", "gone", "skipped", "failed", "unkno
 `no longer there`: the answer was lost, but the room does not list them any more. `skipped`: they
 left or changed role before their request was sent."""
 
-_STILL_THERE: frozenset[Fate] = frozenset({"failed", "unknown", "not sent"})
-
 
 @dataclass(frozen=True)
 class PersonResult:
@@ -121,9 +119,10 @@ def for_each(
     text = f"Removal of {people_count(len(people))}: {', '.join(parts)}."
     if error is not None:
         text += f" The last error: {error}"
-    left = [row.name for row in rows if row.outcome in _STILL_THERE]
-    if left:
-        text += f" Not removed: {names(left, 10)}."
+    left = count["failed"] + count["not sent"] + count["unknown"]
+    for word, those in (("Not removed", ("failed", "not sent")), ("Perhaps removed", ("unknown",))):
+        if told := [row.name for row in rows if row.outcome in those]:
+            text += f" {word}: {names(told, 10)}."
     executed: Executed = "yes" if count["removed"] else "no"
     verified: bool | None = None
     if count["unknown"] or count["no longer there"]:

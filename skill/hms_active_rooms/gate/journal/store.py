@@ -69,9 +69,9 @@ _ALIKE = [actions.c[name] == _given(name) for name in ("content", "thread", "req
 _SAME_CALL = _newest(*_ALIKE)
 _SAME_SENT = _newest(*_ALIKE, actions.c.sent_at.is_not(None))
 _OF_ROOM = [actions.c[name] == _given(name) for name in ("room_id", "requester")]
-_SENT_SINCE = sa.select(
-    sa.func.count().filter(sa.and_(*_OF_ROOM)).label("alike"), sa.func.count().label("whole")
-).where(actions.c.sent_at > _given("moment"))
+_SENT_LATELY = sa.select(
+    sa.func.count(sa.case((sa.and_(*_OF_ROOM), 1))).label("alike"), sa.func.count().label("whole")
+).where(actions.c.sent_at > _given("since"), actions.c.sent_at < _given("until"))
 _ENDED_SINCE = (
     sa.select(_ANY.c.seq)
     .join(actions, _ANY.c.action_id == actions.c.id)
@@ -237,11 +237,13 @@ class Reading:
         query = sa.select(sa.func.count()).select_from(actions).where(*self._filters(which))
         return self.db.scalar(query) or 0
 
-    def sent_since(self, moment: datetime, like: Action) -> tuple[int, int]:
-        """How many actions were sent after this moment: in the room of `like` by its requester, and
-        in all. An action that was surely not executed, and can be sent again, does not count."""
-        given = {"moment": moment, "room_id": like.room_id, "requester": like.requester}
-        [found] = self._rows(_SENT_SINCE, **given)
+    def sent_lately(self, like: Action) -> tuple[int, int]:
+        """How many actions were sent in the last minute: in the room of `like` by its requester, and
+        in all. An action that was surely not executed, and can be sent again, does not count, nor
+        does one from a clock that is far ahead."""
+        since, until = self.now() - records.RATE_WINDOW, self.now() + records.RATE_WINDOW
+        given = {"since": since, "until": until, "room_id": like.room_id}
+        [found] = self._rows(_SENT_LATELY, requester=like.requester, **given)
         return found["alike"], found["whole"]
 
     def rivals(self, action: Action) -> list[Action]:
