@@ -12,13 +12,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Final
 
 from hms_active_rooms.cli import screen
-from hms_active_rooms.errors import (
-    ActiveRoomsError,
-    ConfigurationError,
-    InvalidCall,
-    PeerNotFound,
-    PolicyRefusal,
-)
+from hms_active_rooms.errors import ActiveRoomsError, ConfigurationError, InvalidCall, PolicyRefusal
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -150,7 +144,7 @@ def _told(error: ActiveRoomsError, arguments: Sequence[str]) -> int:
 
 
 def of_error(error: ActiveRoomsError) -> int:
-    if isinstance(error, InvalidCall | ConfigurationError | PeerNotFound):
+    if isinstance(error, InvalidCall | ConfigurationError) or error.code == "peer_not_found":
         return USAGE
     if isinstance(error, PolicyRefusal):
         return REFUSED

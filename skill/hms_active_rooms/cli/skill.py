@@ -114,8 +114,7 @@ def _record(target: Path) -> dict[str, str] | None:
     """The hashes of the files that an earlier install wrote, by path. None if there is no record."""
     try:
         record = jsons.loads((target / RECORD).read_text(encoding="utf-8"))
-        written = {name: str(hashed) for name, hashed in record["files"].items()}
-        return written if record["skill"] == NAME else None
+        return {name: str(hashed) for name, hashed in record["files"].items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
