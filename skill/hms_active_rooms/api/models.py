@@ -11,40 +11,36 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    Field,
-    PlainValidator,
-    ValidationError,
-    ValidationInfo,
-)
+from pydantic import BaseModel, BeforeValidator, Field, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, core_schema
 
 from hms_active_rooms.api.ids import is_peer_id, normal_id
 
-STRINGS_ONLY: Final = "strings only"
-"""With this validation context, a value that is no string is an error where a text is expected."""
 
-
-def _no_string(value: object, info: ValidationInfo) -> str:
-    if info.context == STRINGS_ONLY:
-        raise ValueError("not a string")
+def _no_string(value: object) -> str:
     if value is None:
         return ""
-    if isinstance(value, str | int | float | list | dict):
-        try:
-            return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        except (TypeError, ValueError):  # it holds something that no JSON document holds
-            pass
-    raise ValueError("not a text")
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError):  # it holds something that no JSON document holds
+        raise ValueError("not a text") from None
 
 
-# pydantic-core takes strings itself; Python code runs only for other values.
-Text = Annotated[
-    str | Annotated[str, PlainValidator(_no_string)], Field(union_mode="left_to_right")
-]
+class _Text:
+    """pydantic-core takes strings itself. Python code runs only for other values, which are errors
+    in strict mode."""
+
+    @staticmethod
+    def __get_pydantic_core_schema__(_: object, __: GetCoreSchemaHandler) -> CoreSchema:
+        string = core_schema.str_schema()
+        other = core_schema.no_info_plain_validator_function(_no_string)
+        lax = core_schema.union_schema([string, other], mode="left_to_right")
+        return core_schema.lax_or_strict_schema(lax, string)
+
+
+Text = Annotated[str, _Text]
 """A text; "" if it is missing or null."""
 
 Id = Annotated[str, Field(min_length=1)]

@@ -22,7 +22,6 @@ from pydantic import ValidationError
 
 from hms_active_rooms.api.ids import is_peer_id, normal_id, parse_peer_id
 from hms_active_rooms.api.models import (
-    STRINGS_ONLY,
     Acknowledgement,
     ActiveRoom,
     Document,
@@ -193,7 +192,7 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
     collects = gc.isenabled()
     gc.disable()
     try:
-        found = _PeerMap.model_validate_json(body, context=STRINGS_ONLY)
+        found = _PeerMap.model_validate_json(body, strict=True)
     finally:
         if collects:
             gc.enable()

@@ -89,15 +89,13 @@ async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s:
     Returns:
         "" if it worked, else what went wrong, without the URL.
     """
-
-    def connect() -> httpx.AsyncBaseTransport:
-        return _connections(_tls(not is_local(url)), url)
-
     try:
-        async with asyncio.timeout(within_s), await asyncio.to_thread(connect) as connections:
-            message = httpx.Request("POST", url, headers=headers, content=body)
-            response = await connections.handle_async_request(message)
-            await response.aclose()
+        async with asyncio.timeout(within_s):
+            tls = await asyncio.to_thread(_tls, not is_local(url))
+            async with _connections(tls, url) as connections:
+                message = httpx.Request("POST", url, headers=headers, content=body)
+                response = await connections.handle_async_request(message)
+                await response.aclose()
     except (*_ERRORS, ValueError, ConfigurationError) as error:
         return type(error).__name__
     return "" if response.is_success else f"HTTP {response.status_code}"
@@ -129,18 +127,23 @@ class HttpxPool:
                     request.sent = True
 
             extensions["trace"] = trace
+        url, body = _url(request.url), request.body or b""
+        length = {} if request.reads else {"Content-Length": str(len(body))}
+        # With `content`, httpx would make these headers itself, in many times the time.
         message = httpx.Request(
             request.method,
-            _url(request.url),
-            headers=request.headers(token),
-            content=request.body,
+            url,
+            headers={"Host": url.netloc.decode(), **request.headers(token), **length},
+            stream=httpx.ByteStream(body),
             extensions=extensions,
         )
+        message.read()  # a custom transport may use its `content`
         return await wire.receive(self._exchange(message), _HTTPX)
 
     async def _exchange(self, message: httpx.Request) -> wire.Answer:
         response = await self._transport.handle_async_request(message)
-        status, headers, stream = response.status_code, response.headers, response.stream
+        status, stream = response.status_code, response.stream
+        headers = dict(response.headers.items())  # httpx searches all its headers for each
         # A custom transport may have read the body already, for example to log it.
         read = response.is_stream_consumed and not isinstance(stream, httpx.ByteStream)
         chunks = httpx.ByteStream(response.content) if read else stream

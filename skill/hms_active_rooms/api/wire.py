@@ -117,7 +117,7 @@ class Request:
 
 
 class Answer(NamedTuple):
-    """An HTTP answer with its whole body, decompressed. A header's name may be in any case."""
+    """An HTTP answer with its whole body, decompressed. Headers are found by names in small letters."""
 
     status: int
     body: bytes

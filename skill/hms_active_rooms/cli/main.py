@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import sys
@@ -63,6 +64,7 @@ _ends: list[int] = [signal.SIGINT]
 
 def run() -> None:
     """Run the command with which this process was started, and exit."""
+    gc.set_threshold(200_000)  # nearly all objects live until the command ends
     screen.prepare_streams()
     if os.environ.get("HMS_DEBUG", "") in ("", "0"):
         sys.excepthook = _unexpected
@@ -70,6 +72,7 @@ def run() -> None:
         if signal.getsignal(number) is signal.SIG_DFL:  # not with nohup
             signal.signal(number, _end)
     code = main(sys.argv[1:])
+    gc.freeze()  # else Python looks through everything once more before it ends
     sys.exit(128 + _ends[0] if code == INTERRUPTED else code)
 
 

@@ -3,6 +3,7 @@ gate or the journal as the options and the environment say."""
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 import sys
@@ -165,6 +166,7 @@ def seen(settings: Settings, room: str, look: Callable[[Gate], Work[Result]]) ->
         open_gate(replace(settings, journal=":memory:"), room) as gate,
         screen.progress("Reading the room", sys.stderr),
     ):
+        gc.freeze()  # the objects of a full room are no reason to look through what was imported
         return blocking.run(look(gate))
 
 

@@ -68,7 +68,6 @@ _MAX_RESTARTS = 3
 """If a subgraph asks this often about one call in one run, it is taken to have no checkpointer."""
 
 NOBODY = Refuse("nobody can be asked here: no thread id or no checkpointer to pause, no callback")
-_ANOTHER = Refuse(ANOTHER_ASKS)
 _FORGETS = Refuse(
     "this subgraph starts anew with each answer, so none is ever heard; compile it without "
     "checkpointer=False"
@@ -201,10 +200,9 @@ class Interrupts:
     def _hear(
         self, tx: Writing, rows: dict[str, Action], ids: Sequence[str], answers: Sequence[object]
     ) -> None:
-        by = self._by
         for action_id, answer in zip(ids, answers, strict=True):
             with skip_if_broken(action_id):
-                decided = record_decision(tx, action_id, answer, by=by, way="interrupt")
+                decided = record_decision(tx, action_id, answer, by=self._by, way="interrupt")
                 newest = decided.newest
                 # A call can run the action of an earlier call that was held back.
                 same = [key for key, one in rows.items() if one.call_key == newest.call_key]
@@ -268,7 +266,7 @@ class Interrupts:
             place = self._place.position(self._number)
             # Two runs at once ask the same question; another one at this place is another call's.
             if not tx.ask(place, items) and tx.asked_at(place) != items:
-                return _ANOTHER
+                return Refuse(ANOTHER_ASKS)
             for each in requests:
                 tx.note(each.action_id, "asked", way="interrupt", digest=each.digest)
         return None

@@ -130,7 +130,7 @@ class Room:
 
     def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:
         """A warning if `role` is spelt nearly like a protected role that nobody in the room has."""
-        name, held = folded(role), {folded(p.role) for p in self.people}
+        name, held = folded(role), {folded(known) for known in {p.role for p in self.people}}
         unseen = {n: r for r in policy.protected_roles if (n := folded(r)) not in held}
         return tuple(
             f"The policy protects the role {quoted(unseen[near])}, which nobody has here; "
