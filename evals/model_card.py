@@ -50,7 +50,7 @@ It needs no network and no key, and nothing in it is random: the same conversati
 It is for the demo, for tests, and for moderators who type short orders.
 It is not for free conversation, other languages, or judging what people say.
 
-A sentence has to fit the grammar from its first word to its last, or be an order with plain statements around it. If it does not, nothing is done, and it says why. Who is in the room is known before a sentence is read, so a name ends where the roster says. `orders.lark` holds the shape of an order, `words.yaml` the words, as plain lists of phrases.
+An order may stand anywhere in a line where one can begin: at the beginning, behind a mark or "and", and behind "please" or "could you". What stands around it is taken as courtesy or as a reason, unless it says that no order is meant (a negation, a condition, doubt, another time, somebody else's words). Then nothing is done, and it says why. Who is in the room is known before a sentence is read, so a name ends where the roster says. `orders.lark` holds the shape of an order, `words.yaml` the words, as plain lists of phrases.
 What tools answer and what people in the room wrote is never read as an order.
 Every change it proposes goes through the gate, like that of any model.
 

@@ -34,7 +34,10 @@ _HERE: Final = Path(__file__).parent
 INDEPENDENT: Final = _HERE / "sentences.tsv"
 _SETS: Final = _HERE.parent / "tests" / "moderator" / "offline"
 NEVER: Final = _SETS / "never.yaml"
-_ORDINALS: Final = "second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
+_ORDINALS: Final = (
+    "second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
+    "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth"
+)
 _NAMES: Final = ("plain", "near", "blind", *_ORDINALS.split())
 TABLES: Final = {name: _SETS / f"{name}.tsv" for name in _NAMES}
 

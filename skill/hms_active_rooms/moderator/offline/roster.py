@@ -135,7 +135,8 @@ class Roster(BaseModel):
         # "alice.martin" is one person's user id; a stranger may be called like that, letter by letter.
         called = [p for p in found if p.name.casefold() == said.casefold() and p not in by_id]
         if by_id and not called:
-            return Mention(said, tuple(by_id), sure=len(by_id) == 1)
+            also = [p for p in peers if _within(words, p.words) and p not in by_id]
+            return Mention(said, (*by_id, *also), sure=len(by_id) == 1 and not also)
         if group := None if found else self.group(said):
             return Mention(said, (group,), sure=words[-1:] != key(group.role)[-1:])
         if not found and part:
@@ -182,12 +183,29 @@ class Roster(BaseModel):
                 near[peer] = -best
         return tuple(sorted(near, key=lambda peer: near[peer]))
 
-    def slips(self, said: str, peer: Peer) -> bool:
+    def unsure(self, said: str, name: Mention | None, *, leads: bool) -> Mention:
+        """Whom words may mean that name nobody as they are: those whose name is nearly so, or begins
+        so. `name`: whom a part of the words means. `leads`: a word such as "the" stands before."""
+        near, begun = self.near(said, whole=name is not None), self._begun(said) if leads else ()
+        if name:
+            return Mention(said, near, name.sure and near == name.options)
+        joined = "".join(key(said))
+        whole = [
+            p for p in near if "".join(p.words).startswith(joined) and len(joined) > _SHARED_CHARS
+        ]
+        if len(whole) == len(near) == 1 or (len(near) == 1 and self._slips(said, near[0])):
+            return Mention(said, near, sure=True)
+        within = tuple(p for p in self.peers if joined in "".join(p.words))
+        if not (near or begun) and len(joined) > _SHARED_CHARS:
+            return Mention(said, within, sure=len(within) == 1)  # "gamer" of "xXgamerXx"
+        return Mention(said, near or begun, sure=len(begun) == 1 and near in ((), begun))
+
+    def _slips(self, said: str, peer: Peer) -> bool:
         """Whether this is the whole long name of this person with one slip of the keys in it."""
         name = "".join(peer.bare)
-        return len(name) > _SHARED_CHARS * 2 and _slip("".join(key(said)), name)
+        return len(name) > _SHARED_CHARS + 1 and _slip("".join(key(said)), name)
 
-    def begun(self, said: str) -> tuple[Peer, ...]:
+    def _begun(self, said: str) -> tuple[Peer, ...]:
         """Those of whose name or user id a word begins as this one does, as "spammer" and "Spam"."""
         words = key(said)
         return tuple(

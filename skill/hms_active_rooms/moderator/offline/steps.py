@@ -53,10 +53,10 @@ _TOO: Final = frozenset(("too", "as well", "also", "now"))
 _NAMING: Final = frozenset(
     ("NAME", "BACK", "PLEASE", "FRONT", "COMMA", "STOP", "DET", "LEAD", "THAT")
 )
-_AGAIN: Final = _NAMING | {"SAME", "AND", "negation", "FOR"}
+_AGAIN: Final = _NAMING | {"SAME", "AND", "negation", "FOR", "TO", "SEND"}
 _CHOOSING: Final = _NAMING | {"NUMBER", "KICK", "TO", "HE", "IT", "S"}
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
-_ALL: Final = frozenset(("EVERYONE", "BOTH", "PRON"))
+_ALL: Final = frozenset(("EVERYONE", "BOTH", "PRON", "ALLOF"))
 
 Call = tuple[str, dict[str, Any]]
 """A tool and its arguments."""
@@ -303,7 +303,7 @@ class _Turn:
                 ran = state in ("done", "unknown")
                 self._stop(say("cannot_undo", then=say(tool)) if ran else "nothing_pending")
             case "cannot":
-                self._stop(say("cannot", what=say(cannot()[order.words])))
+                self._stop(say("cannot", what=say(cannot()[order.words])), heard=self.said)
             case "other":
                 others = tuple(one for one in before.options if one not in before.focus)
                 if before.order and self.room and len(others) + 1 == len(before.options) == 2:
@@ -356,6 +356,8 @@ class _Turn:
             self._ask(roster.which(unsure[0].options), order, unsure[0].options)
         named = tuple(dict.fromkeys(chain(*(one.options for one in told))))
         focus = named or self.before.focus
+        if "them" not in word and word != "they":
+            focus = tuple(one for one in focus if isinstance(one, Peer)) or focus
         group = len(focus) > 1 or any(isinstance(one, RoleGroup) for one in focus)
         gone = any(isinstance(one, Peer) and one not in roster.peers for one in focus)
         many = word in ("they", "'em", "em") or "them" in word
@@ -366,7 +368,8 @@ class _Turn:
     def _tell(self, order: Order) -> Plan:
         if not order.words:
             self._ask("no_message", order)
-        if not order.who:
+        unnamed = not (order.about or self.before.focus) and all("all" in m.said for m in order.who)
+        if not order.who or unnamed:
             return self._acted(order, (None,))
         who = self._people(order)
         # Whom the message leaves the conversation about: a person it names, else its audience.
@@ -387,6 +390,10 @@ class _Turn:
         if not self.room or last is None or verb in ("look", "status", "end", "help", "verify"):
             return None
         asked = self.said.rstrip().endswith("?")
+        if verb == last.verb == "tell" and not (last.words or options):
+            words, who = reading.orders[0].words, reading.orders[0].who
+            if words and all(one.is_pronoun for one in who):
+                return self._tell(replace(last, words=words))
         if not options:
             if asked or verb not in ("", "hello", "thanks", "cannot") or reading.why in _NO_ANSWER:
                 return None
@@ -415,7 +422,12 @@ class _Turn:
         yes = any(text.startswith("y") for text in texts)
         if yes or not set(kinds) <= _AGAIN or len(people) != 1 + spared:
             return ()
-        return (replace(last, who=reading.people[-1:], about=(), but=(), reason=None),)
+        meant = [
+            one.who
+            for n, one in enumerate(reading.tokens)
+            if one.who and kinds[n - 1] != "negation"
+        ]
+        return (replace(last, who=tuple(meant[-1:]), about=(), but=(), reason=None),)
 
 
 def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:
@@ -435,7 +447,7 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
     texts = [(one.type, one.text) for one in read_so.tokens]
     places = [text for kind, text in texts if kind == "NUMBER" or text in ordinals]
     found = read_so.people
-    if kinds & _ALL and kinds <= _CHOOSING | _ALL and not found:
+    if kinds & _ALL and kinds <= (_CHOOSING | _ALL) - {"BACK"} and not found:
         # "both" fits two people only.
         fits = len(options) == 2 or (len(options) > 2 and "both" not in said.lower())
         return options if fits and len(people) == len(options) else ()

@@ -1,0 +1,222 @@
+"""A line as tokens: known phrases by their class, people and roles of the room, unknown words. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from hms_active_rooms.moderator.offline import words as w
+from hms_active_rooms.moderator.offline.roster import Mention, RoleGroup, Roster, key
+
+_MAX_NAME_WORDS: Final = 9
+_PLAIN: Final = r'[^\s,;:.!?"()…—–]+'
+_TOKEN: Final = re.compile(
+    r"""(?P<QUOTE>"[^"]+"|(?<!\S)'(?:[^']|(?<=\w)'(?=\w))+'(?!\w))"""
+    rf"|(?P<WORD>{_PLAIN}(?:[:,.?!]{_PLAIN})*)|(?P<COMMA>,)|(?P<COLON>:)"
+    r"|(?P<ASKED>[.!…]*\?[?!.]*)|(?P<STOP>[.!;…]+)|(?P<DASH>[–—])|(?P<PAREN>[()])"
+)
+_NUMBER: Final = re.compile(
+    r"\d[\d.:]*(?:st|nd|rd|th|am|pm|min|m|h|s)?|two|three|four|five|six|seven|ten|noon"
+)
+ROOM_ID: Final = re.compile("[0-9a-f]{24}")
+
+
+def classes(names: str) -> frozenset[str]:
+    """The classes of this list, with blanks between them."""
+    return frozenset(names.split())
+
+
+MARKS: Final = classes("COMMA STOP ASKED DASH PAREN")
+PEOPLE: Final = classes("NAME ROLE")
+LEADS: Final = classes("DET LEAD THAT EVERY BOTH ROLE_WORD")
+
+
+class Token(NamedTuple):
+    """A word, a phrase, a mark or people: its class, its text in lower case, and its place."""
+
+    type: str
+    text: str
+    start: int
+    end: int
+    who: Mention | None = None
+
+
+def tokens_of(line: str, roster: Roster) -> list[Token]:
+    """The tokens of a line, to somebody who knows this of the room."""
+    return _settled(_named(_lexed(line, roster), line, roster))
+
+
+def _raw(line: str) -> Iterator[Token]:
+    """The words and marks of a line."""
+    before = ""
+    for match in _TOKEN.finditer(line):
+        kind, text, start, end = str(match.lastgroup), match[0], *match.span()
+        if text == "." and re.fullmatch(r"(?:.*\.)?\w|mr|mrs|ms|dr|prof", before):
+            continue
+        text = before = text.lower() if text.isascii() else text
+        if kind == "WORD" and len(text) > 2 and text.endswith("'s") and text not in w.lexicon():
+            yield Token(kind, text[:-2], start, end - 2)
+            yield Token(kind, "s", end - 2, end)
+        else:
+            yield Token("DASH" if not text.strip("-") else kind, text, start, end)
+
+
+def _lexed(line: str, roster: Roster) -> list[Token]:
+    """The words and marks of a line, its known phrases as one token each."""
+    raw, found, i = list(_raw(line)), list[Token](), 0
+    while i < len(raw):
+        token, behind = raw[i], found[-1].type if found else ""
+        if behind == "ASK" and (stem := _stem(token.text)):
+            raw[i] = token = token._replace(text=stem)
+        size, kind = _known(raw, i) if token.type == "WORD" else (1, token.type)
+        if not kind and (mended := _mended(token.text, roster)):
+            raw[i] = token._replace(text=mended)
+            size, kind = _known(raw, i)
+        if kind == "WHICH":
+            asks = "THAT" if token.text.startswith("that") else "LIST"
+            kind = {"EVERYONE": "ROLED", "WORD": "BECAUSE"}.get(behind, asks)
+        elif [one.text for one in raw[i + size : i + size + 1]] == ["s"]:
+            kind = "ROOM" if kind == "ROOM" else "WORD"  # "the show's over"
+        if ROOM_ID.fullmatch(token.text):
+            while found and found[-1].type in ("ROOM", "LEAD"):
+                token = token._replace(start=found.pop().start)
+            kind = "ROOM"
+        text = " ".join(one.text for one in raw[i : i + size])
+        found.append(Token(kind or "WORD", text, token.start, raw[i + size - 1].end))
+        i += size
+    return found
+
+
+def _known(raw: Sequence[Token], i: int) -> tuple[int, str]:
+    """How many tokens the longest known phrase here has, and its class; "": there is none."""
+    said = [one.text if one.type == "WORD" else "" for one in raw[i : i + w.LONGEST]]
+    ways = w.lexicon().get(said[0], []) + (w.lexicon()["<n>"] if _NUMBER.fullmatch(said[0]) else [])
+    fits = (
+        (len(phrase), kind)
+        for phrase, kind in ways
+        if len(phrase) <= len(said) and all(map(_is, said, phrase))
+    )
+    return max(fits, key=lambda fit: fit[0], default=(1, ""))
+
+
+def _is(said: str, word: str) -> bool:
+    return said == word or (word == "<n>" and _NUMBER.fullmatch(said) is not None)
+
+
+def _stem(word: str) -> str:
+    """The known word of which this is a form, as "kicking" of "kick"."""
+    match = re.fullmatch(r"(\w+?)(?:ing|ed)", word)
+    ways = (match[1], f"{match[1]}e", match[1][:-1]) if match else ()
+    return next((one for one in ways if one in w.lexicon()), "")
+
+
+def _mended(word: str, roster: Roster) -> str:
+    """The known word of which a letter is missing, doubled or moved here."""
+    from rapidfuzz.distance import OSA
+
+    mended = w.section("mended").split()
+    if (once := re.sub(r"([a-z])\1{2,}", r"\1", word)) != word and once in mended:
+        return once  # "nowww"
+    if len(word) < 3 or not (word.isalpha() and word.isascii() and roster.room_id):
+        return ""
+    if key(word)[0] in roster.begins:
+        return ""
+    near = (one for one in mended if OSA.distance(word, one, score_cutoff=1) == 1)
+    return next((one for one in near if len(word) < len(one) or sorted(word) == sorted(one)), "")
+
+
+def _named(tokens: list[Token], line: str, roster: Roster) -> list[Token]:
+    """The tokens with the people and roles of the room found among them."""
+    out, i = list[Token](), 0
+    while i < len(tokens):
+        placed = bool(out) and out[-1].type in LEADS
+        size, mention = _mention(tokens, i, line, roster, placed)
+        token = tokens[i]
+        if mention:
+            kind = "ROLE" if isinstance(mention.options[0], RoleGroup) else "NAME"
+            end = tokens[i + size - 1].end
+            token = Token(kind, line[token.start : end].lower(), token.start, end, mention)
+        out.append(token)
+        i += size
+    return out
+
+
+def _mention(
+    tokens: list[Token], i: int, line: str, roster: Roster, placed: bool
+) -> tuple[int, Mention | None]:
+    """Whom the words from here on mean, as many of them as possible, and how many they are."""
+    first = tokens[i]
+    if first.type == "QUOTE":
+        return 1, roster.named(line[first.start + 1 : first.end - 1], part=False)
+    if not first.text[0].isalnum():
+        return 1, None
+    if first.type == "EVERYONE" and (group := roster.group(first.text.split()[-1])):
+        return 1, Mention(first.text, (group,), sure=True)
+    if first.type == "WORD" and (meant := roster.misspelled(first.text)):
+        return 1, Mention(first.text, (meant,), sure=first.text.endswith("s"))
+    begins = key(first.text.split()[0])[0]
+    initial = len(begins) == 1
+    if begins not in roster.begins and not initial and not re.search(r"\d|\W", first.text):
+        return 1, None
+    for size in range(min(_MAX_NAME_WORDS, len(tokens) - i), 0, -1):
+        span = tokens[i : i + size]
+        unknown = all(one.type in ("WORD", "S", "NUMBER", "VOCATIVE") for one in span)
+        titled = first.type in ("LEAD", "EVERYONE", "ROOM") or (placed and not unknown)
+        role = size == 1 and titled
+        single = size == 1 and (initial or not (unknown or role or " " in first.text))
+        if single or span[-1].type == "S" or not span[-1].text[-1].isalnum():
+            continue
+        found = roster.named(line[first.start : span[-1].end], part=unknown)
+        if found and "(" in line[first.start : span[-1].end] and i + size < len(tokens):
+            size += tokens[i + size].text == ")"  # "iPhone (3)"
+        if found and (not role or unknown or isinstance(found.options[0], RoleGroup)):
+            return size, found
+    return 1, None
+
+
+def _settled(tokens: list[Token]) -> list[Token]:
+    """The tokens, those whose class depends on what stands beside them with their own."""
+    kinds = [one.type for one in tokens]
+
+    def ahead(i: int) -> list[str]:
+        return [kind for kind in kinds[i + 1 :] if kind not in ("DET", "LEAD", "BOTH")][:2]
+
+    def settled(i: int, one: Token) -> str:
+        before, next_, text = kinds[i - 1] if i else "", ahead(i), one.text
+        match one.type:
+            case "EVERYONE" if text == "all" and next_[:1] in (["ROLE"], ["WORD"]):
+                return "EVERY"
+            case "question" if text == "do" and set(kinds[i + 1 : i + 2]) <= _ORDERED:
+                return "FRONT"
+            case "TO" if (before == "ASK" or tokens[i - 1].text in _POLITE) and set(
+                kinds[i + 1 : i + 2]
+            ) <= _ORDERED:
+                return "PLEASE"
+            case "NUMBER" if text == "2" and any(one.text == "ask" for one in tokens[:i]):
+                return "TO"  # "ask Ann 2 wave"
+            case "BECAUSE" if set(kinds[i + 1 : i + 2]) <= {"STOP"}:
+                return "WORD"
+            case "VOCATIVE":
+                return "WORD" if before in LEADS - {"LEAD"} else "PLEASE"
+            case "PRON" if text == "her" and before in _OWNED and next_[:1] == ["WORD"]:
+                return "HE"
+            case "COMMA" if tokens[i + 1 : i + 2] and tokens[i + 1].text == "and":
+                return "PLEASE"
+            case "COMMA" if {before, *next_[:1]} <= PEOPLE and set(next_[1:]) <= MARKS | {"AND"}:
+                return "AND" if next_ else "COMMA"  # "kick Ann, Bob and Cy"
+            case "EVERYONE" if kinds[i + 1 : i + 3] == ["ROLED", "WORD"]:
+                return "EVERY" if tokens[i + 1].text.endswith("role") else "EVERYONE"
+            case "ROLED" if not {"ROLE", "ROLE_WORD"} & set(kinds[i + 1 : i + 3]):
+                # A role that nobody has is told as an unknown name.
+                none = before == "EVERYONE" and text.endswith("role")
+                return "IN" if text == "in the" else "ROLE_WORD" if none else "WORD"
+        return one.type
+
+    return [one._replace(type=settled(i, one)) for i, one in enumerate(tokens)]
+
+
+_POLITE: Final = classes("please pls plz kindly")
+_ORDERED: Final = classes("KICK TAKE SEND TELL LET END LOCK")
+_OWNED: Final = MARKS | classes("NAME PLEASE BECAUSE")
+"""Behind what "her" begins a statement."""
