@@ -105,7 +105,8 @@ class Resource(_Part):
 
 
 class Bearer(_Part):
-    """Names the environment variable that holds the token; its key is `token` or `value`."""
+    """How a request is authorized: `token` (in some files `value`) names the environment variable
+    that holds the token."""
 
     type: Literal["bearer"]
     token: str = Field(

@@ -118,7 +118,7 @@ def show(
             min=0,
             max=86_400,
             metavar="SECONDS",
-            help="Wait until the action ends, at most so long.",
+            help="Wait until the action ends, but no longer than this many seconds.",
         ),
     ] = None,
     all: All = False,

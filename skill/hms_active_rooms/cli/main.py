@@ -38,7 +38,7 @@ EPILOG: Final = """\b
 Exit codes:
   0  done
   1  it failed; nothing was executed unless the text says so
-  2  the command, an argument or a setting is wrong, or names nobody or several
+  2  the command, an argument or a setting is wrong; or a name fits nobody, or several people
   3  waiting for a person to approve it
   4  refused by the policy or by a person, or nobody answered in time
   5  it may have been executed; look at the room, never send it again

@@ -198,9 +198,7 @@ def refuse_empty(given: Mapping[str, object]) -> None:
     that a script forgot to set. `given` are the values by name."""
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
-            raise InvalidCall(
-                f"The {name} is empty.", hint="Give a text. If it is optional, leave it out."
-            )
+            raise InvalidCall(f"The {name} is empty.", hint="Give a text, or leave an option out.")
 
 
 def refuse_bytes(given: Mapping[str, object]) -> None:

@@ -205,8 +205,8 @@ def guard_settings(
     if lets_in and not callers:
         raise ConfigurationError(
             f"{lets_in} lets other machines in, so the server needs a token.",
-            hint="Set HMS_SERVER_TOKEN or HMS_SERVER_TOKENS. Or listen on 127.0.0.1, without "
-            "--allow-host, --allow-origin and HMS_SERVER_URL.",
+            hint="Set HMS_SERVER_TOKEN or HMS_SERVER_TOKENS. Or let no other machine in: listen on "
+            "127.0.0.1, and set none of --allow-host, --allow-origin and HMS_SERVER_URL.",
         )
     if not names:
         raise ConfigurationError(

@@ -108,7 +108,7 @@ class Database:
             drive = _DRIVE.match(url)
             if drive or not set(":@=") & set(url):  # else it may hold a password
                 path = quoted(file_url(Path(url) if drive else Path(url).absolute()), 300)
-                hint = f"HMS_JOURNAL or --journal must be a URL. For that file, give: {path}."
+                hint = f"HMS_JOURNAL or --journal takes a URL, not a path. Give {path}."
             raise ConfigurationError(
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.", hint=hint
             ) from None
@@ -529,7 +529,7 @@ def _mounts() -> dict[tuple[str, ...], str]:
 
 
 def _locks(folder: Path) -> bool:
-    """Whether a locked file in this folder cannot be locked a second time by another process."""
+    """Whether the file system of this folder really locks: the second lock of a file must fail."""
     if sys.platform != "linux":
         return True
     import fcntl

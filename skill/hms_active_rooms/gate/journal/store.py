@@ -138,7 +138,7 @@ def _text(value: object) -> object:
 
 
 class Which(TypedDict, total=False):
-    """A filter of actions: they meet all these conditions. None is no condition."""
+    """A filter of actions: those that meet every condition given. A value `None` sets no condition."""
 
     id: str
     state: State | None  # the state now, see `Action`
