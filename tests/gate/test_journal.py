@@ -24,8 +24,6 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy.dialects import plugins
-from sqlalchemy.engine import CreateEnginePlugin
 
 from hms_active_rooms.errors import BrokenRecord, ConfigurationError, JournalError
 from hms_active_rooms.gate.actions import parse_call
@@ -531,40 +529,26 @@ def test_a_folder_that_shares_memory_and_does_not_lock_is_refused(
     assert not list(tmp_path.glob(".hms-lock*"))
 
 
-class KeepsItsPragma(CreateEnginePlugin):
-    """SQLite that sets a pragma when it is opened and ignores who sets it afterwards."""
+def writes_without_waiting(connection: sqlite3.Connection, _record: object) -> None:
+    """SQLite that does not wait for the disk, whatever it is told later."""
 
-    pragma = ""
+    def ignored(verb: int, name: str | None, value: str | None, *_: object) -> int:
+        is_it = verb == sqlite3.SQLITE_PRAGMA and name == "synchronous" and value is not None
+        return sqlite3.SQLITE_IGNORE if is_it else sqlite3.SQLITE_OK
 
-    def update_url(self, url: sa.URL) -> sa.URL:
-        return url
-
-    def engine_created(self, engine: sa.Engine) -> None:
-        sa.event.listen(engine, "connect", self.connected)
-
-    def connected(self, connection: sqlite3.Connection, _record: object) -> None:
-        kept = self.pragma.partition("=")[0]
-
-        def ignored(verb: int, name: str | None, value: str | None, *_: object) -> int:
-            is_it = verb == sqlite3.SQLITE_PRAGMA and name == kept and value is not None
-            return sqlite3.SQLITE_IGNORE if is_it else sqlite3.SQLITE_OK
-
-        connection.execute(f"PRAGMA {self.pragma}").close()
-        connection.set_authorizer(ignored)
-
-
-class WritesWithoutWaiting(KeepsItsPragma):
-    """It does not wait for the disk."""
-
-    pragma = "synchronous=OFF"
+    connection.execute("PRAGMA synchronous=OFF").close()
+    connection.set_authorizer(ignored)
 
 
 def test_where_sqlite_does_not_wait_for_the_disk_it_is_refused_when_it_is_opened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setitem(plugins.impls, "unwaiting", lambda: WritesWithoutWaiting)
-    with pytest.raises(JournalError, match="wait for the disk"):
-        Journal(f"sqlite:///{tmp_path / 'j.sqlite'}?plugin=unwaiting")
+    sa.event.listen(sa.Engine, "connect", writes_without_waiting)
+    try:
+        with pytest.raises(JournalError, match="wait for the disk"):
+            Journal(f"sqlite:///{tmp_path / 'j.sqlite'}")
+    finally:
+        sa.event.remove(sa.Engine, "connect", writes_without_waiting)
 
 
 @pytest.mark.timeout(25)  # without a word about it SQLite is waited for 30 s

@@ -108,7 +108,7 @@ class Database:
             drive = _DRIVE.match(url)
             if drive or not set(":@=") & set(url):  # else it may hold a password
                 path = quoted(file_url(Path(url) if drive else Path(url).absolute()), 300)
-                hint = f"HMS_JOURNAL or --journal takes a URL, not a path. Give {path}."
+                hint = f"HMS_JOURNAL or --journal takes a URL, not a path; give: {path}."
             raise ConfigurationError(
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.", hint=hint
             ) from None
