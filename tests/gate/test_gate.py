@@ -1309,6 +1309,38 @@ async def test_more_actions_per_minute_than_allowed_are_not_sent() -> None:
     assert (await gate.run(actions[2].id)).state == "done"
 
 
+async def test_a_commit_that_takes_no_longer_than_a_look_lasts_is_sent() -> None:
+    room, clock, slow = classroom(), Clock(), list[int]()
+
+    def committed(when: str) -> None:
+        if when == "after" and slow:
+            clock.now += timedelta(seconds=slow.pop())
+
+    gate = gate_on(room, Journal(":memory:", clock=clock, on_commit=committed), clock)
+    action = await approved(gate, send())
+    slow.append(10)
+    assert (await gate.run(action.id)).state == "done"
+
+
+async def test_whether_a_policy_still_allows_an_action_can_be_asked_before_a_person_is() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action = await gate.propose(remove(), HERE)
+    await gate.check_allowed(action)
+    policy = Policy(rooms=[ROOM], protected_roles=["student"])
+    stricter = Gate(room, policy, gate.journal)  # type: ignore[arg-type]
+    with pytest.raises(PolicyRefusal, match="the policy protects that role"):
+        await stricter.check_allowed(action)
+    assert (await gate.get(action.id)).state == "proposed"
+
+
+def test_half_of_a_pair_of_surrogates_is_named_as_what_it_is() -> None:
+    with pytest.raises(
+        InvalidCall, match="message: it holds a lone surrogate, which cannot be sent"
+    ):
+        send("\ud800")
+
+
 @pytest.mark.parametrize("ahead_s", [86_400, 61, 59])
 async def test_what_a_clock_far_ahead_recorded_keeps_nobody_waiting_until_then(
     ahead_s: int,
