@@ -53,7 +53,7 @@ def actions(
         bool,
         Option(
             "--refused",
-            help="List HTTP requests that `serve` and `mcp` refused, in place of actions.",
+            help="Instead of actions, list the HTTP requests that `serve` and `mcp` refused.",
         ),
     ] = False,
     json: Json = False,
@@ -163,7 +163,10 @@ def show(
 
 
 def export(
-    file: Annotated[str, Argument(metavar="FILE", help="A new file. It gets JSON Lines.")],
+    file: Annotated[
+        str,
+        Argument(metavar="FILE", help="The file to write, as JSON Lines. It must not exist yet."),
+    ],
     before: Before,
     json: Json = False,
     journal: JournalUrl = None,
@@ -190,7 +193,9 @@ def export(
 
 
 def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> None:
-    """Delete exported actions that ended before DATE, unless they changed since the export."""
+    """Delete exported actions that ended before DATE.
+
+    An action that changed after its export is kept."""
     moment = _moment(before)
     with open_journal(Settings(journal=journal)) as book:
         pruned = book.prune(before=moment, by=person_here())

@@ -37,7 +37,7 @@ BROKEN_PIPE: Final = 141
 EPILOG: Final = """\b
 Exit codes:
   0  done
-  1  it failed; nothing was executed unless the text says so
+  1  it failed; if anything was executed, the text says so
   2  the command, an argument or a setting is wrong; or a name fits nobody, or several people
   3  waiting for a person to approve it
   4  refused by the policy or by a person, or nobody answered in time

@@ -73,8 +73,8 @@ Decision = Approve | Reject | Edit
 
 
 class BadAnswerError(Exception):
-    """An answer that does not count for this request: nothing is decided, and the journal records
-    why. Raised, or passed in place of an answer, only inside the package."""
+    """An answer that does not count for this request. Nothing is decided, and the journal records why.
+    Only the package itself raises it, or passes it on in place of an answer."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The offline chat model `commands`: plain sentences to tool calls by a grammar, failing closed."""
+"""The offline chat model `commands`. It turns plain sentences into tool calls by a grammar."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = ["CAPABILITIES_TEXT", "CommandsModel", "next_step"]
 class CommandsModel(BaseChatModel):
     """A chat model that turns plain English sentences of a moderator into tool calls.
 
-    No network and no randomness: the same history gives the same answer. A sentence that does
-    not fit the grammar as a whole does nothing. Without `bind_tools` it proposes any of the five
-    tools; with it, only those bound.
+    It uses no network and no randomness: the same history gives the same answer. It proposes
+    nothing for a sentence in which it finds no order, or that says that none is meant. Without
+    `bind_tools` it proposes any of the five tools; with it, only those that were bound.
 
     Args:
-        room_id: the room of the conversation. None: from the person's sentence, else from a
-            system message with a line "Room: <id>". InvalidCall if it is no room id.
+        room_id: the room of the conversation; InvalidCall if it is no room id. If it is None, the
+            person's sentence names the room, or a line "Room: <id>" of a system message does.
     """
 
     room_id: str | None = None

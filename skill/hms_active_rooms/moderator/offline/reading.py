@@ -134,7 +134,7 @@ _NOBODY: Final = Roster(peers=(), total=0)
 
 @lru_cache(maxsize=64)
 def read(text: str, roster: Roster = _NOBODY) -> Reading:
-    """What a text asks for, to somebody who knows this of the room."""
+    """What a text asks for. Names are found if `roster` has them."""
     typed = re.sub(" +", " ", text.strip())
     line = typed.translate(_QUOTES)
     seen = re.sub(r'["`<&\\\]]', "", line)
@@ -163,7 +163,8 @@ def _grammar() -> Lark:
 
 
 def _fed(parser: Any, token: Token | None) -> Any:
-    """The parser that has taken this token too, of no token the tree; None: it does not take it."""
+    """A copy of the parser that has also taken this token. None if the grammar does not allow the token
+    here. If `token` is None: the tree of what was taken."""
     from lark import UnexpectedInput
 
     if token and token.type.upper() not in parser.choices():
@@ -179,7 +180,7 @@ def _fed(parser: Any, token: Token | None) -> Any:
 
 
 class _Blocked(Exception):
-    """Why the line orders nothing."""
+    """The line orders nothing. The text is the name of the reply that says why."""
 
 
 class _Part(NamedTuple):
@@ -229,7 +230,7 @@ class _Line:
         return Reading(orders, why, frozenset(ids), people, tuple(unknown), tuple(self.tokens))
 
     def _talk(self) -> tuple[Order, ...]:
-        """What a whole sentence is that is neither an order nor a look."""
+        """The kind of a whole sentence that is neither an order nor a look, as "thanks"."""
         plain = [one for one in self.tokens if one.type not in MARKS] or self.tokens
         texts = ["X" if one.type in _PERSON and one.text != "it" else one.text for one in plain]
         polite = [one.type in _COURTESY | {"BACK"} for one in plain]
@@ -241,7 +242,8 @@ class _Line:
         return ()
 
     def _foreign(self) -> str:
-        """The reply to a line in another language, in it; "" if it is English, or not known."""
+        """The reply to a line in another language, in that language. Empty for English, or if the language
+        is not known."""
         texts = re.findall(r"\w+", self.line.lower())
         strange = sum(ord(char) > 0x3FF and char.isalpha() for char in self.line) > 3
         english = bool(set(w.section("english").split()) & set(texts))
@@ -254,7 +256,7 @@ class _Line:
     # --- orders and what is between them ----------------------------------------------------------
 
     def _ordered(self) -> tuple[Order, ...]:
-        """The orders of the line, else what it asks to see."""
+        """The orders of the line. If it has none: what it asks to see."""
         i = gap = 0
         while i < len(self.tokens):
             order, end, polite = (
@@ -320,8 +322,8 @@ class _Line:
             i = last
 
     def _between(self, start: int, end: int, order: Order | None) -> bool:
-        """Reads the words before `order` that belong to none. Returns whether they take the order
-        before them back."""
+        """Read the words between the last order and `order`. Returns whether they take the last order
+        back. Raises _Blocked if they show that no order is meant."""
         instead, so = False, self._led_in(start, end) if order else ""
         for part in self._parts(start, end):
             kinds = self.kinds[part.start : part.end]
@@ -378,7 +380,7 @@ class _Line:
         return "STOP" if before[-1].type == "COMMA" and asks else before[-1].type
 
     def _check(self, part: _Part, kinds: list[str], so: str, order: Order | None) -> None:
-        """Raises _Blocked if this part is no reason or statement that may stand beside an order."""
+        """Raises _Blocked if these words may not stand beside an order as a reason or a statement."""
         first, subject, behind = kinds[0], kinds[0] in _SUBJECTS, bool(self.orders)
         how = ("HE" if first == "HE" else "subject") if subject else ""
         sentence = part.joint in ("STOP", "ASKED")
@@ -459,7 +461,7 @@ class _Line:
         return ahead[:1] == ["ASKED"]
 
     def _look(self, part: _Part) -> Order | None:
-        """What is asked about the room or the people, if these words ask."""
+        """What these words ask about the room or its people. None if they ask nothing."""
         plain = [
             one
             for one in self.tokens[part.start : part.end]
@@ -580,7 +582,7 @@ class _Line:
         return bool(rest and rest[0] in PEOPLE | {"SAME"} and (by | PEOPLE) & set(rest[1:2]))
 
     def _meant(self, tree: Tree[Token], fed: Sequence[Token], words: str, i: int) -> Order | None:
-        """The order of a tree, whose message has these words."""
+        """The order that a tree of `orders.lark` means. `words`: the text of its message."""
         root = next(one for one in tree.children if not isinstance(one, tuple))
         leaves = list(root.scan_values(lambda _: True))
         first, kinds = leaves[0], [one.type for one in leaves]
@@ -619,7 +621,7 @@ class _Line:
         return Order("tell", who, self._said(root, leaves, fed[-1].type, words), about=about)
 
     def _who(self, tree: Tree[Token]) -> tuple[Mention, ...]:
-        """Whom a part of an order names; nobody: everyone."""
+        """Whom a part of an order names. Empty if it means everyone."""
         parts = list(tree.scan_values(lambda _: True))
         held = {one.type: one for one in parts}
         name, role = (held[kind].who if kind in held else None for kind in ("NAME", "ROLE"))
@@ -678,7 +680,7 @@ class _Line:
         return f"{opening} {words}".strip()
 
     def _stay(self, inside: Sequence[Token], by: str) -> None:
-        """Raises _Blocked if the words of a message take it back or except somebody."""
+        """Raises _Blocked if the words of a message take the order back, or leave somebody out."""
         kinds = [one.type for one in inside]
         for n, one in enumerate(inside[1:], 1):
             after = [kind for kind in kinds[n + 1 : n + 4] if kind not in MARKS | {"PLEASE"}][:1]
@@ -692,7 +694,7 @@ class _Line:
             raise _Blocked("exception")
 
     def _unmarked(self, inside: Sequence[Token], words: str, verb: str, opening: str) -> None:
-        """Raises _Blocked if words that nothing sets off are perhaps no message."""
+        """Raises _Blocked if words that follow a name without a colon or "that" may be no message."""
         kinds, first = [one.type for one in inside], words.split()[0].strip(",.").lower()
         if words.endswith("?") and first not in _ASKING:
             raise _Blocked("question")

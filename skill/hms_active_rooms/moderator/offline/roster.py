@@ -59,7 +59,11 @@ Someone = Peer | RoleGroup
 
 
 class Mention(NamedTuple):
-    """Somebody a sentence speaks of: one for sure, else those it may be, or nobody who is here."""
+    """Whom some words of a sentence mean.
+
+    `options` are the people or roles in the room that they may mean. It is empty if nobody here is
+    called so. `sure`: only the first option can be meant, so that nobody has to be asked.
+    """
 
     said: str
     options: tuple[Someone, ...] = ()
@@ -75,7 +79,7 @@ class Mention(NamedTuple):
         return tuple(one for one in self.options if isinstance(one, RoleGroup))
 
     def of(self, people: Sequence[Peer]) -> Mention:
-        """Those of them who are among these people."""
+        """This mention, with only those options that are among `people`."""
         options = tuple(one for one in self.people if one in people)
         return self._replace(options=options, sure=self.sure or len(options) == 1)
 
@@ -104,18 +108,19 @@ class Roster(BaseModel):
 
     @property
     def is_whole(self) -> bool:
-        """Everyone who matches was shown."""
+        """Whether everybody who matches was shown."""
         return len(self.peers) >= (self.total if self.matching is None else self.matching)
 
     @cached_property
     def begins(self) -> frozenset[str]:
-        """The words with which a mention can begin."""
+        """All first words of names, user ids and roles: no mention begins with another word."""
         names = {word for peer in self.peers for word in (*peer.words, "".join(peer.words))}
         ids = {"".join(key(peer.user_id)) for peer in self.peers}
         return frozenset(names | ids | {form.split()[0] for r in self.by_role for form in forms(r)})
 
     def sought(self, name: str) -> list[tuple[str, str]]:
-        """The filters that find everybody whom these words could mean, in a room not shown whole."""
+        """Filters of hms-list-peers that together find everybody whom `name` could mean. They are needed
+        in a room too large to be shown whole."""
         text = name.strip("\"' .!").casefold()
         roles = [("role", role) for role in self.by_role if forms(role)[0] in forms(text)[0]]
         return [("name", text if " " in text else text[:_SHARED_CHARS]), ("user_id", text), *roles]
@@ -149,12 +154,12 @@ class Roster(BaseModel):
         return Mention(said, options, sure)
 
     def group(self, said: str) -> RoleGroup | None:
-        """The role of this name, or of which this is the plural."""
+        """The role that is called so, in the singular or plural. None if there is no such role."""
         text = " ".join(key(re.sub("[-_]", " ", said)))
         return next((RoleGroup(r, n) for r, n in self.by_role.items() if text in forms(r)), None)
 
     def misspelled(self, said: str) -> RoleGroup | None:
-        """The only role whose long name, or its plural, was meant with one slip of the keys."""
+        """The role of which this is a misspelling: one letter differs. None if none or several fit."""
         if any(key(said)[0] in peer.words for peer in self.peers):
             return None  # "caller" is one slip from "callers", and may begin "Caller 2"
         roles = [r for r in self.by_role if len(r) > 5 and any(_slip(said, f) for f in forms(r))]
@@ -169,7 +174,7 @@ class Roster(BaseModel):
         return tuple({p.id: p for p in [*found, *alike]}.values())
 
     def near(self, said: str, *, whole: bool = False) -> tuple[Peer, ...]:
-        """Those whose name, or (if not `whole`) a word of it, is spelled nearly so."""
+        """People whose name is spelled nearly as `said`. If not `whole`, a word of the name is enough."""
         from rapidfuzz import fuzz
 
         joined, near = "".join(key(said)), dict[Peer, float]()
@@ -201,12 +206,12 @@ class Roster(BaseModel):
         return Mention(said, near or begun, sure=len(begun) == 1 and near in ((), begun))
 
     def _slips(self, said: str, peer: Peer) -> bool:
-        """Whether this is the whole long name of this person with one slip of the keys in it."""
+        """Whether `said` is a misspelling of this person's whole name: one letter differs."""
         name = "".join(peer.bare)
         return len(name) > _SHARED_CHARS + 1 and _slip("".join(key(said)), name)
 
     def _begun(self, said: str) -> tuple[Peer, ...]:
-        """Those of whose name or user id a word begins as this one does, as "spammer" and "Spam"."""
+        """People with a word in their name or user id that begins like `said` ("spammer" finds "Spam")."""
         words = key(said)
         return tuple(
             p
@@ -221,7 +226,7 @@ class Roster(BaseModel):
     # a Latin word, so that a right-to-left name cannot reorder the line (see `untrusted`).
 
     def nobody(self, name: str) -> str:
-        """No one has this name."""
+        """The reply that nobody here has this name."""
         role = re.sub("^the | roles?$", "", name)
         if role != name and role in self.by_role:
             return say("only_a_role", role=quoted(role, 30))
@@ -247,13 +252,13 @@ class Roster(BaseModel):
         return f"{text}\nNames: {names}{f' and {left:,} more' if left > 0 else ''}."
 
     def found(self, options: Sequence[Someone]) -> str:
-        """The people a search found, a line each."""
+        """The reply that names the people who were found, one a line."""
         lines = [f"{self._one(option)} is here." for option in options[:MAX_OPTIONS]]
         left = len(options) - MAX_OPTIONS
         return "\n".join([*lines, f"And {left} more."] if left > 0 else lines)
 
     def which(self, options: Sequence[Someone]) -> str:
-        """A numbered question; the options shown are those an answer can choose from."""
+        """The question which of these options is meant. They are numbered."""
         called = [f"{'called ' * isinstance(o, Peer)}{self._one(o)}" for o in options]
         lines = "\n".join(f"{place}. {one}" for place, one in enumerate(called[:MAX_OPTIONS], 1))
         return say("this_one" if len(options) == 1 else "which_one", lines=lines)
@@ -268,7 +273,7 @@ class Roster(BaseModel):
 
 
 def read_roster(artifact: object, room_id: str) -> Roster | None:
-    """What this artifact tells of this room; None if it is another's, or not readable."""
+    """The roster in this artifact. None if it cannot be read, or is of another room."""
     try:
         seen = Roster.model_validate(artifact)
     except ValidationError:
@@ -291,8 +296,8 @@ def _slip(typed: str, name: str) -> bool:
 
 
 def _within(said: Sequence[str], name: Sequence[str]) -> bool:
-    """Whether each spoken word is one of the name, also in the plural, or, beside another, its first
-    letter."""
+    """Whether each spoken word is a word of the name. A plural counts, and so does the first letter of
+    a word if further words are spoken."""
     letters = {word[0] for word in name if len(said) > 1}
     return len(said) <= len(name) and all(
         word in name or word in letters or word.removesuffix("s") in name for word in said

@@ -86,7 +86,7 @@ class Plan:
 
 
 class _Stop(Exception):
-    """The plan of a turn whose orders cannot be carried out, or not yet."""
+    """Ends the work on a turn early, with this plan: a reply, a question, or a look at the room."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -150,7 +150,7 @@ def _message(text: str, calls: Iterable[tuple[Call, str]] = ()) -> AIMessage:
 
 @dataclass(frozen=True)
 class _Turn:
-    """Works out one turn, given what the turn before left."""
+    """One turn of the conversation, and what the turn before left for it."""
 
     turn: turns.Turn
     before: Plan
@@ -188,12 +188,12 @@ class _Turn:
         return here._carried_out(orders)
 
     def _stop(self, text: str, **left: Any) -> NoReturn:
-        """Ends the turn with a reply. It leaves whom the conversation is about, and no question."""
+        """Ends the turn with a reply. Whom the conversation is about stays; no question is open."""
         fresh: dict[str, Any] = {"calls": (), "asks": False, "heard": "", **left}
         raise _Stop(replace(self.before, text=say(text), room_id=self.room, **fresh))
 
     def _ask(self, text: str, order: Order, options: Sequence[Someone] = ()) -> NoReturn:
-        """Ends the turn with a question: which of them, or for what the order lacks."""
+        """Ends the turn with a question: which option is meant, or what the order leaves out."""
         self._stop(text, asks=True, order=order, options=tuple(options[:MAX_OPTIONS]))
 
     # --- looking ----------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ class _Turn:
         self._stop("", calls=tuple((tool, {"room_id": self.room, **given}) for given in filters))
 
     def _answers(self, tool: str) -> list[tuple[turns.Result, Any]]:
-        """What this tool answered in this turn, as data; it is called first if it was not."""
+        """The results of this tool in this turn, with their artifacts. Calls the tool if there are none."""
         results = [result for result in self.turn.results if result.tool == tool]
         if not results:
             # Without a filter: roles, look-alikes and similar names are seen only in the whole.
@@ -223,7 +223,7 @@ class _Turn:
         self._stop("unreadable_answer")
 
     def _roster(self, names: Sequence[str] = ()) -> Roster:
-        """What this turn has read of the room; if that is only a part, the names are looked for."""
+        """The roster that this turn has read. In a large room it also looks for these names."""
         read = [read_roster(seen, self.room) for _, seen in self._answers(turns.LIST_PEERS)]
         everyone, parts = read[0], [part for part in read[1:] if part]
         if everyone is None or everyone.matching != everyone.total or len(parts) + 1 < len(read):
@@ -382,7 +382,7 @@ class _Turn:
     # --- what refers to the turn before -----------------------------------------------------------
 
     def _answer(self, reading: Reading) -> Plan | None:
-        """What the sentence comes to as an answer to the question before it; None if it is none."""
+        """The plan if the sentence answers the question before it. None if it does not."""
         last, options = self.before.order, self.before.options
         verb = reading.orders[0].verb if reading.orders else ""
         if verb in ("no", "undo"):
@@ -431,8 +431,8 @@ class _Turn:
 
 
 def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:
-    """The options that the person's words choose; () if that is unclear, None if they choose nothing
-    and say something else."""
+    """The options that the person chooses with these words. Empty if that is unclear. None if the words
+    are no choice but something else."""
     if said.rstrip().endswith("?"):
         return ()
     if verb == "yes":

@@ -1,4 +1,4 @@
-"""A line as tokens: known phrases by their class, people and roles of the room, unknown words. Pure."""
+"""Turns a line into tokens: phrases of `words.yaml`, people and roles of the room, other words. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOM_ID: Final = re.compile("[0-9a-f]{24}")
 
 
 def classes(names: str) -> frozenset[str]:
-    """The classes of this list, with blanks between them."""
+    """The set of these names, which are written with blanks between them."""
     return frozenset(names.split())
 
 
@@ -43,7 +43,7 @@ class Token(NamedTuple):
 
 
 def tokens_of(line: str, roster: Roster) -> list[Token]:
-    """The tokens of a line, to somebody who knows this of the room."""
+    """The tokens of a line. People and roles are found if `roster` has them."""
     return _settled(_named(_lexed(line, roster), line, roster))
 
 
@@ -63,7 +63,7 @@ def _raw(line: str) -> Iterator[Token]:
 
 
 def _lexed(line: str, roster: Roster) -> list[Token]:
-    """The words and marks of a line, its known phrases as one token each."""
+    """The words and marks of a line. Each phrase of `words.yaml` becomes one token."""
     raw, found, i = list(_raw(line)), list[Token](), 0
     while i < len(raw):
         token, behind = raw[i], found[-1].type if found else ""
@@ -89,7 +89,8 @@ def _lexed(line: str, roster: Roster) -> list[Token]:
 
 
 def _known(raw: Sequence[Token], i: int) -> tuple[int, str]:
-    """How many tokens the longest known phrase here has, and its class; "": there is none."""
+    """The longest phrase of `words.yaml` that begins at `i`: its number of words, and its class. The
+    class is empty if there is no such phrase."""
     said = [one.text if one.type == "WORD" else "" for one in raw[i : i + w.LONGEST]]
     ways = w.lexicon().get(said[0], []) + (w.lexicon()["<n>"] if _NUMBER.fullmatch(said[0]) else [])
     fits = (
@@ -105,14 +106,14 @@ def _is(said: str, word: str) -> bool:
 
 
 def _stem(word: str) -> str:
-    """The known word of which this is a form, as "kicking" of "kick"."""
+    """The word of `words.yaml` behind a form with "ing" or "ed": "kick" for "kicking". Empty if none."""
     match = re.fullmatch(r"(\w+?)(?:ing|ed)", word)
     ways = (match[1], f"{match[1]}e", match[1][:-1]) if match else ()
     return next((one for one in ways if one in w.lexicon()), "")
 
 
 def _mended(word: str, roster: Roster) -> str:
-    """The known word of which a letter is missing, doubled or moved here."""
+    """The word of `words.yaml` that was mistyped: a letter is missing, doubled or moved. Empty if none."""
     from rapidfuzz.distance import OSA
 
     mended = w.section("mended").split()
@@ -127,7 +128,7 @@ def _mended(word: str, roster: Roster) -> str:
 
 
 def _named(tokens: list[Token], line: str, roster: Roster) -> list[Token]:
-    """The tokens with the people and roles of the room found among them."""
+    """The tokens. Words that name a person or a role of the room become one NAME or ROLE token."""
     out, i = list[Token](), 0
     while i < len(tokens):
         placed = bool(out) and out[-1].type in LEADS
@@ -145,7 +146,7 @@ def _named(tokens: list[Token], line: str, roster: Roster) -> list[Token]:
 def _mention(
     tokens: list[Token], i: int, line: str, roster: Roster, placed: bool
 ) -> tuple[int, Mention | None]:
-    """Whom the words from here on mean, as many of them as possible, and how many they are."""
+    """Whom the words from `i` on name, and how many tokens the name has. The longest name counts."""
     first = tokens[i]
     if first.type == "QUOTE":
         return 1, roster.named(line[first.start + 1 : first.end - 1], part=False)
@@ -176,7 +177,7 @@ def _mention(
 
 
 def _settled(tokens: list[Token]) -> list[Token]:
-    """The tokens, those whose class depends on what stands beside them with their own."""
+    """The tokens. Those whose class depends on the words beside them get it here."""
     kinds = [one.type for one in tokens]
 
     def ahead(i: int) -> list[str]:

@@ -37,7 +37,7 @@ class Result:
 
     @property
     def state(self) -> str:
-        """The state of a change: what the gate says, else whether the tool failed."""
+        """The state of a change as the gate tells it. If it tells none: whether the tool failed."""
         artifact = self.answer and self.answer.artifact
         told = artifact.get("state") if isinstance(artifact, dict) else None
         return str(told or ("failed" if self.failed else "done"))
@@ -108,7 +108,7 @@ def turns(messages: Sequence[BaseMessage]) -> tuple[Turn, ...]:
 
 
 def room_of_system(messages: Sequence[BaseMessage]) -> str:
-    """The room named by a line "Room: <id>" of the system messages; "" if there are two, or none."""
+    """The room that system messages name in a line "Room: <id>". Empty if they name none or two."""
     told = "\n".join(str(m.text) for m in messages if isinstance(m, SystemMessage))
     rooms = set(re.findall(r"(?m)^ *Room: ([0-9a-f]{24}) *$", told))
     return rooms.pop() if len(rooms) == 1 else ""

@@ -38,7 +38,7 @@ def rows(name: str) -> list[tuple[str, str]]:
 
 
 def phrases(text: str) -> list[Phrase]:
-    """The phrases of a list, each in all its ways."""
+    """The phrases of a list in `words.yaml`, with every choice `(x)`, `a|b` and `[a b|c]` written out."""
     return [way for one in text.split(",") for way in _ways(one.strip())]
 
 
@@ -55,7 +55,7 @@ def _ways(phrase: str) -> list[Phrase]:
 
 @cache
 def lexicon() -> dict[str, list[tuple[Phrase, str]]]:
-    """The phrases with their class by their first word, the longest first."""
+    """All phrases with their class, by their first word. The longest phrases stand first."""
     found = defaultdict[str, list[tuple[Phrase, str]]](list)
     lists = {**section("words"), "CANNOT": ",".join(cannot())}
     for kind, text in lists.items():
@@ -68,19 +68,19 @@ def lexicon() -> dict[str, list[tuple[Phrase, str]]]:
 
 @cache
 def talk() -> dict[Phrase, str]:
-    """What a whole sentence may be, without being an order or a look."""
+    """Whole sentences that are neither an order nor a look, with their kind ("thanks", "undo")."""
     kinds = section("talk").items()
     return {phrase: kind for kind, text in kinds for phrase in phrases(text)}
 
 
 @cache
 def cannot() -> dict[str, str]:
-    """What no tool can do, and what is said of it."""
+    """Words for what no tool can do ("mute"), with the reply."""
     return {" ".join(one): why for told, why in rows("cannot") for one in phrases(told)}
 
 
 def say(reply: str, **parts: object) -> str:
-    """A reply by its name; a text that is no name as it is."""
+    """The reply of this name. A text that is no reply's name is returned as it is."""
     if reply not in section("says"):
         return reply
     examples = section("examples")
