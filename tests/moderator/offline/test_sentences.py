@@ -432,3 +432,52 @@ def test_an_outcome_is_told_in_the_gates_own_words(state: str) -> None:
     told = str(next_step([HumanMessage("end the room"), first, answer], ROOM).text)
     assert told.endswith("Why.")
     assert bool(re.match("Nothing was done", told)) == (state in ("rejected", "expired", "refused"))
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        # To whom it goes is not clear, or it is nobody here.
+        "tell Sally: your grade is F", "tell callers: hi", "send a private message: hello",
+        "say goodbye to everyone but Nora", "say in the chat to Nora: Omar is rude",
+        "tell Nora's mother: hello", "message everyone:",
+        # Taken back, or corrected.
+        "kick Nora and Omar, no not Omar", "kick Nora, hold on Omar", "kick Sam Lee, the other one",
+        "kick Sam // him", "kick Sam // 2, cancel that", "kick Sam // thanks Lee",
+        "kick Spam Bot // thanks to Nora too", "kick Spam Bot // send Nora that too",
+        "tell Nora // never mind that", "end the room, hang on",
+        # Somebody of a group is spared.
+        "remove all students, leave Priya", "remove all students, only Priya",
+        "kick Alice and Omar. Only Omar.",
+        # Not now, or not yet.
+        "unless he stops, but kick Spam Bot", "we finish at noon, please end the room",
+        "end the session, 5 pm", "end the room. Confirm with Nora first.",
+        "end the room. Nora must agree first.", "end the room so people can rejoin",
+        # Said to somebody else.
+        "Priya, please end the room", "shut up",
+    ],
+)  # fmt: skip
+def test_what_is_not_clear_is_no_change(sentence: str) -> None:
+    assert changes(play(*sentence.split(" // "))) == []
+
+
+@pytest.mark.parametrize("words", ["to take over and end the session", "not to panic and end it"])
+def test_what_somebody_is_asked_to_do_is_not_done_for_them(words: str) -> None:
+    [(tool, _)] = changes(play(f"tell Omar {words}"))
+    assert tool == "hms-send-message"
+
+
+def test_who_is_called_like_a_role_or_like_a_part_of_a_name_is_asked_about() -> None:
+    strangers = [*CLASSROOM, ("Teacher", "student", "x-1"), ("Nora", "student", "x-2")]
+    for sentence in ("tell the teacher: the key is 5", "tell Nora: the key is 5", "kick Nora"):
+        history = play(sentence, people=strangers)
+        assert changes(history) == []
+        assert "Which one do you mean?" in said(history)
+
+
+def test_somebody_without_a_name_or_a_role_changes_nothing_for_the_others() -> None:
+    people = [*CLASSROOM, ("", "", "x-1")]
+    assert calls(play("who is here?", people=people))
+    assert changes(play("kick Sam P", people=people)) == [
+        ("hms-remove-peers", {"peer_id": peer_id("Sam Patel", people)})
+    ]

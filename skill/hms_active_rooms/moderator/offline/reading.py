@@ -73,7 +73,7 @@ _PLACES: Final = classes("IN OUT GONE HERE FRONT NUMBER PLEASE negation WORD")
 
 _MARKED: Final = classes("COLON MARK THAT DASH COMMA CHAT")
 _ENDS: Final = classes("AND COMMA STOP DASH")
-_AUDIENCE: Final = _PERSON | LEADS | classes("EVERYONE WORD")
+_AUDIENCE: Final = _PERSON | LEADS | classes("EVERYONE WORD AND")
 _REWORDS: Final = classes("PLEASE AND SEND SAY QUOTE STOP")
 _WHO: Final = ("one", "known", "unknown")
 
@@ -265,7 +265,11 @@ class _Line:
             if order is None:
                 i += 1
                 continue
-            instead = self._between(gap, i, order)
+            instead = self._between(gap, i, order) or (
+                "instead" in [one.text for one in self.tokens[i : end + 1]]
+                and self.orders[-1:] != []
+                and self.orders[-1].verb == order.verb
+            )
             if self._ends_asked(end) and not polite:
                 raise _Blocked("question")
             self._add(order, instead=instead, rewords=set(self.kinds[i:end]) <= _REWORDS)
@@ -339,7 +343,11 @@ class _Line:
             elif {plain[0]} <= {"BACK", "negation"} and set(plain) <= PEOPLE | {"BACK", "negation"}:
                 who = tuple(one.who for one in spoken if one.who)
                 if who and self.orders and part.joint != "STOP":
-                    self._correct(who, negated="BACK" not in kinds)
+                    if any(
+                        re.match("wait$|hold|hang|never|nvm|forget", one.text) for one in spoken
+                    ):
+                        raise _Blocked("negation")
+                    self._correct(who, negated="negation" in kinds)
                 elif order and "BACK" in kinds and not who:
                     instead = True
                 else:
@@ -375,9 +383,11 @@ class _Line:
         asks = (
             "ASK" in self.kinds[end - 1 : end + 1] or opens in _POLITE or opens[:2] in ("i ", "i'")
         )
-        if before[-1].text.endswith("so") or before[-1].type == "BUT":
+        if before[-1].type in ("AND", "FRONT") and before[-1].text.endswith("so"):
             return "so"
-        return "STOP" if before[-1].type == "COMMA" and asks else before[-1].type
+        if before[-1].type == "BUT":
+            return "BUT"
+        return "asked" if before[-1].type == "COMMA" and asks else before[-1].type
 
     def _check(self, part: _Part, kinds: list[str], so: str, order: Order | None) -> None:
         """Raises _Blocked if these words may not stand beside an order as a reason or a statement."""
@@ -386,11 +396,11 @@ class _Line:
         sentence = part.joint in ("STOP", "ASKED")
         if so == "so" or any("reason" in one.text for one in self.tokens[: part.start][-2:]):
             how = "so"
-        elif so == "STOP" or (behind and sentence):
+        elif so in ("STOP", "BUT", "asked") or (behind and sentence):
             how = "apart"
         elif part.joint in ("BECAUSE", "FOR"):
             how = part.joint
-        harmless = _HARMLESS[how]
+        harmless = _HARMLESS[how] - ({"delay"} if so == "asked" else set())
         if behind and sentence:
             # "Kick Ann. Wait for Bob."
             begins = [kind for kind in kinds if kind != "PLEASE"][:2]
@@ -407,12 +417,23 @@ class _Line:
             )
         if how == "apart" and not behind:
             # "He hides when I look. Kick him."
-            harmless = (harmless | {"condition"}) - ({first} - {"exception", "reported"})
+            harmless = (harmless | {"condition"}) - (
+                {first} - {"exception", "reported", "negation" * (so == "BUT")}
+            )
         why = next((kind for kind in kinds if kind in _BARS - harmless), "")
-        why = "question" if part.asked else "condition" if first == "MUST" else why
+        waits = first == "MUST" or (behind and sentence and "MUST" in kinds and first != "HE")
+        why = "question" if part.asked else "condition" if waits else why
+        last = self.orders[-1] if behind else Order("")
+        many = len(last.who) > 1 or last.verb == "everyone" or any(m.groups for m in last.who)
+        if (
+            many
+            and last.verb == "remove"
+            and (first == "ONLY" or ("NAME" in kinds and first != "HE"))
+        ):
+            why = why or "exception"
         if why:
             raise _Blocked(why)
-        if so in ("so", "STOP"):
+        if so in ("so", "STOP", "BUT") or (so == "asked" and first not in PEOPLE):
             return
         named = order is not None and order.verb == "tell" and any(m.is_pronoun for m in order.who)
         place = not named and first in PEOPLE and len(kinds) < 3 and set(kinds[1:]) <= _PLACES
@@ -420,6 +441,11 @@ class _Line:
         if part.joint == "FOR" and behind and self.orders[-1].verb == "end":
             raise _Blocked("exception")
         joined = so in ("COLON", "NAME", "WORD", "AND") and not behind
+        # "End the room. Confirm with Ann first." and "end the room, 5 pm"
+        bare = first not in _SUBJECTS | {"OURS"} or (
+            first in ("NUMBER", "WORD") and (len(kinds) < 3 or "NAME" in kinds)
+        )
+        joined = joined or (last.verb == "end" and bare and part.joint != "BECAUSE")
         joined = joined or (behind and part.joint == "AND" and first != "HE")
         leaving = outing and not any(
             t.text.endswith("ing") for t in self.tokens[part.start : part.end]
@@ -533,14 +559,28 @@ class _Line:
         they are marked."""
         end, more, by = self._message_end(start, fed[-1].type), list[Token](), fed[-1].type
         last = end
-        while self.kinds[last - 1] in ("PLEASE", "STOP") and last > start + 1:
+        while self.kinds[last - 1] in ("PLEASE", "STOP", "ONLY", "COMMA") and last > start + 1:
             last -= 1
         to = next((j for j in range(last - 1, start, -1) if self.kinds[j] == "TO"), last)
         if by == "SAY" and set(self.kinds[to + 1 : last]) <= _AUDIENCE:
             more = self.tokens[to:last]
+        heard = [kind for kind in self.kinds[start:last] if kind not in LEADS]
+        told = any(
+            kind == "TO"
+            and set(heard[n + 1 : n + 2]) <= (_PERSON | {"EVERYONE"} if "BUT" in heard else _PERSON)
+            for n, kind in enumerate(heard[:-1])
+        )
+        if (
+            (by == "SAY" and told and not more)
+            or ("CHAT" in [one.type for one in fed] and by == "TO" and {*heard[:1]} <= _PERSON)
+            or heard[:1] == ["S"]
+        ):
+            # "Say hello to Ann, not to Bob": to whom it goes is not clear.
+            raise _Blocked("no_end")
         ends = [*more, *self.tokens[end:], Token("STOP", "", len(self.line), 0)]
         words = self.typed[self.tokens[start].start : ends[0].start].strip()
-        if last == start + 1 and self.tokens[start].text in ("for me", "for us"):
+        mine = last == start + 1 and self.tokens[start].text in ("for me", "for us")
+        if mine or not words.strip(" .,:;!?-…–—\"'()"):
             words = ""
         if by == "THAT" and fed[0].type == "SEND" and set(self.kinds[start:]) <= MARKS | {"PLEASE"}:
             return _Found(None, i, False)  # "send him that, please"
@@ -558,15 +598,27 @@ class _Line:
         """Where the words of a message end. Of marked words ("that ...") a further order is a part,
         unless "then" leads to it, or it is a message too."""
         ends = {"COLON": {"STOP"}, "THAT": {"STOP", "COMMA"}, "MARK": {"STOP", "COMMA"}}.get(by)
+        infinitive = by == "TO" or self.kinds[start] == "negation"
         for j in range(start + 1, len(self.tokens)):
             if self.kinds[j] not in _ENDS:
                 continue
             joint = [one.text for one in self.tokens[j : j + 2] if one.type == "AND"]
             then = any(re.search("then|that|wards", text) for text in joint)
             closed = self.kinds[j] in (ends or _ENDS) and (then or not ends)
+            # "Tell Ann to wave and end the talk": she is to do both.
+            both = infinitive and not then and self.kinds[j] == "AND" and not self._names(j)
+            closed = closed and not both
             if (closed and self._starts(j)) or self._tells(j):
                 return j
         return len(self.tokens)
+
+    def _names(self, i: int) -> bool:
+        """Whether a removal that names somebody begins behind this joint."""
+        skipped = LEADS | _COURTESY
+        return [k for k in self.kinds[i : i + 8] if k not in skipped][:2] in (
+            ["KICK", "NAME"],
+            ["KICK", "ROLE"],
+        )
 
     def _tells(self, i: int) -> bool:
         """Whether a further message begins behind this joint: "and tell Ann to ...", "and to Ann
@@ -613,11 +665,16 @@ class _Line:
         asks = "TOLD" in kinds and words.endswith("?")
         if asks or (addressed and not all(m.groups for m in who)) or (thrown and "COLON" in kinds):
             return None
+        head = " ".join(one.text for one in leaves if one.type in ("NOTE", "TELL", "SEND"))
+        if not named and re.search(r"private|direct|\b[dp]m\b|\bmake\b", head):
+            return Order("who")
         goes_on = bool(self.orders) and not self.orders[-1].words
         if not (named or goes_on) and first.text in _VAGUE and about and "ROOM" not in kinds:
             return Order("who")
         # Whoever speaks to "the student" of many speaks to all of them.
-        who = () if everyone else tuple(m._replace(sure=True) if m.groups else m for m in who)
+        group = [bool(m.groups) and not m.people for m in who]
+        who = tuple(m._replace(sure=m.sure or g) for m, g in zip(who, group, strict=True))
+        who = () if everyone else who
         return Order("tell", who, self._said(root, leaves, fed[-1].type, words), about=about)
 
     def _who(self, tree: Tree[Token]) -> tuple[Mention, ...]:

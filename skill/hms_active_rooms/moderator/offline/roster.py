@@ -116,7 +116,9 @@ class Roster(BaseModel):
         """All first words of names, user ids and roles: no mention begins with another word."""
         names = {word for peer in self.peers for word in (*peer.words, "".join(peer.words))}
         ids = {"".join(key(peer.user_id)) for peer in self.peers}
-        return frozenset(names | ids | {form.split()[0] for r in self.by_role for form in forms(r)})
+        return frozenset(
+            names | ids | {form.split(" ")[0] for r in self.by_role for form in forms(r)}
+        )
 
     def sought(self, name: str) -> list[tuple[str, str]]:
         """Filters of hms-list-peers that together find everybody whom `name` could mean. They are needed
@@ -142,12 +144,17 @@ class Roster(BaseModel):
         if by_id and not called:
             also = [p for p in peers if _within(words, p.words) and p not in by_id]
             return Mention(said, (*by_id, *also), sure=len(by_id) == 1 and not also)
-        if group := None if found else self.group(said):
-            return Mention(said, (group,), sure=words[-1:] != key(group.role)[-1:])
+        if group := self.group(said):
+            # Somebody may be called like a role.
+            sure = not found and words[-1:] != key(group.role)[-1:]
+            return Mention(said, (*found, group), sure)
         if not found and part:
             found = [p for p in peers if _within(words, p.words)]
         if not found:
             return None
+        if len(words) == 1:
+            # "Nora" may be Nora Berg, though a stranger is called "Nora".
+            found += [p for p in peers if _within(words, p.words) and p not in found]
         options = self._alike([*found, *by_id])
         own = " ".join(key(f"{found[0].name} {found[0].user_id}"))
         sure = len(options) == 1 and (said.isascii() or " ".join(words) in own)
@@ -298,7 +305,7 @@ def _slip(typed: str, name: str) -> bool:
 def _within(said: Sequence[str], name: Sequence[str]) -> bool:
     """Whether each spoken word is a word of the name. A plural counts, and so does the first letter of
     a word if further words are spoken."""
-    letters = {word[0] for word in name if len(said) > 1}
+    letters = {word[:1] for word in name if len(said) > 1}
     return len(said) <= len(name) and all(
         word in name or word in letters or word.removesuffix("s") in name for word in said
     )

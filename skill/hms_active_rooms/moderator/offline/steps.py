@@ -33,6 +33,7 @@ from hms_active_rooms.moderator.offline.roster import (
     Someone,
     read_roster,
 )
+from hms_active_rooms.moderator.offline.tokens import Token
 from hms_active_rooms.moderator.offline.words import cannot, say
 from hms_active_rooms.tools.arguments import MAX_ROWS
 from hms_active_rooms.untrusted import quoted
@@ -55,6 +56,7 @@ _NAMING: Final = frozenset(
 )
 _AGAIN: Final = _NAMING | {"SAME", "AND", "negation", "FOR", "TO", "SEND"}
 _CHOOSING: Final = _NAMING | {"NUMBER", "KICK", "TO", "HE", "IT", "S"}
+_ASIDE: Final = "hi|hello|hey|thank|thx|cheers|bye|good|wait$|hold|hang|never|nvm|forget|cancel|changed|i? ?take|skip"
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
 _ALL: Final = frozenset(("EVERYONE", "BOTH", "PRON", "ALLOF"))
 
@@ -368,7 +370,9 @@ class _Turn:
     def _tell(self, order: Order) -> Plan:
         if not order.words:
             self._ask("no_message", order)
-        unnamed = not (order.about or self.before.focus) and all("all" in m.said for m in order.who)
+        unnamed = not (order.about or self.before.focus) and all(
+            m.is_pronoun and "all" in m.said.split() for m in order.who
+        )
         if not order.who or unnamed:
             return self._acted(order, (None,))
         who = self._people(order)
@@ -395,12 +399,14 @@ class _Turn:
             if words and all(one.is_pronoun for one in who):
                 return self._tell(replace(last, words=words))
         if not options:
+            if "BACK" in {one.type for one in reading.tokens} and not _means_it(reading.tokens):
+                return None
             if asked or verb not in ("", "hello", "thanks", "cannot") or reading.why in _NO_ANSWER:
                 return None
             if last.verb == "tell" and not last.words:
                 return self._tell(replace(last, words=re.sub("(?i)^that ", "", self.said.strip())))
             told = read(self.said, self._roster(reading.unknown))
-            if {one.type for one in told.tokens} <= _NAMING:
+            if {one.type for one in told.tokens} <= _NAMING and _means_it(told.tokens):
                 return self._one(replace(last, who=told.people, about=())) if told.people else None
             return None
         if verb == "tell":
@@ -417,6 +423,8 @@ class _Turn:
         texts = {one.text for one in reading.tokens}
         again = {"BACK", "SAME", "AND"} & set(kinds) or texts & _TOO
         spared = "negation" in kinds
+        if not _means_it(reading.tokens) or (last and last.verb == "remove" and "SEND" in kinds):
+            return ()
         if last is None or last.verb not in ("tell", "remove") or (not again and not spared):
             return ()
         yes = any(text.startswith("y") for text in texts)
@@ -430,6 +438,12 @@ class _Turn:
         return (replace(last, who=tuple(meant[-1:]), about=(), but=(), reason=None),)
 
 
+def _means_it(tokens: Iterable[Token]) -> bool:
+    """Whether words that name somebody are an answer, and no greeting, thanks or withdrawal."""
+    texts = [one.text for one in tokens if one.type in ("PLEASE", "BACK")]
+    return not any(re.match(_ASIDE, text) for text in texts)
+
+
 def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:
     """The options that the person chooses with these words. Empty if that is unclear. None if the words
     are no choice but something else."""
@@ -441,13 +455,16 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
     by_role = {one.role: one.count if isinstance(one, RoleGroup) else 1 for one in options}
     read_so = read(said, Roster(peers=people, total=len(people), by_role=by_role))
     kinds = {one.type for one in read_so.tokens}
+    if not _means_it(read_so.tokens):
+        return ()
     if kinds & {"negation", "condition", "delay"}:
         return None if {"NAME", "COMMA"} <= kinds else ()
     ordinals = {"first": 1, "second": 2, "third": 3, "two": 2, "three": 3, "last": len(options)}
     texts = [(one.type, one.text) for one in read_so.tokens]
     places = [text for kind, text in texts if kind == "NUMBER" or text in ordinals]
     found = read_so.people
-    if kinds & _ALL and kinds <= (_CHOOSING | _ALL) - {"BACK"} and not found:
+    one = any(t.type == "PRON" and not re.search("both|them|em", t.text) for t in read_so.tokens)
+    if kinds & _ALL and not one and kinds <= (_CHOOSING | _ALL) - {"BACK"} and not found:
         # "both" fits two people only.
         fits = len(options) == 2 or (len(options) > 2 and "both" not in said.lower())
         return options if fits and len(people) == len(options) else ()

@@ -204,7 +204,10 @@ def _settled(tokens: list[Token]) -> list[Token]:
                 return "HE"
             case "COMMA" if tokens[i + 1 : i + 2] and tokens[i + 1].text == "and":
                 return "PLEASE"
-            case "COMMA" if {before, *next_[:1]} <= PEOPLE and set(next_[1:]) <= MARKS | {"AND"}:
+            case "COMMA" if {before, *next_[:1]} <= PEOPLE and set(next_[1:]) <= MARKS | {
+                "AND",
+                "COLON",
+            }:
                 return "AND" if next_ else "COMMA"  # "kick Ann, Bob and Cy"
             case "EVERYONE" if kinds[i + 1 : i + 3] == ["ROLED", "WORD"]:
                 return "EVERY" if tokens[i + 1].text.endswith("role") else "EVERYONE"
