@@ -315,3 +315,10 @@ def test_the_help_describes_every_setting() -> None:
     described = inspect.getdoc(Policy) or ""
     for name in Policy.model_fields:
         assert f"{name}: " in described
+
+
+def test_a_number_that_is_too_small_is_told_with_the_numbers_that_are_not() -> None:
+    with pytest.raises(ConfigurationError, match=r"give a whole number from \d"):
+        Policy.build(max_peers=0)
+    with pytest.raises(ConfigurationError, match=r"give a number from \d"):
+        Policy.build(verify_s=-1)
