@@ -255,7 +255,7 @@ def test_a_room_without_a_session_is_told(call: Run, sim: Simulation) -> None:
         (("room", ROOM, "--what"), 2, "usage"),
         (("actions", "show", "nope"), 2, "configuration"),
         (("approve", "nope"), 2, "configuration"),
-        (("remove", ROOM, "Nobody Here"), 1, "peer_not_found"),
+        (("remove", ROOM, "Nobody Here"), 2, "peer_not_found"),
     ],
 )
 def test_with_json_an_error_is_one_document_on_standard_output(

@@ -195,7 +195,9 @@ def test_an_unexpected_error_is_one_line_unless_asked_for(environ: dict[str, str
 
 def test_a_folder_that_cannot_be_written_is_named(environ: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    given = {**environ, "HOME": str(tmp_path / "file")}
+    # Else the shell is the one that runs these tests.
+    named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    given = {**environ, **named, "HOME": str(tmp_path / "file")}
     done = process([*COMMAND, "--install-completion", "bash"], given)
     assert done.returncode == 1
     assert str(tmp_path / "file") in done.stderr

@@ -118,7 +118,7 @@ def test_a_journal_that_cannot_be_opened_says_why_and_only_a_file_is_shown_whole
     for url, shown in (("j.sqlite", True), ("ada@host", False)):
         with pytest.raises(ConfigurationError, match=r"cannot be opened\.") as refused:
             Journal(url)
-        assert ("must be a URL" in refused.value.hint) == shown
+        assert ("takes a URL" in refused.value.hint) == shown
 
 
 def test_who_may_only_read_sees_also_what_is_in_the_log_and_not_yet_in_the_file(
