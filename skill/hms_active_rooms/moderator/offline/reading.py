@@ -342,14 +342,15 @@ class _Line:
                     raise _Blocked("question")
             elif {plain[0]} <= {"BACK", "negation"} and set(plain) <= PEOPLE | {"BACK", "negation"}:
                 who = tuple(one.who for one in spoken if one.who)
-                if who and self.orders and part.joint != "STOP":
+                if who and self.orders and (part.joint != "STOP" or "BACK" in kinds):
                     if any(
                         re.match("wait$|hold|hang|never|nvm|forget", one.text) for one in spoken
                     ):
                         raise _Blocked("negation")
                     self._correct(who, negated="negation" in kinds)
-                elif order and "BACK" in kinds and not who:
-                    instead = True
+                    instead = False
+                elif "BACK" in kinds and not who and "negation" not in kinds:
+                    instead = True  # "No wait, I mean Ann": what follows may say what is meant
                 else:
                     raise _Blocked("negation")
             elif self.orders and "REASON" in kinds:
@@ -362,6 +363,8 @@ class _Line:
                 said = re.search(r"(?:as|for) (\w+)$", self.tokens[part.start - 1].text)
                 at = self.tokens[part.start - 1].end - len(said[1]) if said else spoken[0].start
                 self.reasons.append(self.typed[at : spoken[-1].end].strip(" .!,)"))
+        if instead and not order:
+            raise _Blocked("negation")
         return instead
 
     def _given_reason(self, spoken: Sequence[Token]) -> str:
@@ -549,7 +552,11 @@ class _Line:
         if told and (not whole or len(told[1]) >= len(whole[1])):
             return self._message(i, *told)
         if not whole:
-            return none
+            # "Make Ann the host" changes a role.
+            made = self.tokens[i].text == "make" and self.kinds[i + 1 : i + 2] == ["NAME"]
+            return (
+                _Found(Order("cannot", words="promote"), len(self.tokens), True) if made else none
+            )
         tree, fed, end = whole
         polite = self.tokens[end - 1].text in _POLITE or "ASK" in self.kinds[i:end]
         return _Found(self._meant(tree, fed, "", i), end, polite)
