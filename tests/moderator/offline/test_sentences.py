@@ -453,6 +453,8 @@ def test_an_outcome_is_told_in_the_gates_own_words(state: str) -> None:
         "unless he stops, but kick Spam Bot", "we finish at noon, please end the room",
         "end the session, 5 pm", "end the room. Confirm with Nora first.",
         "end the room. Nora must agree first.", "end the room so people can rejoin",
+        # Who is meant is not said.
+        "somebody insulted Nora, kick him", "someone is bothering Priya, please remove them",
         # Said to somebody else.
         "Priya, please end the room", "shut up",
     ],
@@ -481,3 +483,9 @@ def test_somebody_without_a_name_or_a_role_changes_nothing_for_the_others() -> N
     assert changes(play("kick Sam P", people=people)) == [
         ("hms-remove-peers", {"peer_id": peer_id("Sam Patel", people)})
     ]
+
+
+@pytest.mark.parametrize("unclear", ["him", "2, cancel that", "that one"])
+def test_a_question_stays_open_when_the_answer_chooses_nobody(unclear: str) -> None:
+    assert changes(play("kick Sam", unclear)) == []
+    assert changes(play("kick Sam", unclear, "2")) == removed("Sam Patel")

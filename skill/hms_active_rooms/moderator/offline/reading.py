@@ -21,6 +21,7 @@ from hms_active_rooms.moderator.offline.tokens import (
     LEADS,
     MARKS,
     PEOPLE,
+    POLITE,
     ROOM_ID,
     Token,
     classes,
@@ -53,6 +54,7 @@ _HARMLESS: Final = {
 """What bars no order, by how a part stands to it: before it and joined by "so", a sentence of its
 own, behind a word such as "because", about somebody, about anything else, or none of these."""
 
+_SENTENCE: Final = ("STOP", "ASKED")
 _ORDERS: Final = classes("KICK DROP TAKE SEND END ENDALL LOCK TELL SAY LET NOTE CANNOT UNLOCK")
 _STARTS: Final = (_ORDERS | {"SAME"}) - classes("NOTE LOCK UNLOCK")
 _JOINTS: Final = MARKS | classes("COLON AND BUT BECAUSE FOR")
@@ -80,7 +82,6 @@ _WHO: Final = ("one", "known", "unknown")
 # Words, not classes.
 _THEM: Final = classes("he she they")
 _OWN: Final = classes("his her their")
-_POLITE: Final = classes("please pls plz")
 _VAGUE: Final = classes("say shout write")
 _THROWN: Final = classes("give put make")
 _DONT: Final = classes("don't dont not") | {"do not"}
@@ -338,14 +339,12 @@ class _Line:
                 or (order and plain == ["END"])
                 or kinds in (["IN", "ROOM"], ["NAME", "HERE"])
             ):
-                if part.asked and "ASK" not in kinds and not _POLITE & {t.text for t in spoken}:
+                if part.asked and "ASK" not in kinds and not POLITE & {t.text for t in spoken}:
                     raise _Blocked("question")
             elif {plain[0]} <= {"BACK", "negation"} and set(plain) <= PEOPLE | {"BACK", "negation"}:
                 who = tuple(one.who for one in spoken if one.who)
                 if who and self.orders and (part.joint != "STOP" or "BACK" in kinds):
-                    if any(
-                        re.match("wait$|hold|hang|never|nvm|forget", one.text) for one in spoken
-                    ):
+                    if any(one.text in w.listed("withdrawn") for one in spoken):
                         raise _Blocked("negation")
                     self._correct(who, negated="negation" in kinds)
                     instead = False
@@ -384,7 +383,7 @@ class _Line:
             return ""
         opens = self.tokens[end].text
         asks = (
-            "ASK" in self.kinds[end - 1 : end + 1] or opens in _POLITE or opens[:2] in ("i ", "i'")
+            "ASK" in self.kinds[end - 1 : end + 1] or opens in POLITE or opens[:2] in ("i ", "i'")
         )
         if before[-1].type in ("AND", "FRONT") and before[-1].text.endswith("so"):
             return "so"
@@ -394,67 +393,75 @@ class _Line:
 
     def _check(self, part: _Part, kinds: list[str], so: str, order: Order | None) -> None:
         """Raises _Blocked if these words may not stand beside an order as a reason or a statement."""
-        first, subject, behind = kinds[0], kinds[0] in _SUBJECTS, bool(self.orders)
-        how = ("HE" if first == "HE" else "subject") if subject else ""
-        sentence = part.joint in ("STOP", "ASKED")
-        if so == "so" or any("reason" in one.text for one in self.tokens[: part.start][-2:]):
-            how = "so"
-        elif so in ("STOP", "BUT", "asked") or (behind and sentence):
-            how = "apart"
-        elif part.joint in ("BECAUSE", "FOR"):
-            how = part.joint
-        harmless = _HARMLESS[how] - ({"delay"} if so == "asked" else set())
-        if behind and sentence:
-            # "Kick Ann. Wait for Bob."
-            begins = [kind for kind in kinds if kind != "PLEASE"][:2]
-            harmless -= set(begins)
-            if "BACK" in begins:
-                raise _Blocked("negation")
-        elif behind and how != "so":
-            # "Kick Ann, he is rude, tomorrow" and "... , or not"
-            harmless = (
-                harmless
-                - (set(kinds[-2:]) - {"negation"})
-                - ({"delay"} & set(kinds[-3:]))
-                - {kinds[-1]}
-            )
-        if how == "apart" and not behind:
-            # "He hides when I look. Kick him."
-            harmless = (harmless | {"condition"}) - (
-                {first} - {"exception", "reported", "negation" * (so == "BUT")}
-            )
-        why = next((kind for kind in kinds if kind in _BARS - harmless), "")
-        waits = first == "MUST" or (behind and sentence and "MUST" in kinds and first != "HE")
-        why = "question" if part.asked else "condition" if waits else why
-        last = self.orders[-1] if behind else Order("")
-        many = len(last.who) > 1 or last.verb == "everyone" or any(m.groups for m in last.who)
-        if (
-            many
-            and last.verb == "remove"
-            and (first == "ONLY" or ("NAME" in kinds and first != "HE"))
-        ):
-            why = why or "exception"
+        barred = _BARS - self._harmless(part, kinds, so)
+        why = next((kind for kind in kinds if kind in barred), "")
+        first, behind = kinds[0], bool(self.orders)
+        waits = behind and part.joint in _SENTENCE and "MUST" in kinds and first != "HE"
+        if part.asked:
+            why = "question"
+        elif first == "MUST" or waits:
+            why = "condition"  # "Should he come back, ..." and "Ann must agree first."
+        elif not why and behind and (part.joint == "FOR" and self.orders[-1].verb == "end"):
+            why = "exception"  # "end the room for the students"
+        elif not why and behind and self._spares(kinds):
+            why = "exception"
+        elif not why and self._aimless(part, kinds, so, order):
+            why = "not_understood"
         if why:
             raise _Blocked(why)
+
+    def _harmless(self, part: _Part, kinds: list[str], so: str) -> frozenset[str]:
+        """The bars that are none in these words, by how the words stand to an order."""
+        first, behind, sentence = kinds[0], bool(self.orders), part.joint in _SENTENCE
+        before = self.tokens[: part.start][-2:]
+        if so == "so" or any("reason" in one.text for one in before):
+            return _HARMLESS["so"]
+        if so in ("STOP", "BUT", "asked"):
+            # "He hides when I look. Kick him." But not: "When I look, please kick him."
+            begins = {first} - {"exception", "reported"} - ({"negation"} if so == "BUT" else set())
+            late = {"delay"} if so == "asked" else set()
+            return (_HARMLESS["apart"] | {"condition"}) - (set() if behind else begins) - late
+        if behind and sentence:
+            # "Kick Ann. Wait for Bob."
+            begins = set([kind for kind in kinds if kind != "PLEASE"][:2])
+            if "BACK" in begins:
+                raise _Blocked("negation")
+            return _HARMLESS["apart"] - begins
+        about = ("HE" if first == "HE" else "subject") if first in _SUBJECTS else ""
+        how = part.joint if part.joint in ("BECAUSE", "FOR") else about
+        if not behind:
+            return _HARMLESS[how]
+        # "Kick Ann, he is rude, tomorrow" and "... , or not"
+        late = {"delay"} & set(kinds[-3:])
+        return _HARMLESS[how] - (set(kinds[-2:]) - {"negation"}) - late - {kinds[-1]}
+
+    def _spares(self, kinds: list[str]) -> bool:
+        """Whether these words leave somebody out of the group that the order before is about."""
+        last = self.orders[-1]
+        many = len(last.who) > 1 or any(m.groups for m in last.who)
+        some = kinds[0] == "ONLY" or ("NAME" in kinds and kinds[0] != "HE")
+        return last.verb == "remove" and many and some
+
+    def _aimless(self, part: _Part, kinds: list[str], so: str, order: Order | None) -> bool:
+        """Whether these words are no statement at all, so that what they do here is not known."""
+        first, behind = kinds[0], bool(self.orders)
         if so in ("so", "STOP", "BUT") or (so == "asked" and first not in PEOPLE):
-            return
-        named = order is not None and order.verb == "tell" and any(m.is_pronoun for m in order.who)
-        place = not named and first in PEOPLE and len(kinds) < 3 and set(kinds[1:]) <= _PLACES
+            return False
+        ends = behind and self.orders[-1].verb == "end"
+        called = order is not None and order.verb == "tell" and any(m.is_pronoun for m in order.who)
+        short = first in PEOPLE and len(kinds) < 3 and set(kinds[1:]) <= _PLACES
+        if first in _ORDERS or (short and not called):
+            return True  # "Ann in", and "Ann, kick Bob"
+        if not behind:
+            return so in ("COLON", "NAME", "WORD", "AND")
+        words = self.tokens[part.start : part.end]
         outing = self.kinds[part.start - 2 : part.start] == ["OUT", "FOR"]
-        if part.joint == "FOR" and behind and self.orders[-1].verb == "end":
-            raise _Blocked("exception")
-        joined = so in ("COLON", "NAME", "WORD", "AND") and not behind
+        if outing and not any(one.text.endswith("ing") for one in words):
+            return True  # "take Ann out for lunch"
         # "End the room. Confirm with Ann first." and "end the room, 5 pm"
-        bare = first not in _SUBJECTS | {"OURS"} or (
-            first in ("NUMBER", "WORD") and (len(kinds) < 3 or "NAME" in kinds)
-        )
-        joined = joined or (last.verb == "end" and bare and part.joint != "BECAUSE")
-        joined = joined or (behind and part.joint == "AND" and first != "HE")
-        leaving = outing and not any(
-            t.text.endswith("ing") for t in self.tokens[part.start : part.end]
-        )
-        if place or first in _ORDERS or joined or leaving:
-            raise _Blocked("not_understood")
+        odd = first in ("NUMBER", "WORD") and (len(kinds) < 3 or "NAME" in kinds)
+        bare = part.joint != "BECAUSE" and (odd or first not in _SUBJECTS | {"OURS"})
+        return (ends and bare) or (part.joint == "AND" and first != "HE")
 
     def _add(self, order: Order, *, instead: bool, rewords: bool) -> None:
         last = self.orders.pop() if self.orders else Order("")
@@ -539,7 +546,7 @@ class _Line:
                 break
             # Of "tell Ann hello, we start" the greeting is a part of the message.
             begins = self.tokens[told[2]] if told and fed[-1].type in MARKS else token
-            greeted = begins is not token and begins.type == "PLEASE" and begins.text not in _POLITE
+            greeted = begins is not token and begins.type == "PLEASE" and begins.text not in POLITE
             further = greeted or bool(told and len(fed) == len(told[1]))
             words = fed and not further and token.type != "ASKED" and j < len(self.tokens)
             if words and _fed(parser, token._replace(type="WORDS")):
@@ -558,7 +565,7 @@ class _Line:
                 _Found(Order("cannot", words="promote"), len(self.tokens), True) if made else none
             )
         tree, fed, end = whole
-        polite = self.tokens[end - 1].text in _POLITE or "ASK" in self.kinds[i:end]
+        polite = self.tokens[end - 1].text in POLITE or "ASK" in self.kinds[i:end]
         return _Found(self._meant(tree, fed, "", i), end, polite)
 
     def _message(self, i: int, parser: Any, fed: list[Token], start: int) -> _Found:
@@ -654,7 +661,7 @@ class _Line:
         many = everyone or any(m.groups for m in who)
         if spared & {o for m in who for o in m.options} or (but and many):
             raise _Blocked("exception")
-        about = tuple(one.who for one in self.tokens[:i] if one.who)
+        about = tuple(one.who for n, one in enumerate(self.tokens[:i]) if one.who and self._acts(n))
         if any(one.type == "HE" and one.text not in _THEM for one in leaves):
             return None
         if root.data == "remove":
@@ -683,6 +690,15 @@ class _Line:
         who = tuple(m._replace(sure=m.sure or g) for m, g in zip(who, group, strict=True))
         who = () if everyone else who
         return Order("tell", who, self._said(root, leaves, fed[-1].type, words), about=about)
+
+    def _acts(self, i: int) -> bool:
+        """Whether a pronoun may mean whom the token at `i` names. Of "somebody insulted Ann, kick him"
+        it does not mean Ann."""
+        marks = [j for j in range(i) if self.kinds[j] in MARKS]
+        part = self.tokens[marks[-1] + 1 if marks else 0 : i]
+        some = any(one.text.startswith(("somebody", "someone", "anybody")) for one in part)
+        # "Somebody joined as Ann" tells who it is.
+        return not (some and part[-1].type == "WORD" and part[-1].text != "as")
 
     def _who(self, tree: Tree[Token]) -> tuple[Mention, ...]:
         """Whom a part of an order names. Empty if it means everyone."""

@@ -34,7 +34,7 @@ from hms_active_rooms.moderator.offline.roster import (
     read_roster,
 )
 from hms_active_rooms.moderator.offline.tokens import Token
-from hms_active_rooms.moderator.offline.words import cannot, say
+from hms_active_rooms.moderator.offline.words import cannot, listed, say
 from hms_active_rooms.tools.arguments import MAX_ROWS
 from hms_active_rooms.untrusted import quoted
 
@@ -56,7 +56,6 @@ _NAMING: Final = frozenset(
 )
 _AGAIN: Final = _NAMING | {"SAME", "AND", "negation", "FOR", "TO", "SEND"}
 _CHOOSING: Final = _NAMING | {"NUMBER", "KICK", "TO", "HE", "IT", "S"}
-_ASIDE: Final = "hi|hello|hey|thank|thx|cheers|bye|good|wait$|hold|hang|never|nvm|forget|cancel|changed|i? ?take|skip"
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
 _ALL: Final = frozenset(("EVERYONE", "BOTH", "PRON", "ALLOF"))
 
@@ -413,7 +412,7 @@ class _Turn:
             return None
         chosen = _choice(self.said, options, verb)
         if chosen == ():
-            self._stop("none_of_them")
+            self._stop("none_of_them", asks=True, order=last, options=options)
         return self._acted(last, chosen, options) if chosen else None
 
     def _again(self, reading: Reading) -> tuple[Order, ...]:
@@ -441,7 +440,8 @@ class _Turn:
 def _means_it(tokens: Iterable[Token]) -> bool:
     """Whether words that name somebody are an answer, and no greeting, thanks or withdrawal."""
     texts = [one.text for one in tokens if one.type in ("PLEASE", "BACK")]
-    return not any(re.match(_ASIDE, text) for text in texts)
+    greets = {text.split()[0] for text in texts} & listed("greeting")
+    return not greets and not listed("withdrawn") & set(texts)
 
 
 def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:
@@ -463,8 +463,9 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
     texts = [(one.type, one.text) for one in read_so.tokens]
     places = [text for kind, text in texts if kind == "NUMBER" or text in ordinals]
     found = read_so.people
-    one = any(t.type == "PRON" and not re.search("both|them|em", t.text) for t in read_so.tokens)
-    if kinds & _ALL and not one and kinds <= (_CHOOSING | _ALL) - {"BACK"} and not found:
+    if any(t.type == "PRON" and not re.search("both|em", t.text) for t in read_so.tokens):
+        return ()
+    if kinds & _ALL and kinds <= (_CHOOSING | _ALL) - {"BACK"} and not found:
         # "both" fits two people only.
         fits = len(options) == 2 or (len(options) > 2 and "both" not in said.lower())
         return options if fits and len(people) == len(options) else ()

@@ -29,6 +29,9 @@ def classes(names: str) -> frozenset[str]:
 
 MARKS: Final = classes("COMMA STOP ASKED DASH PAREN")
 PEOPLE: Final = classes("NAME ROLE")
+POLITE: Final = classes("please pls plz kindly")
+"""Words, not classes."""
+
 LEADS: Final = classes("DET LEAD THAT EVERY BOTH ROLE_WORD")
 
 
@@ -190,7 +193,7 @@ def _settled(tokens: list[Token]) -> list[Token]:
                 return "EVERY"
             case "question" if text == "do" and set(kinds[i + 1 : i + 2]) <= _ORDERED:
                 return "FRONT"
-            case "TO" if (before == "ASK" or tokens[i - 1].text in _POLITE) and set(
+            case "TO" if (before == "ASK" or tokens[i - 1].text in POLITE) and set(
                 kinds[i + 1 : i + 2]
             ) <= _ORDERED:
                 return "PLEASE"
@@ -220,7 +223,6 @@ def _settled(tokens: list[Token]) -> list[Token]:
     return [one._replace(type=settled(i, one)) for i, one in enumerate(tokens)]
 
 
-_POLITE: Final = classes("please pls plz kindly")
 _ORDERED: Final = classes("KICK TAKE SEND TELL LET END LOCK")
 _OWNED: Final = MARKS | classes("NAME PLEASE BECAUSE")
 """Behind what "her" begins a statement."""

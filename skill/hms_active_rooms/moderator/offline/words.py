@@ -31,6 +31,12 @@ def _file() -> Any:
     return yaml.load(_FILE.read_text(encoding="utf-8"), yaml.CSafeLoader)
 
 
+@cache
+def listed(name: str) -> frozenset[str]:
+    """The phrases of a section that is one list."""
+    return frozenset(" ".join(phrase) for phrase in phrases(section(name)))
+
+
 def rows(name: str) -> list[tuple[str, str]]:
     """The lines "phrases => text" of a section."""
     lines = (line.partition(" => ") for line in section(name).splitlines())
