@@ -303,6 +303,10 @@ def test_a_tab_is_whoever_logged_in_last_in_this_browser(
     ada.click("[data-is=approve]")
     ada.text_of(".told", 'Removed "Peer 2"')
     assert served.row(action).decided_by == "bob"
+    chrome.delete_all_cookies()  # also when the tab was refused before it was told of the other login
+    ada.text_of("#login-text", "not logged in")
+    Viewer(chrome, served).log_in("eve")
+    ada.here().text_of("#person", "eve")
 
 
 def test_the_page_lists_refused_requests(page: Callable[..., Served], chrome: Chrome) -> None:

@@ -1,7 +1,7 @@
 // The approvals page: logging in, and who is told the news.
 
 import { byId } from "./text.js";
-import { call, key, listen, onLoggedOut, stopListening, Told } from "./server.js";
+import { call, key, listen, onLoggedOut, onOtherLogin, stopListening, Told } from "./server.js";
 import { connected, forgetAll, showAction, showWaiting } from "./cards.js";
 import { showJournal, showRooms } from "./lists.js";
 
@@ -113,5 +113,6 @@ function open() {
 }
 
 onLoggedOut(logOut);
+onOtherLogin(() => link.has("login") || location.reload()); // a login link is used in its own tab
 addEventListener("hashchange", () => location.hash && open());
 open();

@@ -6,8 +6,7 @@ const KEY = "hms-approvals-key"; // one half of the session; the other is a cook
 
 export class Told extends Error {} // the server answered, and this is what it said
 
-// This tab decides as whoever it shows. When somebody else logs in in another tab, the cookie is
-// theirs, the two halves do not fit, and the page is loaded again as theirs.
+// This tab decides as whoever it shows.
 let mine = localStorage.getItem(KEY);
 
 export const key = {
@@ -22,9 +21,11 @@ export const key = {
   },
 };
 
-addEventListener("storage", (event) => {
-  if (event.key === KEY && event.newValue && mine !== null) location.reload();
-});
+// When somebody logs in in another tab, the cookie is theirs and no longer fits to `mine`. A call from
+// here may be refused for that before this tab is told: it is told even when it is logged out.
+export function onOtherLogin(work) {
+  addEventListener("storage", (event) => event.key === KEY && event.newValue && work());
+}
 
 let loggedOut = () => {};
 export function onLoggedOut(work) {
