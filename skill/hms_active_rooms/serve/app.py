@@ -34,11 +34,9 @@ from hms_active_rooms.serve.problems import HANDLERS
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import shortened
 
-_LAST_SENDS_S: Final = 30.0
-"""How long a server that stops waits for the requests to 100ms that it has begun."""
+_LAST_SENDS_S: Final = 30.0  # a server that stops waits so long for its open requests to 100ms
 
-ASKED: Final[signal.Signals | None] = getattr(signal, "SIGUSR1", None)
-"""The signal that `on_signal` handles. None on Windows, which does not have it."""
+ASKED: Final[signal.Signals | None] = getattr(signal, "SIGUSR1", None)  # Windows has none
 
 
 Lifespan = Callable[[], AbstractAsyncContextManager[object]]
@@ -70,9 +68,9 @@ def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSetting
 async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
     """Run a server inside this block, over HTTP or stdio.
 
-    At the start it sends the actions that were approved before the server stopped. (If several
-    servers share the journal, only one of them sends each.) At the end it waits for the requests to
-    100ms that have begun. `lifespans` are entered first and left last.
+    At the start, send the actions that were approved but not sent when the server stopped. (Of
+    several servers with one journal, only one sends each.) At the end, wait for the open requests
+    to 100ms. `lifespans` are open from before the start until after the end.
     """
     async with AsyncExitStack() as stack:
         for start in lifespans:
@@ -117,7 +115,7 @@ def address(listener: socket.socket) -> str:
 
 class Server(uvicorn.Server):
     """uvicorn for this application. It calls `announce` when it is ready. When it is stopped, it
-    first waits for the requests to 100ms that have begun."""
+    first waits for the open requests to 100ms."""
 
     def __init__(self, app: ASGIApp, announce: Callable[[], None] = lambda: None) -> None:
         async def connected(scope: Scope, receive: Receive, send: Send) -> None:
@@ -144,7 +142,7 @@ class Server(uvicorn.Server):
         self._names: WeakKeyDictionary[object, str] = WeakKeyDictionary()
 
     def _open_connections(self) -> dict[object, str]:
-        """The names of the open connections, by the client's address. No name is used twice."""
+        """The name of each open connection, by the client's address. No name is used twice."""
         return {
             getattr(each, "client", None): self._names.setdefault(each, secrets.token_hex(4))
             for each in self.server_state.connections
@@ -175,8 +173,8 @@ class Server(uvicorn.Server):
 
 
 def on_signal(work: Callable[[], None]) -> None:
-    """Call `work` in the running event loop whenever this process gets the signal `ASKED`. While no
-    loop runs, the signal does nothing; without this handler it would end the process."""
+    """Call `work` in the running event loop whenever this process gets the signal `ASKED`. If no
+    loop runs, ignore the signal, which would otherwise end the process."""
 
     def asked(*_: object) -> None:
         with suppress(RuntimeError):  # no loop runs

@@ -1,10 +1,10 @@
-"""Tells which program calls, by its token, its own name and its session. Refuses a second request
-with the same id while the first is open in the session.
+"""Tells which program calls: by its token, its own name and its session. In one session, it refuses
+a request whose id another open request has.
 
 Some clients open a new session for each call. So when a session has ended (here, or at another
 server with the same journal), the next session with the same token and name gets the outcomes of
-its calls. REST, and MCP's protocol of 2026-07-28, have no sessions. There each connection counts as
-a session. With a token no sessions are told apart, since a proxy may share connections.
+its calls. REST and MCP's protocol of 2026-07-28 have no sessions: there each connection counts as
+one. With a token, connections are not told apart, since a proxy may share them.
 """
 
 from __future__ import annotations
@@ -26,31 +26,28 @@ from hms_active_rooms.serve.problems import strict_json
 
 HEADER: Final = "mcp-session-id"
 VERSION: Final = "mcp-protocol-version"
-KEY: Final = "hms_active_rooms.mcp_sessions"
-"""Under this key, a request's ASGI scope holds the server's `Sessions` and its own session's tag."""
+KEY: Final = "hms_active_rooms.mcp_sessions"  # in an ASGI scope: `Sessions` and the session's tag
 
 CONNECTIONS: Final = "hms_active_rooms.connections"
-"""Under this key, a request's ASGI scope holds a function. It returns the names of the server's open
-connections, by the client's address."""
+"""In a request's ASGI scope: a function that returns the names of the server's open connections, by
+the client's address."""
 
 _NOTHING: Final = "Nothing was executed."
 TWICE: Final = (
     "A request with this id is open in this session. Nothing was executed for this one; use "
     "another id."
 )
-MOST_OPEN: Final = 10_000
-"""How many open requests are remembered; then the oldest is forgotten. Our choice."""
+MOST_OPEN: Final = 10_000  # requests that are remembered; then the oldest is forgotten; our choice
 
-IDLE_S: Final = 30 * 60.0
-"""How long a session lasts after its last request."""
+IDLE_S: Final = 30 * 60.0  # how long a session lasts after its last request
 
 
 class Sessions:
-    """ASGI wrapper around MCP's transport. It knows which sessions may still call, and which
+    """ASGI wrapper around MCP's transport. It remembers which sessions may still be used, and which
     requests are open in each.
 
-    Only the `versions` of the protocol have sessions. In any other the session header is ignored,
-    since a client could use it to count as many callers. `clock` is monotonic.
+    Only the `versions` of the protocol have sessions. In any other version the session header is
+    ignored, since a client could pose as many callers with it. `clock` is monotonic.
     """
 
     def __init__(
@@ -66,13 +63,13 @@ class Sessions:
         self._open: dict[tuple[str, bytes], None] = {}
 
     def used(self, tag: str) -> None:
-        """Note that a request has come in the session with this tag."""
+        """Note that a request came in the session with this tag."""
         if tag not in self._seen:
             self._end([each for each in self._seen if not self.may_live(each)])
         self._seen[tag] = self._clock()
 
     def may_live(self, tag: str) -> bool:
-        """Whether the session has not ended, and its last request came less than `IDLE_S` ago."""
+        """Whether the session may still be used: it did not end, and was used within `IDLE_S`."""
         return self._clock() - self._seen.get(tag, -IDLE_S) < IDLE_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,8 +134,8 @@ class Caller:
 
 
 def threads_of(token: str) -> tuple[str, ...]:
-    """The journal's threads of all programs with this token, as `Which.within` takes them. `token`
-    is the token's name; "" if it has none."""
+    """The threads under which the journal records the programs with this token. `token` is the
+    token's name; "" if it has none."""
     name = f":{token}" if token else ""
     return f"{OUTSIDE}rest{name}", f"{OUTSIDE}mcp{name}:"
 
@@ -174,9 +171,12 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
 
 
 def _request_id(body: bytes) -> tuple[int | str | None, str]:
-    """The id of a JSON-RPC request (None if the body is no request), and why the body is refused (""
-    if it is not). MCP's SDK would take the last of two equal keys, and would never answer a request
-    whose id is neither a whole number nor a text. So both are refused here."""
+    """The id of a JSON-RPC request, and why the body is refused. The id is None if the body is no
+    request. The reason is "" if the body is not refused.
+
+    MCP's SDK would take the last of two equal keys. It would never answer a request whose id is
+    neither an integer nor a string. So both are refused here.
+    """
     try:
         message = strict_json(body)
     except ValueError:

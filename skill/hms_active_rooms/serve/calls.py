@@ -1,15 +1,17 @@
 """Runs the tool calls that other programs make by MCP or REST, and answers them.
 
-Programs repeat calls, and a repeated call must not change the room twice. So:
+Programs repeat calls, and a repeated call must not change the room twice. So the same call by the
+same caller is answered like this:
 
-- While an action is open (it waits, or is being sent), the same call by the same caller gets it.
-- When the action has ended, the next same call within an hour gets its outcome, once. If the
-  outcome is unknown, all same calls within an hour of the first answer get it, until the room has
-  another session.
-- A later same call is a new action. It asks a person, even where the policy would not.
+- While its action is open (it waits, or is being sent), the call gets that action.
+- After the action has ended, one call within an hour gets its outcome.
+- If the outcome is unknown, every call gets it, for an hour after it was first told. This ends
+  early if the room has another session.
+- Any later call is a new action. It asks a person, even where the policy would not.
 - A call with an idempotency key gets the same action for ever.
 
-Only the answer to a call counts for this. A program may read the action (GET) as often as it likes.
+Only the answer to a call tells an outcome in this sense. A program may read the action (GET) as
+often as it likes.
 """
 
 from __future__ import annotations
@@ -55,11 +57,9 @@ from hms_active_rooms.tools.roster import (
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
 
-MAX_OPEN: Final = 100
-"""How many questions of one caller may be open. Our choice: twice what the approvals page shows."""
+MAX_OPEN: Final = 100  # questions of one caller; our choice: twice what the approvals page shows
 
-TOLD_WITHIN: Final = timedelta(hours=1)
-"""How long a same call gets an earlier outcome: see above. Our choice."""
+TOLD_WITHIN: Final = timedelta(hours=1)  # our choice; see the module's docstring
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ DATA: Final[dict[str, type[BaseModel]]] = {
 """The pydantic model of `Answer.data`, by the tool's name."""
 
 MCP_DATA: Final[dict[str, type[BaseModel]]] = {**DATA, "hms-list-peers": PeersTable}
-"""As `DATA`, for MCP. Its clients may show a model text and data, so a roster is a compact table."""
+"""The same for MCP. Its clients may show a model text and data, so a roster is a compact table."""
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,8 @@ def input_schema(tool: str) -> dict[str, Any]:
 async def read(
     gate: Gate, name: str, call: Arguments, caller: Caller, *, table: bool = False
 ) -> Answer:
-    """Answer a tool call that only reads. With `table`, a roster comes as a `PeersTable`, and its
-    text and data together keep to one limit of tokens. If the policy does not allow the room, the
-    refusal is recorded and PolicyRefusal is raised."""
+    """Answer a tool call that only reads. With `table`, a roster's data is a `PeersTable`, and text
+    and data share one budget of tokens."""
     try:
         if isinstance(call, ListPeers):
             view, budget = await roster(gate, call)
@@ -159,11 +158,11 @@ async def read(
 async def open_call(
     gate: Gate, call: StateChange, caller: Caller, shown: Way | None = None
 ) -> tuple[Action, bool]:
-    """Find the action for this call by this caller, or make a new one. Returns it, and whether it
-    is new. The module's docstring says when an earlier action is used.
+    """Find the action for this caller's call, or make a new one. Returns it, and whether it is new.
+    The module's docstring says when an earlier action is used.
 
     Args:
-        shown: how a person is shown a new question right after this; None if nobody is shown it.
+        shown: the way by which a person is shown a new question right after this, if there is one.
 
     Raises:
         RateLimited: too many new calls. No action is recorded.
@@ -205,9 +204,9 @@ async def open_call(
 def _look(
     gate: Gate, call: StateChange, caller: Caller, keyed: Origin
 ) -> tuple[Action | None, Action | None, int, int, int]:
-    """What the journal knows of this call and caller: the newest action of the call, the newest one
-    that was sent, how often the call was made, how many questions of this caller are open, and how
-    many of all callers with its token."""
+    """What the journal knows. Of this call: its newest action, its newest action that was sent, how
+    often it was made. Then how many questions are open: of this caller, and of all callers with its
+    token."""
     with gate.journal.read() as view:
         mine = view.count(state="proposed", thread=caller.thread, requester=caller.requester)
         ours = view.count(state="proposed", within=threads_of(caller.token))
@@ -247,7 +246,7 @@ UNSETTLED: Final = ("approved", "sent", "unknown")
 
 
 async def settle(gate: Gate, action: Action) -> Action:
-    """If the action is approved, send it. If it was sent before, look whether the room shows it.
+    """Send the action if it is approved. If it was sent and its outcome is open, look at the room.
     Returns the action as it is afterwards."""
     if action.state in UNSETTLED:
         return await to_the_end(gate, action.id, run(gate, action))
@@ -257,9 +256,9 @@ async def settle(gate: Gate, action: Action) -> Action:
 async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str = "") -> Answer:
     """Answer a call from its action. If the action has ended, record that its outcome was told.
 
-    `began` is when the call came. If the action had ended before that, the answer says that an
-    earlier call was executed and this one was not. MCP passes None for a call that it answered with
-    a question before.
+    `began` is when the call came. If the action had ended before that, the answer says that this
+    call sent nothing. MCP passes None for a call that brings a person's answer: its action is its
+    own.
     """
     if action.ended:
         await _record_told(gate, action)
@@ -285,8 +284,7 @@ async def _record_told(gate: Gate, action: Action) -> None:
 
 
 async def _is_over(gate: Gate, action: Action, caller: Caller) -> bool:
-    """Whether the next same call is a new action. It is if this action has ended, and its outcome was
-    told or is an hour old. (An unknown outcome counts longer: see the module's docstring.)"""
+    """Whether the same call is a new action from now on. The module's docstring has the rules."""
     if caller.key or not action.ended:
         return False
     now = gate.journal.now()

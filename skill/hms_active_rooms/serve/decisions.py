@@ -1,9 +1,11 @@
 """Lists, shows and decides actions for people who use the page, REST or an MCP client.
 
 The first decision on an action counts, wherever it was made. Whoever decides later is told which
-decision counted. Once an action is approved it is sent to its end, even if the person or the
-calling program goes away. If the journal fails after the request was sent, the error must not say
-"not executed". So `executed` of an error is taken from the action in the journal.
+decision counted. An approved action is sent to its end, even if the person or the calling program
+goes away.
+
+If the journal fails after a request was sent, the error must not say "not executed". So the error's
+`executed` is taken from the action in the journal.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from hms_active_rooms.serve.limits import refusals_of
 MAX_LISTED = 500
 
 _SENT_HERE: tuple[Way, ...] = ("page", "rest")
-"""After a decision made here, this server sends the request. Else the program that asked sends it."""
+"""After a decision made by these ways, this server sends the action. After any other, the program
+that asked sends it."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +54,7 @@ class NoAnswer(InvalidCall):
 
 
 class StaleDigest(NoAnswer):
-    """The answer was given to an older question, with another digest than the action has now."""
+    """The answer was given to an older question: the action has another digest now."""
 
     code = "stale_digest"
 
@@ -71,7 +74,7 @@ async def list_actions(
     within: Collection[str] | None = None,
     limit: int = 50,
 ) -> list[Action]:
-    """The newest actions first, only of rooms that the policy allows. For the arguments see
+    """The actions in rooms that the policy allows, newest first. The arguments are those of
     `Reading.actions`. Raises PolicyRefusal if the policy does not allow `room_id`."""
     if room_id is not None:
         gate.policy.check_room(room_id)
@@ -86,8 +89,8 @@ async def show(
 ) -> tuple[Action, list[Event], Action]:
     """One action, its events (oldest first), and the newest revision of the same call.
 
-    Raises NoAction if there is no such action, if the policy does not allow its room, or if
-    `within` names threads and the action belongs to none of them.
+    Raises NoAction if there is no such action, if the policy does not allow its room, or if its
+    thread is not among `within`.
     """
 
     def look() -> tuple[Action, list[Event], Action]:
@@ -108,9 +111,9 @@ async def show(
 async def decide_and_run(
     gate: Gate, action_id: str, answer: object, *, by: str, way: Way
 ) -> Verdict:
-    """Record a person's decision, and send the action if it is approved. For `answer` see
-    `Gate.decide`. Raises NoAction or NoAnswer if nothing was decided. After any other error the
-    decision may be recorded; `executed` says whether the room was changed."""
+    """Record a person's decision, and send the action if it is approved. `answer` is what
+    `Gate.decide` takes. Raises NoAction or NoAnswer if nothing was decided. Any other error may
+    come after the decision was recorded. Its `executed` says whether the room was changed."""
     return await to_the_end(gate, action_id, _decide(gate, action_id, answer, by, way))
 
 
@@ -140,16 +143,15 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
 
 
 async def already_decided(gate: Gate, action: Action) -> Verdict:
-    """What to tell a person who decided too late. `action`: the one they were asked about, as it is
-    now."""
+    """What to tell a person who decided too late. `action` is as it is now."""
     # Only the newest revision of a call is ever sent, so there is none to look for after that.
     newest = action if action.sent_at else await gate.latest(action.id)
     return Verdict(False, newest, told(action, newest))
 
 
 def told(action: Action, newest: Action) -> str:
-    """Tells a person who answered too late whose decision counted, and what came of it. `newest`:
-    the newest revision of the call that `action` belongs to. Pure."""
+    """Tells a person who decided too late whose decision counted, and what came of it. `newest` is
+    the newest revision of the call. Pure."""
     if words := already(action, newest):
         return f"{words} {_now(newest)}"
     late = "Too late, nothing is sent. " if action.state == "expired" else ""
@@ -164,11 +166,11 @@ def _now(action: Action) -> str:
 
 
 async def run_approved(gate: Gate) -> list[Action]:
-    """Finish what was left open when the server stopped. Returns the actions that were sent now.
+    """Finish what was open when the server stopped. Returns the actions that were sent now.
 
-    If a request was sent and its outcome is not recorded, look whether the room shows it. Send each
-    action that was approved and not sent, if it was asked for by MCP or REST, or if a person
-    approved it on the page or by REST. Any other is sent by the program that asked for it.
+    If an action was sent and its outcome is not recorded, the gate looks at the room. An approved
+    action is sent if MCP or REST asked for it, or if a person approved it on the page or by REST.
+    Any other approved action is left to the program that asked for it.
     """
     await gate.look_again()
     rows = []
@@ -187,9 +189,9 @@ async def run_approved(gate: Gate) -> list[Action]:
 
 
 async def to_the_end(gate: Gate, action_id: str, work: Coroutine[Any, Any, _T]) -> _T:
-    """Await `work`, which may send the action, and return its result. It runs in a task of its own,
-    so that it goes on if the caller is cancelled. If it fails, `executed` of the error is what the
-    journal says of the action."""
+    """Await `work`, which may send the action, and return its result. `work` goes on even if the
+    caller is cancelled. If `work` fails, the error's `executed` is what the journal says of the
+    action."""
     task = asyncio.create_task(work, name=f"send {action_id}")
     _running.add(task)
     task.add_done_callback(_forget)
@@ -208,7 +210,7 @@ def _forget(task: asyncio.Task[Any]) -> None:
 
 
 async def run(gate: Gate, action: Action) -> Action:
-    """As `gate.run`. But if an error comes after the action has ended, return the action."""
+    """`gate.run`. An error after the end of the action is dropped, and the action returned."""
     try:
         return await gate.run(action)
     except ActiveRoomsError:
@@ -219,8 +221,8 @@ async def run(gate: Gate, action: Action) -> Action:
 
 
 def _by_row(error: ActiveRoomsError, row: Action | None, action_id: str) -> ActiveRoomsError:
-    """The error, or one whose `executed` agrees with the journal's record `row` of the action. The
-    record is None if it cannot be read."""
+    """The error, corrected if its `executed` contradicts the action's `row` in the journal. `row`
+    is None if it cannot be read."""
     if row is None:
         hidden = isinstance(error, JournalError) and error.executed == "no"
         text = f"Whether the action {action_id} was sent cannot be read."

@@ -1,9 +1,11 @@
-"""Decides which HTTP requests reach the application at all. It stands in front of every route.
+"""Decides which HTTP requests reach the application. It stands in front of every route.
 
-It first checks the headers: Host, Origin, token, size. Then it reads the body, and refuses one that
-is too large or too slow. It also refuses requests of a program that has too many open. The record
-of a refusal holds no secrets. A server without a token cannot notice a proxy that sends neither the
-Host it was called by nor a header such as Via.
+It first checks the headers: Host, Origin, token, size. Then it reads the body, and refuses a body
+that is too large or too slow. It also refuses a request of a program that has too many requests
+open. The record of a refusal holds no secrets.
+
+A server without a token refuses what comes through a proxy. It knows a proxy by a foreign Host or
+by a header such as Via. A proxy that sends neither is not noticed.
 """
 
 from __future__ import annotations
@@ -29,10 +31,11 @@ from hms_active_rooms.untrusted import quoted
 
 MIN_TOKEN_CHARS: Final = 16
 _TOKEN: Final = re.compile(rf"[!#-%(-+\--:<-{{}}~]{{{MIN_TOKEN_CHARS},}}")
-"""A token has no quotes, commas or semicolons. So a malformed list of tokens is not one token."""
+"""Matches a token. Quotes, commas and semicolons are not allowed, so that a malformed list of
+tokens does not pass as one token."""
 
 APPROVER_VARIABLE: Final = "HMS_APPROVER_TOKEN"
-"""This variable holds an approver's token; `HMS_APPROVER_TOKEN_ADA` that of the approver "ada"."""
+"""Holds the token of the approver "approver"; `HMS_APPROVER_TOKEN_ADA` that of "ada"."""
 
 _APPROVER: Final = re.compile(APPROVER_VARIABLE + r"(?:_(.*))?", re.DOTALL)
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
@@ -46,7 +49,6 @@ _PROXIED: Final = re.compile(r"forwarded|via|x-real-ip|x-forwarded-.*")
 
 _DRAIN_BYTES: Final = 1024 * 1024
 _DRAIN_S: Final = 2.0
-"""How much of a refused request's body is read and dropped, and for how many seconds at most."""
 
 _HINTS: Final = {
     "host": "If it is right, start the server with --allow-host NAME.",
@@ -78,24 +80,18 @@ class Principal:
 class GuardSettings:
     """Which requests the guard lets through."""
 
-    hosts: tuple[str, ...] = _LOOPBACK
-    """Allowed names in the Host header, without port."""
-    origins: tuple[str, ...] = ()
-    """At which origins people open the page, if a proxy passes on another Host."""
+    hosts: tuple[str, ...] = _LOOPBACK  # allowed names in the Host header, without port
+    origins: tuple[str, ...] = ()  # where people open the page, if a proxy changes the Host header
     callers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The bearer tokens of calling programs, by name; "" for a token without a name. If there are
-    none, no token is needed."""
-    approvers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The bearer tokens that approve by REST, by the approver's name."""
+    """The tokens of calling programs, by name ("" if a token has no name). If there are none, no
+    token is needed."""
+    approvers: Mapping[str, str] = field(default_factory=dict, repr=False)  # tokens, by name
     own_login: tuple[str, ...] = ()
-    """Paths below which no token is needed, since they have a login of their own (the approvals
-    page). A browser that opens "/" is redirected to the first."""
-    most_of_programs: int = MOST_OF_PROGRAMS
-    """How many requests of programs are answered at the same time."""
-    max_body_bytes: int = 256 * 1024
-    """The longest body. Our choice: enough for a message of 4 KB with all its escapes."""
-    body_s: float = 10.0
-    """In how many seconds the body of a request has to arrive. Our choice."""
+    """Paths that have a login of their own (the approvals page). No token is needed there and
+    below. A browser that opens "/" is redirected to the first."""
+    most_of_programs: int = MOST_OF_PROGRAMS  # requests of programs that are open at once
+    max_body_bytes: int = 256 * 1024  # our choice: fits a message of 4 KB with all its escapes
+    body_s: float = 10.0  # a body has to arrive in this time; our choice
 
     def __post_init__(self) -> None:
         tokens = [*self.callers.values(), *self.approvers.values()]
@@ -114,8 +110,7 @@ class GuardSettings:
 
     @cached_property
     def principals(self) -> dict[bytes, Principal]:
-        """The owner of each token, by the token's hash. How long a look-up by hash takes tells nothing
-        about a token."""
+        """The owner of each token, by its hash: the time of a look-up by hash leaks no token."""
         alone = len(self.callers) < 2
         programs = {t: Principal(n, alone=alone, known=True) for n, t in self.callers.items()}
         people = {t: Principal(n, approves=True, known=True) for n, t in self.approvers.items()}
@@ -159,7 +154,7 @@ def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _by_name(entries: Sequence[tuple[str, str, str]]) -> dict[str, str]:
-    """The tokens by name. `entries`: variable, name and token of each."""
+    """The tokens by name. Each entry is (variable, name, token)."""
     found: dict[str, tuple[str, str]] = {}
     for variable, name, token in entries:
         if name in found:
@@ -181,11 +176,14 @@ def guard_settings(
     origins: tuple[str, ...] = (),
     own_login: tuple[str, ...] = (),
 ) -> GuardSettings:
-    """Settings for a server that listens on `host`, and that clients also reach by the names `hosts`
-    and at `origins`. For the other arguments see `GuardSettings`.
+    """Settings for a server that listens on `host`.
 
-    Raises ConfigurationError if other machines could reach the server without a token, if it
-    listens on every address and no name is given, or if a host or an origin is malformed.
+    Clients may also reach it by the names `hosts` and at the origins `origins`. The other arguments
+    are those of `GuardSettings`.
+
+    Raises:
+        ConfigurationError: other machines could reach the server without a token; or it listens on
+            every address and no name is given; or a host or an origin is malformed.
     """
     names = [_host_name(name) for name in hosts]
     for origin in origins:
@@ -314,14 +312,14 @@ def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refused
 
 
 def hashed(secret: str) -> bytes:
-    """The hash of a secret. Only hashes are stored and compared. JSON can hold a lone surrogate,
-    which is not UTF-8: it is hashed like any wrong secret."""
+    """The hash of a secret. Only hashes are stored and compared."""
+    # JSON can hold a lone surrogate, which UTF-8 cannot encode.
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 class Guard:
-    """ASGI wrapper around the whole application. A request that is refused, by the guard or by
-    `app`, is recorded in `refusals`."""
+    """ASGI wrapper around the whole application. It records in `refusals` what it refuses, and what
+    `app` refuses."""
 
     def __init__(self, app: ASGIApp, settings: GuardSettings, refusals: Refusals) -> None:
         self._app = app
@@ -363,8 +361,8 @@ class Guard:
             self._of_programs[who.name] -= program
 
     def _is_busy(self, name: str) -> bool:
-        """Whether too many requests are open, of all programs or of those with this token. If there
-        are several tokens, each may have half as many as all together."""
+        """Whether too many requests of programs are open: of all programs, or with this token. If
+        there are several tokens, one token may use half of the limit."""
         most = self._settings.most_of_programs
         mine = most // 2 if len(self._settings.callers) > 1 else most
         return self._of_programs.total() >= most or self._of_programs[name] >= mine
@@ -387,8 +385,7 @@ class Guard:
 
 
 def _take_origin_form(scope: Scope) -> None:
-    """If the request target is a whole URL, replace it by its path, and Host by its host, as RFC
-    9112 (3.2.2) says."""
+    """If the request target is a whole URL, split it into Host and path (RFC 9112, 3.2.2)."""
     if match := _ABSOLUTE.fullmatch(scope.get("raw_path") or b""):
         host, path = match.groups()
         scope["raw_path"] = path or b"/"
@@ -408,7 +405,7 @@ def handing_on(first: Message, receive: Receive) -> Receive:
 
 
 async def _drained(receive: Receive) -> None:
-    # If bytes are unread when a connection is closed, it is reset, and the client loses the answer.
+    # If a connection is closed while bytes are unread, it is reset, and the client loses the answer.
     left = _DRAIN_BYTES
     with suppress(TimeoutError):
         async with asyncio.timeout(_DRAIN_S):

@@ -1,9 +1,11 @@
-"""Limits a server: its connections, the new calls a minute, and the records of refused requests.
+"""Limits a server: its connections, its new calls a minute, and its records of refused requests.
 
-The counts are in memory and go by the journal's clock. A restart starts from zero, and servers that
-share a journal count separately. In a minute, the first `MOST_A_MINUTE` requests that are refused
-for the same reason get an event each in the journal. The others get one event together, with their
-number. So a flood hides no other reason. No request waits until an event is written.
+The counts are in memory and go by the journal's clock. A restart begins at zero. Servers that share
+a journal count separately.
+
+In each minute, the first `MOST_A_MINUTE` requests refused for the same reason get an event each in
+the journal. The others get one event together, with their number. So a flood hides no other reason.
+No request waits until an event is written.
 """
 
 from __future__ import annotations
@@ -20,22 +22,19 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import REQUESTS
 from hms_active_rooms.untrusted import cut, quoted
 
-MOST_NEW_A_MINUTE: Final = 60
-"""How many new calls a caller can make in a minute. Our choice."""
+MOST_NEW_A_MINUTE: Final = 60  # new calls of one caller; our choice
 
 CALLERS_OF_A_TOKEN: Final = 5
-"""All callers with one token together have this many times the limit of one caller. This stops a
-program that opens a new session for each call. Our choice."""
+"""All callers with one token together may make this many times the calls of one caller. So a new
+session for each call gains little. Our choice."""
 
 MOST_A_MINUTE: Final = 5
-"""How many refused requests a minute get an event each, for each reason. Our choice: with it, a
-flood adds about 2 MB a day to the journal."""
+"""How many requests refused for one reason get an event each, in a minute. Our choice: a flood then
+adds about 2 MB a day to the journal."""
 
-BUSY: Final = "busy"
-"""The reason for which a request is refused when too many are open. Its answer says to try again."""
+BUSY: Final = "busy"  # why a request is refused when too many are open
 
-KEY: Final = "hms_active_rooms.refusals"
-"""Under this key, a request's ASGI scope holds the server's `Refusals`."""
+KEY: Final = "hms_active_rooms.refusals"  # in the ASGI scope of a request: the `Refusals`
 
 _MINUTE_S: Final = 60
 _MAX_CHARS: Final = 120
@@ -56,8 +55,7 @@ def most_connections() -> int:
 
 MOST_CONNECTIONS: Final = most_connections()
 
-MOST_OF_PROGRAMS: Final = MOST_CONNECTIONS // 2
-"""How many requests of programs are answered at a time. The other half is kept for people."""
+MOST_OF_PROGRAMS: Final = MOST_CONNECTIONS // 2  # open at once; the other half is for people
 
 
 class Refusals:
@@ -74,8 +72,8 @@ class Refusals:
         self._writing: set[asyncio.Task[None]] = set()
 
     def take_one(self, who: str, most: int) -> float:
-        """Count one more new call of `who`, if there were fewer than `most` in this minute. Returns
-        0 if the call may be made, else the seconds to wait."""
+        """Count a new call of `who`, unless `most` calls came in this minute. Returns 0 if the call
+        may be made, else the seconds to wait."""
         moment_s = self._begin_minute()
         if self._new[who] >= most:
             return (self._minute + 1) * _MINUTE_S - moment_s
@@ -83,9 +81,8 @@ class Refusals:
         return 0.0
 
     def add(self, word: str, what: str, by: str) -> None:
-        """Log and record a refused request. After many for the same reason in this minute, only
-        count it. `word` is the reason, one of a few. `what` is the request: no query, headers or
-        body."""
+        """Log and record a refused request. If many came for the same reason in this minute, only
+        count it. `word` is the reason. `what` is the request, without query, headers and body."""
         self._begin_minute()
         self._refused[word] += 1
         many = self._refused[word] > MOST_A_MINUTE
@@ -138,7 +135,7 @@ _by_journal: WeakKeyDictionary[Journal, Refusals] = WeakKeyDictionary()
 
 
 def refusals_of(journal: Journal) -> Refusals:
-    """The `Refusals` of this journal: one in a process, so MCP, REST and the page share limits."""
+    """The `Refusals` of this journal. MCP, REST and the page share it, so they share its limits."""
     if journal not in _by_journal:
         _by_journal[journal] = Refusals(journal)
     return _by_journal[journal]

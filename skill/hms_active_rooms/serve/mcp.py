@@ -1,14 +1,14 @@
 """The MCP server, over HTTP and stdio. It has the five tools, and the skill's files as resources.
 
-It asks a person by elicitation: the client shows them a form. In the older versions of the
-protocol, which begin with a handshake, the form is sent during the call. In version 2026-07-28 the
-call returns the form, and the client calls again with the answer. The action that was asked about
-is then looked up in the journal; if it has ended, its outcome is returned and nothing is sent.
+It asks a person by elicitation: the client shows them a form. In the older versions of the protocol
+(those with a handshake), the server sends the form during the call. In version 2026-07-28 the call
+returns the form, and the client repeats the call with the answer. The server then looks up the
+action in the journal. If the action has ended, the call returns its outcome and sends nothing.
 
-A client may keep an answer and give it to another question later. So an approval holds the digest
-of its question, and counts for no other. A declined form holds no digest, and can only reject. The
-server cannot notice a client that answers in place of its person. The journal records that the
-client answered; with `elicit=False` no client is asked.
+A client may keep an answer and give it to a later question. So an approval holds the digest of its
+question, and counts only for that question. A declined form holds no digest: it can only reject.
+The server cannot notice a client that answers without asking its person. The journal records that
+the client answered. With `elicit=False` no client is asked.
 """
 
 from __future__ import annotations
@@ -75,8 +75,7 @@ Context = ServerRequestContext[Any, Any]
 
 NAME: Final = "active-rooms-mcp"  # as in capability.yaml
 PATHS: Final = ("/mcp", "/mcp/", "/")
-_LATE_S: Final = 24 * 3600.0
-"""How long after a question's deadline a client that answers is still told that it is late."""
+_LATE_S: Final = 24 * 3600.0  # after the deadline, a client is told for so long that it is late
 
 _NOTHING: Final = (
     "The answer was given for another call, or too long ago: it decides nothing, and nothing was "
@@ -116,9 +115,9 @@ def build_server(
     """The MCP server, without a transport.
 
     Args:
-        page: address of the approvals page; a client whose call waits is told it.
+        page: address of the approvals page. A client is told it when its call waits.
         guides: the skill's files to offer, by path ("references/examples/x.py").
-        elicit: whether people are asked through their client, which could answer for them.
+        elicit: whether clients may ask their person. A client could answer in the person's place.
     """
     files = {}
     for name, text in (guides or {}).items():
@@ -191,7 +190,7 @@ def _shared_key(journal: Journal) -> bytes:
 
 
 def entry(server: Server[Any]) -> Entry:
-    """The MCP server over HTTP, as a part of `serve.app.create_app`."""
+    """The MCP server over HTTP, for `serve.app.create_app`."""
     manager = StreamableHTTPSessionManager(app=server, session_idle_timeout=IDLE_S)
     transport = AuthContextMiddleware(StreamableHTTPASGIApp(manager))
 
@@ -206,8 +205,8 @@ def entry(server: Server[Any]) -> Entry:
 
 
 async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifespan] = ()) -> None:
-    """Serve MCP over standard input and output, until the input ends. `gate` is that of the server's
-    toolkit; `lifespans` are open while it serves."""
+    """Serve MCP over standard input and output, until the input ends. `gate` is the gate of the
+    server's toolkit. `lifespans` are open meanwhile."""
     open_now: set[object] = set()
 
     async def once_each(ctx: Context, call_next: CallNext) -> HandlerResult:
@@ -230,30 +229,25 @@ async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifes
 # --- one call --------------------------------------------------------------------------------------
 
 WAY: Final[Way] = "elicitation"
-KEY: Final = "approval"
-"""The name of the question among the inputs that a client is asked for."""
+KEY: Final = "approval"  # of the question, in `input_requests` and `input_responses`
 
-MOST_QUESTIONS: Final = 5
-"""How often the client is asked about one call. Then the action waits on the page or a terminal."""
+MOST_QUESTIONS: Final = 5  # to the client about one call; then people decide elsewhere
 
 MAX_REASON_CHARS: Final = 500
 
-PROGRESS_S: Final = 15.0
-"""Seconds between two progress reports while a person is asked. Without them a client would give up
-after 60 s."""
+PROGRESS_S: Final = 15.0  # between two reports while a person is asked; clients give up after 60 s
 
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
 
 LATE: Final = "it was given for another question. Too late, nothing is sent"
-"""Why an answer does not count that was given to another question."""
 
-_NAMED: Final = re.compile(r"(?:approve|reject) [0-9a-f]{32}")
+_CHOICE: Final = re.compile(r"(?:approve|reject) [0-9a-f]{32}")
 
 _POLL_S: Final = 0.5
 _AFTER: Final = "after_the_call"
 MOST_LATE: Final = 100
-"""How many cancelled calls with one token can still be answered by their person. Each of them reads
-the journal until its question is over. Our choice."""
+"""How many cancelled calls with one token may still wait for their person's answer. Each reads the
+journal until its question is decided. Our choice."""
 
 _late: dict[asyncio.Task[_Heard], str] = {}
 _T = TypeVar("_T")
@@ -261,7 +255,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Asked(BaseModel):
-    """What the `request_state` holds, which a client gets with a question and returns with the
+    """The content of `request_state`. A client gets it with a question, and returns it with the
     answer."""
 
     action: str
@@ -280,7 +274,7 @@ def _form(digest: str) -> dict[str, Any]:
             "decision": {
                 "type": "string",
                 **decision,
-                "enum": [_names("reject", digest), _names("approve", digest)],
+                "enum": [_choice("reject", digest), _choice("approve", digest)],
                 "enumNames": ["Reject: nothing is sent", "Approve what is shown"],
             },
             "reason": {"type": "string", **reason, "maxLength": MAX_REASON_CHARS},
@@ -289,9 +283,9 @@ def _form(digest: str) -> dict[str, Any]:
     }
 
 
-def _names(word: str, digest: str) -> str:
-    """The value of a decision in the form: the word and 128 bits of the question's digest. So nobody
-    can make two questions with the same value."""
+def _choice(word: str, digest: str) -> str:
+    """A choice in the form's field: the word and 128 bits of the question's digest. So no two
+    questions have the same choices."""
     return f"{word} {digest[:32]}"
 
 
@@ -307,11 +301,11 @@ def _decision(action: str, content: Mapping[str, object] | None, digest: str) ->
     decision = given.pop("decision", None)
     if action != "accept" or given or not isinstance(reason, str):
         return BadAnswerError("the form has other fields than decision and reason")
-    if decision == _names("approve", digest):
+    if decision == _choice("approve", digest):
         return Approve(digest)
-    if decision == _names("reject", digest):
+    if decision == _choice("reject", digest):
         return Reject(reason[:MAX_REASON_CHARS])
-    if isinstance(decision, str) and _NAMED.fullmatch(decision):
+    if isinstance(decision, str) and _CHOICE.fullmatch(decision):
         return BadAnswerError(LATE)
     return BadAnswerError("the decision is not one that the form offers")
 
@@ -320,8 +314,8 @@ async def answer(
     gate: Gate, page: str, elicit: bool, context: Context, params: types.CallToolRequestParams
 ) -> types.CallToolResult | types.InputRequiredResult:
     """Answer a tool call, or the repeated call that brings a person's answer. For `page` and
-    `elicit` see `build_server`. Raises MCPError if there is no such tool, and in place of an
-    unexpected exception."""
+    `elicit` see `build_server`. Raises MCPError for an unknown tool and for an unexpected
+    exception."""
     if params.name not in ARGUMENTS:
         raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
     try:
@@ -352,7 +346,7 @@ async def answer(
 
 @dataclass(frozen=True)
 class _Heard:
-    """What the client's last answer did; or, if it was not asked yet, the action of the call."""
+    """What came of the client's last answer. Before the first question: the action of the call."""
 
     action: Action  # the newest action of the call
     unused: str = ""  # why the answer did not count; "" if it did
@@ -422,7 +416,7 @@ class _Change:
             heard = await self._ask_now(action, words, form)
 
     def _question(self, action: Action, before: str) -> str:
-        """The text of a question. `before`: why the last answer did not count, if there was one."""
+        """The text of a question. If the last answer did not count, `before` says why."""
         last = f"The last answer decided nothing: {before}.\n" if before else ""
         text = f"{last}{describe(action)}\nAnswer until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC"
         text += f" (action {action.id}, digest {action.digest[:12]})."
@@ -431,8 +425,8 @@ class _Change:
         return f"{text}\nIt can also be decided {where_to_approve(action.id, self.page)}."
 
     async def _ask_now(self, action: Action, words: str, form: dict[str, Any]) -> _Heard:
-        """Ask during the call. A client may cancel the call (most have a timeout) and still show the
-        form. The answer then counts while the question is open."""
+        """Ask while the call is open. A client may cancel the call (most have a timeout) but still
+        show the form. Its answer then counts as long as the question is open."""
         given_up = asyncio.Event()
         hearing = asyncio.create_task(self._hear(action, words, form, given_up))
         async with meanwhile(self._say_that_it_waits()):
@@ -522,8 +516,8 @@ class _Change:
         return answer.saying(verdict.text)
 
     async def _with_progress(self, action_id: str, work: Awaitable[_T]) -> _T:
-        """The result of `work`, which may remove many people. Meanwhile read in the journal how many
-        requests were sent, and report that to the client."""
+        """Await `work`, which may remove many people, and return its result. Meanwhile tell the
+        client how many requests were sent, as the journal has them."""
         told = 0
 
         async def report() -> None:

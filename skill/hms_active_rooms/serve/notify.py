@@ -1,8 +1,8 @@
-"""Sends a notice to a chat channel or a program (`HMS_NOTIFY_URL`) when an action waits for a person.
+"""Sends notices to a chat channel or a program (`HMS_NOTIFY_URL`) when actions wait for a person.
 
 If the receiver does not accept a notice, it is sent again after longer and longer pauses, as long
-as the action waits. The journal records the tries, so only one of the servers that share it sends.
-No tool call waits for a notice. Redirects are not followed.
+as the action waits. The journal records each try. So of the servers with one journal, only one
+sends. No tool call waits for a notice. Redirects are not followed.
 """
 
 from __future__ import annotations
@@ -39,11 +39,9 @@ Form = Literal["slack", "teams", "discord", "json"]
 MOST_WAITING: Final = 100
 LOOK_S: Final = 2.0
 _TIMEOUT_S: Final = 10.0
-_PAUSE_S: Final = 15
-"""The pause after the first try. It doubles after each further try."""
+_PAUSE_S: Final = 15  # after the first try; doubles after each further try
 _LONGEST_PAUSE_S: Final = 600
-_MAX_CHARS: Final = 1500
-"""The longest text of a notice. Discord accepts 2,000 characters."""
+_MAX_CHARS: Final = 1500  # of a notice's text; Discord accepts 2,000
 
 _HOSTS: Final[Mapping[str, Form]] = {
     "hooks.slack.com": "slack",
@@ -100,8 +98,7 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
 
 
 def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str, Any]:
-    """The JSON of the notice about an action that waits. `page`: address of the approvals page, if
-    there is one. Pure."""
+    """The JSON of the notice about an action that waits. `page` as in `tell_of_questions`. Pure."""
     link = f"{page}#action={action.id}" if page else ""
     count = action.shown.total
     told = f"{action.tool} waits for approval: {people_count(count)}"
@@ -145,8 +142,8 @@ async def tell_of_questions(
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Send a notice of each action that waits for a person, until this is cancelled. `page`: address
-    of the approvals page, if there is one. `sleep` awaits a number of seconds."""
+    """Send a notice of each action that waits for a person, until cancelled. `page` is the address
+    of the approvals page, if there is one."""
     find = partial(gate.journal.actions, state="proposed", oldest_first=True, limit=MOST_WAITING)
     told = set[str]()
     while True:
@@ -162,8 +159,8 @@ async def tell_of_questions(
 
 
 async def _told(journal: Journal, action: Action, settings: NotifySettings, page: str) -> bool:
-    """Send a notice of this action, if it is time to try. Returns whether the receiver has accepted
-    one by now, from this server or another."""
+    """Send a notice of this action, unless it is too early for another try. Returns whether the
+    receiver has accepted a notice by now, from this server or another."""
     place = f"(notice) {action.id} "
     state = await asyncio.to_thread(_begin, journal, action.id, place)
     if state != "begun":
@@ -180,8 +177,8 @@ async def _told(journal: Journal, action: Action, settings: NotifySettings, page
 
 
 def _begin(journal: Journal, action_id: str, place: str) -> Literal["begun", "told", "not now"]:
-    """Record that a try to send a notice begins. "told": it was accepted before. "not now": the
-    last try is too recent, or the action does not wait any more."""
+    """Record that a try begins, unless the receiver accepted an earlier one ("told"), the last try
+    is too recent, or the action no longer waits ("not now")."""
     with journal.read() as view:
         if view.asked_at(f"{place}told"):
             return "told"
@@ -200,7 +197,7 @@ def _put(journal: Journal, place: str, item: str) -> bool:
 
 
 def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:
-    """The context that sends notices while a server runs (see `serve.app.at_work`). The list is
-    empty if `HMS_NOTIFY_URL` is not set."""
+    """The lifespan that sends notices (see `serve.app.at_work`). The list is empty if
+    `HMS_NOTIFY_URL` is not set."""
     settings = notify_settings(environ)
     return [lambda: meanwhile(tell_of_questions(gate, settings, page))] if settings else []

@@ -48,7 +48,7 @@ _STATUS: Final[Mapping[type[errors.ActiveRoomsError], int]] = {
     NoAction: 404,
     StaleDigest: 409,
 }
-"""A class that is not listed has the status of its base class."""
+"""The HTTP status of each error. A class that is not listed has the status of its base class."""
 
 _log = logging.getLogger(__name__)
 
@@ -67,8 +67,8 @@ class Json(JSONResponse):
 
 
 class Refused(HTTPException):
-    """Raise this to refuse a request. Nothing was executed for it. If another decision came first,
-    `action` is the action that the request was to decide."""
+    """Raise this to refuse a request. Nothing was executed for it. `action` is set if another
+    decision came first: it is the action that the request wanted to decide."""
 
     def __init__(self, status: int, code: str, detail: str, hint: str = "", **more: Any) -> None:
         self.action: ActionView | None = more.pop("action", None)
@@ -86,7 +86,7 @@ def problem(
 
 
 async def on_error(request: Request, error: Exception) -> Json:
-    """Answer a request that ended in this error. If that is a refusal, record it."""
+    """Answer a request that ended in this error. If the answer is a refusal, record it."""
     answer, code = told(error, request.url.path), getattr(error, "code", "")
     # If the policy refused a call (a POST), that is recorded already, with its room.
     noted = code == errors.PolicyRefusal.code and request.method == "POST"
@@ -96,7 +96,7 @@ async def on_error(request: Request, error: Exception) -> Json:
 
 
 def told(error: Exception, path: str = "") -> Json:
-    """The problem+json for this error. `path`: that of the request."""
+    """The problem+json for this error. `path` is the path of the request."""
     code, detail, hint, more = "malformed_json", "The body is not JSON.", "", dict[str, Any]()
     status, headers = 400, dict[str, str]()
     if isinstance(error, HTTPException):
@@ -126,7 +126,6 @@ def note(scope: Scope, word: str) -> None:
 
 
 async def failed(_: Request, __: Exception) -> Json:
-    """Answer a request that ended in an unexpected exception. Starlette then raises it again."""
     return _unknown(500, "The server failed.")
 
 

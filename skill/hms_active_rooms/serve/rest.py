@@ -67,7 +67,7 @@ Escaped = Annotated[str, AfterValidator(lambda text: escaped(text[:200]))]
 Data = TypeVar("Data", bound=BaseModel)
 
 _BEARERS: Final = {"caller": "Calls tools.", "approver": "Decides on actions."}
-"""The kinds of tokens. The OpenAPI document says which of them an operation takes (`security`)."""
+"""The kinds of tokens. `security` in the OpenAPI document names those that an operation takes."""
 
 
 class _Model(BaseModel):
@@ -154,8 +154,8 @@ class DecidedAction(_Model):
 
 
 def rest_entry(toolkit: ActiveRoomsToolkit, page: str = "") -> Entry:
-    """The REST API, as a part of `serve.app.create_app`. `page` is the address of the approvals page,
-    if there is one: callers whose action waits are told it."""
+    """The REST API, for `serve.app.create_app`. `page` is the address of the approvals page, if
+    there is one. A caller is told it when its action waits."""
     rest = _Rest(toolkit, page)
     app = FastAPI(
         title="HMS Active Rooms",
@@ -230,8 +230,8 @@ class _Read(Request):
 
 
 class _Route(APIRoute):
-    """Refuses a token of the wrong kind, a query parameter that is unknown or given twice, and two
-    Idempotency-Keys. (Of two values, another program may read the other one.)"""
+    """Refuses a token of the wrong kind, an unknown query parameter, and a query parameter or
+    Idempotency-Key that is given twice. (Another program may read the other of the two values.)"""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle, known = super().get_route_handler(), set[str]()
@@ -342,7 +342,7 @@ class _Rest:
 
 
 def _pointing(answer: Json, action: Action | None) -> Json:
-    """The same answer, but with status 202 and a Location if the action waits for a person."""
+    """If the action waits for a person, give the answer status 202 and a Location."""
     if action is not None and action.state == "proposed":
         answer.status_code = 202
         answer.headers["location"] = f"/v1/actions/{action.id}"

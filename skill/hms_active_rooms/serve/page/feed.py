@@ -33,8 +33,7 @@ _MAX_ROLES: Final = 50
 _MAX_TEXT_CHARS: Final = 80
 _MAX_REASON_CHARS: Final = 500
 _NEWEST: Final = 100
-_GENTLE: Final = 5
-"""After the rooms were read, the pause is at least this many times as long as the reading took."""
+_GENTLE: Final = 5  # after a read of the rooms, the pause is at least this many times as long
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,8 @@ class Feed:
                 await asyncio.gather(self._rooms, return_exceptions=True)
 
     async def news(self, seen: str, lasts: Callable[[], bool]) -> dict[str, Any]:
-        """Returns the picture with its `tag`, a hash. If the viewer has `seen` that tag, first wait
-        until the picture changes, `hold_s` has passed, or the viewer's session no longer `lasts()`."""
+        """The picture with its `tag`, a hash. If the viewer has `seen` this tag, wait for another
+        picture: at most `hold_s`, and only while the viewer's session `lasts()`."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._settings.hold_s
         while True:
@@ -100,9 +99,9 @@ class Feed:
         self._tag = hashed(json.dumps(self._picture)).hex()[:16]
 
     async def people(self, room_id: str, find: str) -> dict[str, Any]:
-        """Search a room, as it was last read, for people whose name, role, user id or id contains
-        `find`. Returns the first of them and how many there are. Raises PolicyRefusal if the policy
-        does not allow the room."""
+        """The first people in a room whose name, role, user id or id contains `find`, and how many
+        there are. The room is as it was last read. Raises PolicyRefusal if the policy does not
+        allow it."""
         self._gate.policy.check_room(room_id)
         people = self._people.get(room_id, ())
         return await asyncio.to_thread(people_view, people, find)
@@ -122,8 +121,7 @@ class Feed:
         self._found(waiting=questions, more=more, changes=changes, trouble="")
 
     def _look(self) -> tuple[int, list[Action], list[Action]]:
-        """Read the journal once: how many actions wait for a person, the oldest of these, and the
-        newest actions of all."""
+        """How many actions wait for a person, the oldest of these, and the newest actions."""
         mine: Any = {"rooms": self._gate.policy.only_rooms}
         asked: Any = {**mine, "state": "proposed"}
         with self._gate.journal.read() as reading:
@@ -131,7 +129,7 @@ class Feed:
             return reading.count(**asked), waiting, reading.actions(**mine, limit=_NEWEST)
 
     async def _on_record(self, waiting: Sequence[Action]) -> None:
-        """Record, once for each, that these questions are shown to people on the page."""
+        """Record that the page shows these questions to people. Each is recorded only once."""
         self._shown &= {row.id for row in waiting}
         for row in waiting:
             if row.id not in self._shown:
@@ -155,7 +153,7 @@ class Feed:
         self._rooms_due_s = now_s + max(self._settings.room_s, (now_s - began_s) * _GENTLE)
 
     async def _read_room(self, room_id: str) -> tuple[ActiveRoom | None, Sequence[Peer], str]:
-        """The room, its people, and "". Or None, nobody, and why they cannot be shown."""
+        """The room, its people and "". Or None, nobody, and why the room cannot be shown."""
         try:
             room, peers = await asyncio.gather(
                 self._gate.active_room(room_id), self._gate.peers(room_id)
@@ -196,8 +194,8 @@ def _rows(seen: Roster) -> dict[str, Any]:
 
 
 def action_view(action: Action) -> dict[str, Any]:
-    """An `ActionView` without the list of people, since the question names them. It has a `label`
-    too: the state, or "refused" if the action was rejected, but not by a person."""
+    """An `ActionView` for the page. The list of people is left out, since the question names them.
+    `label` is the state; but "refused" if the action was rejected, and not by a person."""
     refused = action.state == "rejected" and not by_person(action.decided_way)
     told = view(action, people=0).model_dump(mode="json")
     return {**told, "label": "refused" if refused else action.state}

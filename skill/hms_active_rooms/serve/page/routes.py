@@ -1,10 +1,10 @@
 """The HTTP routes of the approvals page.
 
-A one-time link logs a person in: it opens a session. Without one, only the empty page and the login
-answer. A request belongs to a session if it has the session's cookie and its key. Scripts cannot
-read the cookie. Pages of other origins cannot read the key, though a page on another port of this
-host may get the cookie. A decision has to come from a script of this origin. Links and sessions are
-in memory, as hashes, and end with the process.
+A one-time link logs a person in: it opens a session. Without a session, only the empty page and the
+login answer. A request has to bring its session's cookie and its session's key. Scripts cannot read
+the cookie. Pages of other origins cannot read the key, but a page on another port of this host may
+get the cookie. A decision has to come from a script of the page's own origin. Links and sessions
+are in memory, as hashes, and end with the process.
 """
 
 from __future__ import annotations
@@ -69,8 +69,6 @@ _Work = Callable[["Request", "Session"], Awaitable[_Answer]]
 
 @dataclass(frozen=True)
 class Session:
-    """The session of a person who is logged in."""
-
     name: str  # as the journal records it
     ends_at: float  # by the clock of `Logins`
     _halves: bytes = field(repr=False)
@@ -101,11 +99,11 @@ class Logins:
         self._links.clear()
 
     def open(self, token: str, name: str) -> tuple[Session, str, str]:
-        """Log a person in with the secret of a link, which cannot be used again. Returns the new
-        session, its cookie and its key. `name` counts only if the link has no name of its own.
+        """Log a person in with the secret of a link, and use up the link. Returns the new session,
+        its cookie and its key. `name` counts only if the link has no name of its own.
 
-        Raises InvalidCall if the link was used before, is too old or never existed. Also if the name
-        is not valid; then the link can still be used.
+        Raises InvalidCall if the link was used, is too old or never existed. Raises InvalidCall for
+        a name that is not valid; then the link can still be used.
         """
         self._forget()
         link = self._links.get(hashed(token))
@@ -150,7 +148,7 @@ def person_name(text: str) -> str:
 
 
 class Page:
-    """The page, at `PATH` and below. `GuardSettings.own_login` must name `PATH`."""
+    """The approvals page, at `PATH` and below. `GuardSettings.own_login` must list `PATH`."""
 
     def __init__(self, toolkit: ActiveRoomsToolkit, settings: PageSettings | None = None) -> None:
         self._gate = toolkit.gate
@@ -175,14 +173,14 @@ class Page:
         self.entry = Entry(routes, self._feed.running)
 
     def login_link(self, base_url: str, name: str = "") -> str:
-        """A link that logs one person in, once. Without a `name`, they enter their own. Its secret is
-        after the "#": a browser does not send that part, so no log holds it."""
+        """A link that logs one person in, once. Without a `name`, the person enters one. The secret
+        stands after the "#": browsers do not send that part, so no log holds it."""
         person = f"&name={quote(person_name(name), safe='')}" if name else ""
         return f"{base_url.rstrip('/')}{PATH}#login={self._logins.link(name)}{person}"
 
     def new_links(self, base_url: str, people: Sequence[str]) -> dict[str, str]:
-        """A `login_link` for each of these people, by name. If there are none, one link without a
-        name. All earlier links become invalid."""
+        """A `login_link` for each of these people, by name. If `people` is empty: one link, without
+        a name. All earlier links become invalid."""
         self._logins.forget_links()
         return {name: self.login_link(base_url, name) for name in people or ("",)}
 
@@ -282,8 +280,8 @@ def _route(
     work: Callable[..., Awaitable[_Answer]],
     session: Callable[[Request], Session] | None = None,
 ) -> Route:
-    """A route that `work` answers. `session` finds the session of a request; it is given if `work`
-    is only for people who are logged in."""
+    """A route that `work` answers. `session` finds the session of a request; without it, anybody
+    may call the route."""
 
     async def serve(request: Request) -> Response:
         try:
@@ -300,15 +298,15 @@ def _route(
 
 
 def _cookie_name(request: Request) -> str:
-    """The cookie's name. It has the port in it, since browsers share cookies between ports: two
-    servers on one host would log each other's people out."""
+    """The cookie's name. It holds the port, since browsers share cookies between ports. Two servers
+    on a host would overwrite each other's cookie."""
     port = request.url.port
     return f"hms_approvals_{port}" if port else "hms_approvals"
 
 
 async def _sent(request: Request) -> dict[str, Any]:
-    """The JSON of a request from a script of this origin. Raises `Refused` if it comes from
-    elsewhere. (The guard has compared Origin before.)"""
+    """The JSON of a request that a script of the page sent. Raises `Refused` if it comes from
+    elsewhere. The guard has checked before that Origin and Host agree."""
     site = request.headers.get("sec-fetch-site", "same-origin")
     if not request.headers.get("origin") or site != "same-origin":
         raise Refused(403, "origin", "Only the page itself may send this.")
