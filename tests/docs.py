@@ -20,6 +20,22 @@ from hms_active_rooms.gate.policy import Policy, gate_for
 PROJECT = Path(__file__).parent.parent
 BEHAVIOURS = PROJECT / "skill" / "hms_active_rooms" / "sim" / "behaviours.yaml"
 LAUNCHER = PROJECT / "skill" / "scripts" / "hms-active-rooms"
+CONTROL = """## The control API
+
+`GET /_sim/`, on the simulator's own host, lists every path and the fields that it takes. Among them:
+
+| path | what it does |
+|---|---|
+| `/_sim/join`, `/_sim/leave` | a person joins or leaves a room |
+| `/_sim/rooms/ROOM` | enables or disables a room |
+| `/_sim/time` | moves the clock forward |
+| `/_sim/faults` | makes coming requests fail. The kinds are `reset`, `latency` (with `latency_s`), `status` (with `status` and `retry_after_s`), `unauthorized`, `hang`, `truncated`, `malformed` and `oversized` |
+| `/_sim/requests`, `/_sim/deliveries`, `/_sim/webhooks` | the requests that came, the messages with those who got them, and the webhook events |
+| `/_sim/state`, `/_sim/reset` | `state` shows everything, `reset` puts everything back to the start |
+
+## The behaviours
+
+"""
 SESSION = "who is here\nkick Spam Bot\nyes\n"
 
 _ASKS = {"none": "no", "soft": "asks", "hard": "asks, and lists everybody affected"}
@@ -96,6 +112,7 @@ def simulator_page() -> str:
         "# What the simulator does, and how well it is known\n\n"
         "Read this when a behaviour of the API matters and you want to know whether it is a fact.\n"
         "Generated from `sim/behaviours.yaml`; each row has a test in `tests/sim`.\n\n"
+        + CONTROL
         + behaviours_table().strip()
         + "\n"
     )

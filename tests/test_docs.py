@@ -82,8 +82,9 @@ def test_the_python_of_the_readme_runs(
         assert out["messages"][-1].text == "ok"
 
 
-def test_the_question_a_program_gets_has_the_keys_the_readme_names(tmp_path: Path) -> None:
-    listed = README.split("| the question has |")[1].split("\n\n")[0]
+def test_the_question_a_program_gets_has_the_keys_that_embedding_names(tmp_path: Path) -> None:
+    page = (PROJECT / "skill" / "references" / "embedding.md").read_text(encoding="utf-8")
+    listed = page.split("| the question has |")[1].split("\n\n")[0]
     keys = set(
         re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in listed.split("\n")[2:]))
     )
