@@ -123,7 +123,7 @@ def stop() -> None:
 
 
 def _after_fork() -> None:
-    """The child has no background thread, and must not use the loop's file descriptors."""
+    """In the child process: forget the background thread, which exists only in the parent."""
     global _lock, _background
     # Another thread of the parent may have held the lock at the fork.
     _lock = threading.Lock()

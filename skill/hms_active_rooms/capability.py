@@ -1,5 +1,5 @@
-"""The contract, `capability.yaml`, as pydantic models. It alone has the tools' names and hints, and
-the URL paths.
+"""The contract, `capability.yaml`, as pydantic models. The tools' names and hints and the URL paths
+stand nowhere else.
 
 An unclear contract must not become a running tool. An unknown key is an error, a missing hint has
 the strictest value, and a contradiction in the file is an error that says where and why.
@@ -24,13 +24,13 @@ _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
 Text = Annotated[str, Field(pattern=r"\S")]
 Outputs = tuple[dict[str, Text], ...]
-"""Tells other programs that read this contract how to pick values from an answer. Unused here."""
+"""For other programs that read this contract: how to pick values from an answer. Unused here."""
 
 
 class _Part(
     BaseModel, extra="forbid", frozen=True, alias_generator=to_camel, validate_by_name=True
 ):
-    """A mapping in the file. Its keys are the fields' names in camel case, and no others."""
+    """A mapping in the file. Its keys are the fields' names in camel case; others are errors."""
 
 
 class Hints(_Part):
@@ -57,8 +57,6 @@ class Parameter(_Part):
 
 
 class Operation(_Part):
-    """One HTTP operation of the 100ms API."""
-
     name: Text
     method: Literal["GET", "POST", "DELETE"]  # as in the 100ms guide "Make API calls"
     description: Text
@@ -74,7 +72,6 @@ class Operation(_Part):
 
     @property
     def has_body(self) -> bool:
-        """Whether the operation takes a JSON body."""
         return any(parameter.place == "body" for parameter in self.input_parameters)
 
     def url_path(self, **values: str) -> str:
@@ -185,7 +182,6 @@ class Capability(_Part):
 
     @property
     def tools(self) -> tuple[Tool, ...]:
-        """The server's tools, in the file's order."""
         return self.capability.exposes[0].tools
 
     def operation(self, name: str) -> Operation:

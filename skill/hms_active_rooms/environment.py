@@ -24,7 +24,7 @@ KNOWN: Final = frozenset(
 """Variables that have a fixed name."""
 
 FAMILIES: Final = ("HMS_POLICY_", "HMS_APPROVER_TOKEN_")
-"""Prefixes of variables; the code that reads these checks the rest of the name."""
+"""Prefixes of settings. The code that reads such a variable checks the rest of its name."""
 
 
 def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
@@ -50,8 +50,8 @@ def refuse_unknown(environ: Mapping[str, str]) -> None:
 
 
 def unknown_setting(name: str, known: Collection[str], prefix: str = _PREFIX) -> ConfigurationError:
-    """The error for an unknown variable. It names the nearest setting, or all settings if none is
-    near. All names begin with `prefix`, so only the rest is compared."""
+    """The error for an unknown variable. It names the most similar setting, or all if none is
+    similar. All names begin with `prefix`, so only the rest is compared."""
     tails = {one.removeprefix(prefix): one for one in known}
     near = get_close_matches(name.upper().removeprefix(prefix), tails, 1)
     return ConfigurationError(

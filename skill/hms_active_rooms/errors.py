@@ -1,4 +1,4 @@
-"""All errors of the package. Two errors have different classes if a caller reacts differently.
+"""All errors of the package. An error has a class of its own if callers handle it differently.
 
 Every error says whether anything was executed (`executed`), what happened (`str(error)`), and what
 to do next (`hint`). `for_model()` leaves out what is only for a log (`status`, `request_id`). No
@@ -26,7 +26,7 @@ class ActiveRoomsError(Exception):
     code: ClassVar[str] = "error"
     default_hint: ClassVar[str] = ""
     person_hint: ClassVar[str | None] = None
-    """What a person reads if `default_hint` is worded for a model. None: `default_hint` itself."""
+    """The hint for a person, if `default_hint` is worded for a model. None: the same for both."""
 
     def __init__(self, message: str, *, executed: Executed = "no", hint: str | None = None) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Tells how to install an extra of this package, in the way the package itself was installed.
+"""Tells how to install an extra of this package, from where the package itself was installed.
 
 The public package index does not have this package. A command with only its name would install
 whatever somebody else publishes under that name.
@@ -42,8 +42,8 @@ def how_to_install(extra: str) -> str:
 
 @contextmanager
 def extra(name: str, what: str, *modules: str) -> Iterator[None]:
-    """If the block fails to import one of `modules`, raise ConfigurationError instead. The message
-    says how to install the extra `name`, which `what` (a part of this package) needs."""
+    """Raises ConfigurationError if the block cannot import one of `modules`. The message says that
+    `what` (a part of this package) needs the extra `name`, and how to install it."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,8 +1,8 @@
-"""Makes keys for names. Two keys are equal if a person would mix up the two names.
+"""Makes keys for names. Two names have the same key if a person would mix them up.
 
 All keys leave out what is invisible (format characters, fillers, kinds of blanks) and use only the
-first visible characters, so that a long name costs little. Two names that differ only after these
-count as alike: a needless warning costs a look, a missing one can remove the wrong person.
+first visible characters, so that a long name costs little. Names that differ only after these count
+as alike. A needless warning costs a look; a missing one can remove the wrong person.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SEEN_CHARS: Final = 128
 """How many visible characters are compared; a grid tile or a participant list shows fewer."""
 
 SCANNED_CHARS: Final = 1024
-"""How many characters are searched for visible ones: a name may begin with hundreds of others."""
+"""Visible characters are searched this far into a name: it may begin with invisible ones."""
 
 _BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
 """Characters drawn as a blank, although they count as letters or symbols."""
@@ -54,7 +54,7 @@ def skeleton(name: str) -> str:
 
 
 def glance(name: str) -> str:
-    """A key for a quick look at a name, for warnings. More names have the same than by `skeleton`.
+    """A looser key than `skeleton`, for warnings: more names have the same one.
 
     In addition to `skeleton`, blanks and punctuation are dropped, "5" is "s", "8" is "b" and "nn"
     is "m": "5am Lee", "Sann Lee", "Sam Lee." and "SamLee" all give the key of "Sam Lee".
@@ -64,9 +64,9 @@ def glance(name: str) -> str:
 
 
 def may_hold(part: str, names: Sequence[str]) -> list[int]:
-    """The indexes of the names that may contain `part`, by their `folded` or `skeleton` keys. The
-    caller compares the keys of only these: the other names surely do not contain it. A name is
-    returned if it has every word of the part, or is not plain ASCII."""
+    """The indexes of the names that may contain `part`, so that the caller compares the keys of few
+    names. These names have every word of the part in their `folded` or `skeleton` form, or are not
+    plain ASCII. All other names do not contain it."""
     whole = "\n".join(n if n.isascii() and n.isprintable() else "" for n in names)
     table, longer = _ascii_looks()
     looked = whole
@@ -84,8 +84,8 @@ def may_hold(part: str, names: Sequence[str]) -> list[int]:
 
 @cache
 def _ascii_looks() -> tuple[dict[int, str], dict[str, str]]:
-    """`_look` of each ASCII character. Results of one character are in the first dictionary, which
-    is for `str.translate`, the longer ones in the second."""
+    """`_look` of each ASCII character. Looks of one character are in the first dictionary, which is
+    for `str.translate`. Longer looks are in the second."""
     looks = {char: _look(char) for char in map(chr, range(0x20, 0x7F))}
     longer = {char: like for char, like in looks.items() if len(like) != 1}
     return {ord(char): looks[char] for char in looks.keys() - longer.keys()}, longer
@@ -112,7 +112,7 @@ def visible(char: str) -> str:
 
 
 def _look(char: str) -> str:
-    """What the character looks like, in small letters; itself if it looks like no other."""
+    """What the character looks like, in lower case. If it looks like no other: itself."""
     text = char
     # No chain in Unicode's data is longer than three: fullwidth "Ｉ", "I", "l". Looked up before
     # case folding, since "М" looks like "M" but "м" does not look like "m".
@@ -141,7 +141,7 @@ def _is_accent(char: str) -> bool:
 
 @cache
 def _prototypes() -> dict[str, str]:
-    """Unicode's table of confusables (UTS #39): by character, the one it looks like."""
+    """Unicode's table of confusables (UTS #39): for each character, what it looks like."""
     found: dict[str, str] = {}
     for line in Path(__file__).with_name("confusables.txt").read_text("utf-8").splitlines():
         if not line.startswith("#"):

@@ -9,9 +9,9 @@ with one character before it, or punctuation. Inside a piece every byte is one t
 neighbours merge if both together are a token in the vocabulary, until no two can merge. So
 
 - up to three digits cost one token, and so does each word of `WORDS`;
-- any other byte costs one token, minus the merges that are certain. Any two letters of `MERGING`
-  are a token, so at least two of three such letters merge. A space merges with such a letter after
-  it, or with any capital after it.
+- any other byte costs one token, less one for each merge that is certain. Any two letters of
+  `MERGING` are a token, so at least two of three such letters merge. A space merges with such a
+  letter after it, or with any capital after it.
 
 The tests compare every entry below, and the bound, with the real vocabularies.
 """

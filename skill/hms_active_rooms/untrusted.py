@@ -6,8 +6,8 @@ sentence addressed to the model. So strangers' text is shown only through `quote
 and `escaped`, which add no quotes). The result is one line. Characters that are invisible, or that
 mean something in Markdown or HTML, become JSON escapes.
 
-Hebrew and Arabic letters stay. They run from right to left, and take digits and punctuation beside
-them along, up to the next Latin letter. So a sentence of ours needs a Latin word between two quoted
+Hebrew and Arabic letters stay. They run from right to left. Digits and punctuation beside them move
+with them, up to the next Latin letter. So our own sentences have a Latin word between two quoted
 texts, and between a quoted text and a number.
 """
 
@@ -69,7 +69,7 @@ def quoted(text: str, cap: int = 60) -> str:
 
 
 def escaped(text: str) -> str:
-    """The text, escaped as inside a JSON string, without quotes and without a limit of its length.
+    """The text, escaped as inside a JSON string, but without quotes. Its length has no limit.
 
     Letters of all scripts, accents and emoji stay. At most `MAX_MARKS` combining marks in a row
     stay, and none at the start or after an escape, where they would be drawn on our own characters.
@@ -102,8 +102,8 @@ def escaped(text: str) -> str:
 
 
 def shortened(text: str, most: int, tokens: int | None = None) -> str:
-    """A stranger's text without quotes, for a table cell or a JSON field. It is cut to `most` code
-    points, escaped, and cut further until it costs at most `tokens`. A cut text ends in "…"."""
+    """A stranger's text for a table cell or a JSON field. It is cut to `most` code points, escaped
+    without quotes, and cut again until it costs at most `tokens`. A cut text ends in "…"."""
     shown = text[:most]
     safe = escaped(shown)
     while tokens is not None and len(safe.encode()) > tokens and token_bound(safe) > tokens:
@@ -113,7 +113,7 @@ def shortened(text: str, most: int, tokens: int | None = None) -> str:
 
 
 def for_terminal(text: str) -> str:
-    """`escaped` for a terminal: quotes, backticks, tags and links do nothing there, so they stay."""
+    """The text, escaped for a terminal. Quotes, backticks, tags and links stay: they do nothing."""
     parts = _ONLY_CHARACTERS.split(text)
     return "".join(part if place % 2 else escaped(part) for place, part in enumerate(parts))
 
@@ -125,7 +125,7 @@ def message_of(error: BaseException) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """The text, `shortened` to at most `most` code points and at most `most` tokens."""
+    """`shortened`, with the same limit for code points and for tokens."""
     return shortened(text, most, most)
 
 
@@ -169,10 +169,10 @@ _plain: Final = lru_cache(maxsize=4096)(folded)
 
 
 def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict[str, str]:
-    """By id, its short id: the shortest prefix that no other id in `among` (default: `ids`) has.
+    """The short id of each id: the shortest prefix that no other id in `among` (or `ids`) has.
 
     A short id has at least `SHORT_ID_CHARS` characters, unless the id is shorter, and never ends in
-    a dash. An id with which another id begins is its own short id.
+    a dash. If an id is the beginning of another id, its short id is the whole id.
     """
     short = {full: full[:SHORT_ID_CHARS] for full in ids}
     heads = set(short.values())
@@ -192,8 +192,8 @@ def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict
 
 
 def resolve_short_id(ref: str, ids: Iterable[str]) -> list[str]:
-    """The ids that a short or full id can mean, ignoring case. A full id means only itself, even if
-    other ids begin with it. Fewer than `SHORT_ID_CHARS` characters mean none, unless a full id."""
+    """The ids that a short or full id can mean. Case is ignored. A full id means only itself, even
+    if other ids begin with it. A short id has at least `SHORT_ID_CHARS` characters."""
     wanted = ref.lower()
     known = list(dict.fromkeys(ids))
     if exact := [full for full in known if full.lower() == wanted]:

@@ -17,13 +17,13 @@ _PLAIN: Final = re.compile(r"https?://[!$&->A-\[\]-~]+")
 
 
 def checked_base_url(url: str, source: str = "The base URL") -> str:
-    """A URL of scheme, host, port and path, without a slash at its end.
+    """The URL without a slash at its end, if it has only a scheme, a host, a port and a path.
 
     Https is required, so that nobody can read the token on its way. Plain http is allowed only if
     the host is this machine, for the simulator. Errors do not show the URL: it may hold a password.
 
     Raises:
-        ConfigurationError: the URL has other parts than these, or is not https.
+        ConfigurationError: the URL has another part, such as a query, or is not https.
     """
     try:
         parts = urlsplit(url)
@@ -49,7 +49,6 @@ def checked_base_url(url: str, source: str = "The base URL") -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this host is this machine: "localhost" or a loopback address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -57,13 +56,12 @@ def is_loopback(host: str) -> bool:
 
 
 def is_local(url: str) -> bool:
-    """Whether the host of this URL is this machine."""
     return is_loopback(urlsplit(url).hostname or "")
 
 
 def environment_proxy(url: str) -> str | None:
-    """The proxy that the environment names for this URL; None for a URL on this machine. Raises
-    ConfigurationError if that is no proxy's URL."""
+    """The proxy that the environment names for this URL. None for a URL on this machine. Raises
+    ConfigurationError if the proxy has no valid URL."""
     parts, found = urlsplit(url), getproxies()
     proxy = found.get(parts.scheme) or found.get("all")
     if not proxy or is_local(url) or proxy_bypass(parts.netloc):
@@ -77,7 +75,7 @@ def environment_proxy(url: str) -> str | None:
 
 
 def unusable_proxy() -> ConfigurationError:
-    """The error for an unusable proxy. It does not show the URL, which may hold a password."""
+    """The error does not show the URL of the proxy, which may hold a password."""
     return ConfigurationError(
         "A proxy of the environment cannot be used.",
         hint="Look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY: it has to be http:// or https://.",

@@ -1,7 +1,6 @@
-"""Turns an HTTP answer, or its absence, into a typed answer or the error to raise. No I/O.
+"""Turns an HTTP answer into a typed answer or an error. Makes the error if no answer came. No I/O.
 
-Errors quote the server's words, since they help, but as untrusted text: escaped, cut, and without
-anything that looks like a token.
+Errors quote what the server wrote, as untrusted text: escaped, cut, and without tokens.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ _BY_STATUS: Final[dict[int, Cause]] = {
 }
 
 _OF_ARGUMENTS: Final = (400, 409, 413, 414, 422)
-"""The 4xx statuses for which other arguments may help. Others come from proxies, bills or laws."""
+"""4xx statuses that other arguments may avoid. The rest come from a proxy, a bill or a law."""
 
 _TEXT_LIMIT: Final = 200
 _DETAILS_LIMIT: Final = 5
@@ -74,20 +73,17 @@ _SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?)s?(?:,.*)?")
 # The 100ms docs show only one 429, with this text. They document no header.
 _IN_TEXT: Final = re.compile(r"retry after ([0-9]+) seconds?")
 _PAGES: Final = ("total-count", "total", "total-pages", "next-page", "has-more", "next-cursor")
-"""Headers that may say that there are more pages, named here without the `X-` before them."""
+"""Headers that may tell of more pages. Their names stand here without `X-`."""
 _NEXT_PAGE: Final = re.compile(r"rel *= *(\"[^\"]*)?\bnext\b", re.IGNORECASE)
 
 
 Failure = tuple[ApiError, bool, float]
-"""The error to raise; whether to send a read again instead; and after how many seconds at least."""
+"""The error; whether a read is sent again instead of raising it; the least wait in seconds."""
 
 
 def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
-    """The typed answer in the body of a success.
-
-    Raises:
-        Unusable, ApiError: the body holds no such answer.
-    """
+    """The typed answer in the body of a success. Raises Unusable or an ApiError if there is
+    none."""
     nothing = answer.status in (204, 205) and read is read_done
     if not nothing and answer.status not in (200, 201, 202, 203):
         raise Unusable(wire.CUT_OFF, f"its answer is not whole (status {answer.status})")
@@ -114,21 +110,20 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
 
 
 def unusable(why: Unusable, request: Request, token: SecretStr, answer: Answer | None) -> Failure:
-    """The failure when no answer came, or one that cannot be used."""
+    """The failure when 100ms gave no answer, or an answer that cannot be used."""
     asked = "could not be reached" if why.cause is wire.NOT_SENT else "gave no usable answer"
     text = f"100ms {asked} at {request.origin}: {_without_token(str(why), token)}."
     return _failure(why.cause, request, text, answer)
 
 
 def deadline_passed(seconds: float, request: Request) -> ApiError:
-    """The error when the whole call took too long."""
     done: Executed = "maybe" if request.sent and not request.reads else "no"
     text = f"100ms did not answer within {seconds:g} seconds."
     return TimedOut(text, executed=done, hint=_hint(request))
 
 
 def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> Failure:
-    """The failure for a status that is no success. `now`: Unix time in seconds."""
+    """The failure for an answer whose status is not 2xx. `now`: Unix time in seconds."""
     status, hint = answer.status, None
     message, details = _words(answer.body, token)
     said = f"100ms answered {status}" + (f": {quoted(message, _TEXT_LIMIT)}" if message else "")
@@ -182,7 +177,7 @@ def _hint(request: Request) -> str | None:
 
 
 def _clock_hint(date: str | None, now: float) -> str | None:
-    """The hint for a 401 if this machine's clock is wrong, since that makes its tokens invalid."""
+    """The hint if this machine's clock is wrong, since the API then answers 401. Else None."""
     then = _moment(date or "")
     off = 0.0 if then is None else now - then
     if abs(off) < _CLOCK_OFF_S:

@@ -1,8 +1,9 @@
-"""Management tokens: one from elsewhere, or ones that this module signs. No log ever shows them.
+"""Management tokens, given or signed here. No log ever shows one.
 
-A token opens every room of the account. A `SecretStr` holds it, so that no log or repr shows it. An
-expired token, or an app token (for joining a room), is refused before its first use: the error is
-clearer than a 401. Claims and signature follow the 100ms guide "Security and tokens".
+A management token opens every room of the account. A `SecretStr` holds it, so that no log or repr
+shows it. An expired token, or an app token (with which people join a room), is refused before it is
+sent: our error says more than a 401. Claims and signature follow the 100ms guide "Security and
+tokens".
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ LIFETIME_S: Final = 24 * 3600.0
 """How long a token that we sign is valid, as in the samples of the docs."""
 
 SKEW_S: Final = 10.0
-"""`iat` and `nbf` are set this many seconds back, as in the official SDK: clocks may differ."""
+"""`iat` and `nbf` are set back by these seconds, as in the official SDK: clocks may differ."""
 
 REFRESH_MARGIN_S: Final = 300.0
-"""A token is renewed this long before it expires, so that none expires on its way."""
+"""A token is renewed this long before it expires, so that it is still valid when it arrives."""
 
 _NO_DATE: Final = 253_402_300_800.0
 """The Unix time of the year 10000, for which there is no `datetime`."""
@@ -63,10 +64,10 @@ class StaticToken:
 
     Args:
         clock: Unix time in seconds.
-        source: the token's name in errors, for example a variable.
+        source: what errors call the token, for example a variable's name.
 
     Raises:
-        ConfigurationError: the token is an app token, has expired, or has characters no token has.
+        ConfigurationError: the token is an app token, has expired, or has a character that is in no token.
     """
 
     def __init__(
@@ -117,10 +118,10 @@ class SignedTokens:
     Args:
         clock: Unix time in seconds.
         new_id: returns the `jti` of the next token.
-        sources: the names of key and secret in errors.
+        sources: what errors call the access key and the secret.
 
     Raises:
-        ConfigurationError: the key or the secret has characters that no key or secret has.
+        ConfigurationError: the access key or the secret has a character that is never in one.
     """
 
     def __init__(
@@ -140,7 +141,7 @@ class SignedTokens:
         self._made_at = 0.0
 
     def token(self) -> SecretStr:
-        """The cached token, or a new one if that expires in less than five minutes."""
+        """The cached token. If it expires in less than five minutes, a new one."""
         with self._lock:
             age = self._clock() - self._made_at
             # After the clock was set back, the token would start in the future and be invalid.
@@ -149,8 +150,8 @@ class SignedTokens:
             return self._cached
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """A new token if `after` is the cached one, else the cached one. So if a hundred calls are
-        refused at once, they make only one new token."""
+        """A new token if the cached one is `after`. Else the cached one: another call has renewed
+        it."""
         with self._lock:
             if self._cached is None or self._cached == after:
                 self._cached = self._sign()
@@ -179,13 +180,14 @@ def _base64(data: bytes) -> bytes:
 
 
 def from_env(token_variable: str, environ: Mapping[str, str] = os.environ) -> TokenSource:
-    """The token source that the environment describes.
+    """A token source from environment variables. Empty variables count as not set.
 
-    A key pair wins over the static token in `token_variable`: a pair renews its tokens, a static
-    token ends within days. Empty variables count as not set.
+    An access key and its secret win over the static token in `token_variable`. A static token ends
+    within days; signed tokens are renewed.
 
     Raises:
-        ConfigurationError: no variable is set, only half a key pair, or a value cannot be used.
+        ConfigurationError: no variable is set, a key has no secret (or a secret no key), or a value
+            cannot be used.
     """
     key, secret = environ.get(ACCESS_KEY_VARIABLE, ""), environ.get(SECRET_VARIABLE, "")
     names = (ACCESS_KEY_VARIABLE, SECRET_VARIABLE)

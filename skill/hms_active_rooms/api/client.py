@@ -50,16 +50,16 @@ class ActiveRoomsClient:
     """Client for one 100ms account, usable on any number of event loops and threads. Keep one
     client open: each new client sets up TLS again.
 
-    If a read fails in a way that may pass, it is sent again after a wait. A write is not: after a
-    429, or without a connection, it raises at once, with `executed="no"` and, if the server named a
-    time, `retry_after_s`. A caller that waits should read the room again before the next try, since
-    another session may run by then. After a 401, reads and writes are sent once more, at once, with
-    a new token: a request with a refused token executes nothing.
+    A read that fails for a passing reason is sent again after a wait. A write is not. If it gets a
+    429 or no connection, it raises at once, with `executed="no"`. If the server said how long to
+    wait, the error has `retry_after_s`. Read the room again before you repeat a write: another
+    session may run by then. After a 401, a read or a write is sent once more, at once, with a new
+    token. That is safe: a request with a refused token executes nothing.
 
-    Every operation takes the room's id first. A `peer_id` is always a full id; `deadline_s` is the
-    most seconds of this call. For a wrong argument an operation raises InvalidCall and sends
-    nothing. Otherwise it may raise an ApiError, whose `executed` says whether the request may have
-    been executed. Removals and ends happen a moment after the answer. The people see the `reason`.
+    Every operation takes the room's id first. A `peer_id` is always a full id. `deadline_s` limits
+    the seconds of this call. A wrong argument raises InvalidCall, and nothing is sent. Any other
+    failure raises an ApiError. Its `executed` says whether the request may have been executed.
+    Removals and ends happen a moment after the answer. The people see the `reason`.
 
     Args:
         auth: where the management token comes from.
@@ -111,7 +111,8 @@ class ActiveRoomsClient:
         transport: TransportChoice | None = None,
     ) -> Self:
         """A client from environment variables. HMS_ACCESS_KEY and HMS_SECRET, or else
-        HMS_MANAGEMENT_TOKEN, must be set; HMS_BASE_URL and HMS_TRANSPORT ("httpx", "aiohttp") may.
+        HMS_MANAGEMENT_TOKEN, are required. Optional: HMS_BASE_URL, HMS_TRANSPORT ("httpx",
+        "aiohttp").
 
         Raises:
             ConfigurationError: a variable is missing or wrong.
@@ -132,8 +133,8 @@ class ActiveRoomsClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections, each after its request has ended. Later calls raise InvalidCall.
-        May be called twice."""
+        """Close all connections, each after its request has ended. Later calls raise InvalidCall. A
+        second `aclose` does nothing."""
         await self._pools.aclose()
 
     def __repr__(self) -> str:
@@ -186,8 +187,8 @@ class ActiveRoomsClient:
         metadata: str | None = None,
         deadline_s: float | None = None,
     ) -> PeerDetails:
-        """Change a peer; arguments that are None stay as they are. A new role applies at once,
-        without asking the peer.
+        """Change a peer. An argument that is None leaves its field as it is. A new role applies at
+        once; the peer is not asked.
 
         Args:
             role: a role of the room's template.
@@ -216,7 +217,7 @@ class ActiveRoomsClient:
             type: clients show the type "chat" in their chat panel; the API's default is unknown.
 
         Raises:
-            InvalidCall: also for an empty target, which the API would take for "everyone".
+            InvalidCall: also if peer_id or role is "", which the API would take for "everyone".
         """
         body = _texts(message=message, role=role, type=type)
         if "message" not in body:

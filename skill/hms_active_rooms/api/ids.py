@@ -60,6 +60,6 @@ def normal_id(given: object) -> object:
 
 
 def shown(value: object) -> str:
-    """A refused value for an error: a text is quoted; of other values only the type is shown, since
-    they may be secret."""
+    """How an error shows a refused value. A text is quoted. Of any other value only the type is
+    shown, since the value may be secret."""
     return quoted(value) if isinstance(value, str) else f"a value of type {type(value).__name__}"

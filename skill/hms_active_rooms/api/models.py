@@ -29,8 +29,8 @@ def _no_string(value: object) -> str:
 
 
 class _Text:
-    """pydantic-core takes strings itself. Python code runs only for other values, which are errors
-    in strict mode."""
+    """Lets pydantic-core read strings, which is fast. Other values go through Python code; in
+    strict mode they are errors."""
 
     @staticmethod
     def __get_pydantic_core_schema__(_: object, __: GetCoreSchemaHandler) -> CoreSchema:
@@ -47,15 +47,15 @@ Id = Annotated[str, Field(min_length=1)]
 
 
 def as_list(value: object) -> object:
-    """The list, if PHP wrote one as a map by index; any other value unchanged."""
+    """Turns a list that PHP wrote as a map by index into a list. Other values stay as they are."""
     if isinstance(value, dict) and value and list(value) == [str(n) for n in range(len(value))]:
         return list(value.values())
     return value
 
 
 def _ids(value: object) -> object:
-    """The ids in a value: those in a list, those of the objects in a list, or the keys of a map.
-    Null has none (Go writes it for an empty list). Any other value is returned unchanged."""
+    """The ids in a list of ids, in a list of objects, or in the keys of a map. Null (an empty list,
+    as Go writes it) has none. Any other value is returned unchanged."""
     value = as_list(value)
     if isinstance(value, dict):
         given = [(key, e.get("id") if isinstance(e, dict) else None) for key, e in value.items()]
@@ -74,8 +74,7 @@ def _ids(value: object) -> object:
     return tuple(dict.fromkeys(texts))
 
 
-class Document(BaseModel, frozen=True, extra="allow"):
-    """A JSON document of the API."""
+class Document(BaseModel, frozen=True, extra="allow"): ...
 
 
 class Session(Document):
@@ -110,15 +109,14 @@ class Peers(tuple[Peer, ...]):
     """All peers in the order the API sent them (GET /active-rooms/{room_id}/peers).
 
     Attributes:
-        unreadable: the keys of records that say nothing usable, or have another peer's id. They
-            are left out of the peers, so there are more people in the room than peers here.
+        unreadable: the keys of unusable records: without a valid id, or with an id that is not
+            their key. These people are in the room, but not among the peers here.
     """
 
     unreadable: tuple[str, ...] = ()
 
 
 def unreadable(peers: Sequence[Peer]) -> tuple[str, ...]:
-    """See `Peers.unreadable`."""
     return peers.unreadable if isinstance(peers, Peers) else ()
 
 

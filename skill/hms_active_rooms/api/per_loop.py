@@ -13,11 +13,11 @@ from hms_active_rooms.errors import InvalidCall
 
 
 class Held:
-    """A pool that closes only when no request uses it: else the request's connection would leak.
+    """A pool that closes only when no request uses it. Else the request's connection would leak.
 
     `keeper` is an asynchronous generator that closes the pool when it ends. `asyncio.run` and
-    `asyncio.Runner` end all such generators before they close their loop. So a client leaves no
-    socket open, even if nobody closed it.
+    `asyncio.Runner` end all such generators before they close their loop. So no socket stays open,
+    even if nobody closes the client.
     """
 
     def __init__(self, pool: Pool) -> None:

@@ -1,9 +1,9 @@
 """Reads the body of a successful answer into a model, or raises `Unusable`. No I/O.
 
-Another version of the API, or a proxy, may send other JSON than the docs show. A body that is
-unusual but clear is read: a number as a name, null for nothing, a list for a map. A body that
-contradicts the request or itself is refused: with a wrong list of peers, the wrong people would be
-removed. A body that is no JSON object may have been cut off, so a read is sent again.
+Another version of the API, or a proxy, may send other JSON than the docs show. An unusual but clear
+body is read: for example a number as a name, or a list in place of a map. A body that contradicts
+the request or itself is refused: with a wrong list of peers, the wrong people would be removed. A
+body that is not a JSON object may have been cut off, so a read is sent again.
 """
 
 from __future__ import annotations
@@ -107,13 +107,13 @@ _SPELT: Final = {field.replace("_", ""): field for field in _DOCUMENTED}
 
 
 class _PeerMap(Document, cache_strings="keys"):
-    """The list of peers as the API sends it. Pydantic caches only keys: values hardly repeat."""
+    """The list of peers in its documented form. Only keys are cached: values seldom repeat."""
 
     peers: dict[str, Peer]
 
 
 class _Twice:
-    """Takes the place of a JSON object that has a name twice: either value may be meant."""
+    """Stands for a JSON object in which a name occurs twice. Nobody knows which value is meant."""
 
 
 # The readers take the body and what was asked for: the ids in the path, and the query.
@@ -158,8 +158,8 @@ def read_peer(body: bytes, asked: Mapping[str, str]) -> PeerDetails:
 
 
 def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
-    """An acknowledgement, also from an empty body, `null` or {}. Raises Unusable for other answers:
-    a refusal may have any form, so the body has to say that the request was accepted."""
+    """The acknowledgement in a body; an empty body, `null` and {} are one too. Raises Unusable if
+    any other body does not say that the request was accepted, since a refusal may have any form."""
     found = {} if body.strip() in (b"", b"null") else _object(body, asked)
     said = _named(found)
     told = [
@@ -173,7 +173,7 @@ def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
 
 
 def read_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
-    """The peers that were asked for. Raises Unusable for no list, or one page of a longer list."""
+    """The requested peers. Raises Unusable if there is no list of them, or only one page of it."""
     try:
         peers = _plain_roster(body, asked)
     except ValueError:  # something is unusual, so each record is checked by itself
@@ -185,8 +185,8 @@ def read_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
 
 
 def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
-    """The peers in a body that has exactly the documented form. Pydantic-core reads it alone, which
-    is fast. Raises ValueError for any other body."""
+    """The peers in a body that has exactly the documented form. This is fast, since pydantic-core
+    reads it without Python code. Raises ValueError for any other body."""
     # Tens of thousands of new objects would start the garbage collector again and again. It finds
     # nothing and doubles the time. No other code runs meanwhile.
     collects = gc.isenabled()
@@ -205,7 +205,7 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
     if (
         ids != list(found.peers)
         # If a name occurs twice, pydantic-core keeps one value, so the text has more strings.
-        or _quotes(body) != 2 * (1 + len(peers) + 2 * fields - len(others))
+        or _unescaped_quotes(body) != 2 * (1 + len(peers) + 2 * fields - len(others))
         # Checking all ids at once is much faster than a pattern for each.
         or ",".join(ids).translate(_AS_ZERO) != ",".join([_ZERO_ID] * len(ids))
         or _OF_OTHER & _named(names).keys()
@@ -221,8 +221,7 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
     return peers
 
 
-def _quotes(body: bytes) -> int:
-    """How many quotes begin or end a string. A quote escaped by a backslash does not count."""
+def _unescaped_quotes(body: bytes) -> int:
     if _OTHER_ESCAPE.search(body):
         body = body.replace(b"\\\\", b"")
         return body.count(b'"') - body.count(b'\\"')
@@ -264,7 +263,7 @@ def _peer(key: str, entry: object, asked: Mapping[str, str]) -> Peer | None:
 
 
 def refuse_page(found: Fields, length: float) -> None:
-    """Raises Unusable if a list says that it has more pages: it is not the whole room then."""
+    """Raises Unusable if the fields say that their list is one page of a longer list."""
     said = list(_about_pages(found))
     more = [_means(value) for name, value in said if _MORE.fullmatch(name)]
     more += [not v for name, v in said if _WHOLE.fullmatch(name) and isinstance(v, bool)]
@@ -321,7 +320,7 @@ def _model(kind: type[M], found: Fields) -> M:
 
 def _object(body: bytes, asked: Mapping[str, str], about: str = "") -> Fields:
     """The JSON object in a body. Raises Unusable if it is an error, or about another room or peer.
-    With `about` ("room" or "peer"), it must have the id of the one that was asked for."""
+    With `about` ("room" or "peer"), it must have the requested room's or peer's id."""
     try:
         found = json_document(body)
     except (ValueError, RecursionError):
@@ -373,18 +372,16 @@ PAGE: Final = "it is one page of a longer list, and 100ms documents no way to th
 
 
 def _contradicts(reason: str) -> Unusable:
-    """The error for JSON that does not answer the request. Sending it again would not help."""
     return Unusable(CONTRADICTS, reason)
 
 
 def _status(value: object) -> float | None:
-    """A status as a number, from 404, "404" or "404 Not Found"; None if it is none of these."""
+    """The number in 404, "404" or "404 Not Found". None for any other value."""
     line = _STATUS_LINE.fullmatch(value) if isinstance(value, str) else None
     return _number(line[1] if line else value)
 
 
 def _number(value: object) -> float | None:
-    """The value as a number, also from a text; None if it is no number."""
     try:
         return float(value) if isinstance(value, int | float | str) else None
     except (ValueError, OverflowError):
@@ -392,10 +389,10 @@ def _number(value: object) -> float | None:
 
 
 def json_document(body: bytes) -> Any:
-    """The parsed JSON. Raises ValueError for a text that is no JSON; NaN is none.
+    """Parses JSON. Raises ValueError if the text is not JSON; NaN and Infinity are not.
 
-    A lone surrogate becomes "?", since it cannot be encoded and would fail later, in a log for
-    example. It is no error: one stranger's name must not make the whole list of peers unreadable.
+    A lone surrogate becomes "?": it cannot be encoded and would fail later, for example in a log.
+    It is no error, since one stranger's name must not make the whole list of peers unreadable.
     """
     text = body.decode("utf-8-sig", "replace")
     found = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once)
@@ -417,7 +414,7 @@ def _once(pairs: list[tuple[str, Any]]) -> Any:
 
 
 def _documented(name: str) -> str:
-    """The documented name of a field, also if it is spelt another way, like `userId` or `Peers`."""
+    """The documented name of a field that may be spelt another way, like `userId` or `Peers`."""
     return _SPELT.get(_SEPARATORS.sub("", name.lower()), name)
 
 

@@ -1,8 +1,8 @@
 """The default transport: httpx. No other module imports httpx.
 
 Proxies and CA bundles come from the environment (HTTPS_PROXY, SSL_CERT_FILE), as people behind a
-company proxy expect. A request to this machine uses no proxy: it would see the token in plain http.
-Redirects are not followed, and .netrc is not read.
+company proxy expect. A request to this machine uses no proxy, since it is plain http and the proxy
+would see the token. Redirects are not followed, and .netrc is not read.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def pools(
     """Returns a function that makes a client's connection pool on the running loop.
 
     Raises:
-        ConfigurationError: there is no such transport, its package is not installed, or the
-            environment's CA bundle cannot be read. The returned function raises this error if the
-            environment's proxy cannot be used.
+        ConfigurationError: there is no such transport, its package is not installed, or the CA
+            bundle that the environment names cannot be read. The returned function raises it if
+            the proxy that the environment names cannot be used.
     """
     if not isinstance(choice, str):
         return lambda: HttpxPool(timeouts, max_bytes, choice)
@@ -179,7 +179,7 @@ _url: Final = lru_cache(maxsize=256)(httpx.URL)
 
 @cache
 def _tls(use_environment: bool) -> ssl.SSLContext:
-    """The TLS settings, made once per process, since that takes 20 ms or more."""
+    """Made once per process, since it takes 20 ms or more."""
     with contextlib.suppress(OSError):
         return httpx.create_ssl_context(trust_env=use_environment)
     raise ConfigurationError(

@@ -18,11 +18,11 @@ from hms_active_rooms.api.address import environment_proxy
 from hms_active_rooms.errors import ApiError, BadResponse, ConnectionFailed, Executed, TimedOut
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
-"""The list of 20,000 peers (the largest room) has about 6 MB."""
+"""The largest answer that is read. The list of 20,000 peers (the largest room) has about 6 MB."""
 
 KEEP_ALIVE_S: Final = 3.0
-"""An idle connection is closed after this time. Many servers close it after 5 s: if that happened
-while a write is sent, nobody would know whether the write was executed."""
+"""We close an idle connection after this time, since many servers close it after 5 s. If a server
+closes it while a write is sent, nobody knows whether the write was executed."""
 
 MAX_CONNECTIONS: Final = 100
 
@@ -31,9 +31,9 @@ class Cause(NamedTuple):
     """What follows from a failure.
 
     A write that may have been executed is never sent a second time: 100ms documents no idempotency
-    key. A write that surely was not executed is not sent again after a wait either: the room may
-    change meanwhile, and only the caller can read the room. A write is repeated in one case only:
-    after a 401, at once, with a new token.
+    key. A write that was surely not executed is not sent again after a wait either: the room may
+    have changed, and only the caller can look. A write is sent again in one case only: after a 401,
+    at once, with a new token.
     """
 
     error: type[ApiError]
@@ -44,15 +44,15 @@ class Cause(NamedTuple):
 NOT_SENT: Final = Cause(ConnectionFailed, "no", True)
 TIMEOUT: Final = Cause(TimedOut, "maybe", True)
 CUT_OFF: Final = Cause(BadResponse, "maybe", True)
-"""The answer was cut off or is no JSON. If the request is sent again, a whole answer may come."""
+"""The answer was cut off, or is not JSON. A second request may get a whole answer."""
 CONTRADICTS: Final = Cause(BadResponse, "maybe", False)
-"""The answer does not fit the request, is too large, or redirects. So it would the next time."""
+"""The answer does not fit the request, is too large or redirects. The next one would too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """The most seconds that the steps of one attempt may take. The default deadline of a call is
-    long enough to send a read twice."""
+    """The most seconds of each step of one attempt. A call's default deadline leaves time for two
+    attempts."""
 
     connect_s: float = 5.0  # to connect, with TLS
     read_s: float = 12.0  # until the next piece of the answer comes
@@ -82,30 +82,25 @@ class Backoff:
 
 @dataclass(slots=True)
 class Request:
-    """One request, without the token. The URL is percent-encoded; the body is JSON or None.
-
-    `sent` tells whether a byte of the request may have left, even after a cancellation.
-    """
+    """One request, without the token. The URL is percent-encoded; the body is JSON or None."""
 
     method: str
     url: str
     body: bytes | None
-    sent: bool = False
+    sent: bool = False  # whether a byte of the request may have left this machine
 
     @property
     def reads(self) -> bool:
-        """Whether this is a GET, which changes nothing."""
         return self.method == "GET"
 
     @property
     def origin(self) -> str:
-        """The scheme, host and port that the request goes to, and whether by a proxy, for people."""
+        """For people: the scheme, host and port of the request, and whether a proxy is used."""
         parts = urlsplit(self.url)
         way = ", through the proxy of the environment" if environment_proxy(self.url) else ""
         return f"{parts.scheme}://{parts.netloc}{way}"
 
     def headers(self, token: SecretStr) -> dict[str, str]:
-        """The headers; a Content-Type only if there is a body."""
         return {
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
@@ -117,7 +112,7 @@ class Request:
 
 
 class Answer(NamedTuple):
-    """An HTTP answer with its whole body, decompressed. Headers are found by names in small letters."""
+    """An HTTP answer with its whole body, decompressed. Look headers up by names in lower case."""
 
     status: int
     body: bytes
@@ -125,7 +120,7 @@ class Answer(NamedTuple):
 
 
 class Unusable(Exception):
-    """No usable answer came. `reason` is in our words: a library's may quote proxies or headers."""
+    """No usable answer came. `reason` never quotes a library: its errors may hold headers."""
 
     def __init__(self, cause: Cause, reason: str) -> None:
         super().__init__(reason)
@@ -139,8 +134,8 @@ class Pool(Protocol):
         """Send one request and return the answer.
 
         Raises:
-            Unusable: no usable answer came. No exception of the library gets out, since it holds
-                the Authorization header.
+            Unusable: no usable answer came. The library's own exceptions are not passed on, since
+                they hold the Authorization header.
         """
 
     async def aclose(self) -> None: ...
@@ -186,8 +181,8 @@ async def answer(
     *,
     packed: bool = True,
 ) -> Answer:
-    """The answer with its body. It is decompressed here, unless `packed` is false: the libraries do
-    not limit the decompressed size."""
+    """The answer with its body. Unless `packed` is false, the body is decompressed here: the
+    libraries do not limit the decompressed size."""
     coding = headers.get("content-encoding") if packed else None
     lost: tuple[type[BaseException], ...] = (*library.errors, Unusable)
     try:

@@ -34,8 +34,7 @@ def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[AnyMessage]:
     """Updates for `add_messages` that keep a conversation small. They delete the turns before the
     last `KEPT_TURNS`. Each of the `readers` (names of tools that only read) keeps its newest
-    result; the text of its older results is replaced.
-    """
+    result; the text of its older results is replaced."""
     asked = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
     cut = asked[-KEPT_TURNS] if len(asked) > KEPT_TURNS else 0
     updates: list[AnyMessage] = [
@@ -92,8 +91,8 @@ def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
 
 
 def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> AIMessage:
-    """The message, with ids that no message or call of this conversation has yet. A message with a
-    used id would replace the other message; a call would get the other call's result."""
+    """The message. Its id and its calls' ids are new if the conversation has used them before. A
+    message with a used id would replace the older one; a call would get the older call's result."""
     seen: set[str | None] = {
         call["id"]
         for m in messages
@@ -119,9 +118,9 @@ def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> 
 
 
 def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """The messages in an order that providers accept: each tool result right after its call. A call
-    without a result gets one. (If the person writes while a call waits for approval, its result
-    comes later than their message.)"""
+    """The messages in an order that providers accept: each tool result right after its call. (If
+    the person wrote while a call waited for approval, the result came after their message.) A call
+    that has no result gets one."""
     results = {m.tool_call_id: m for m in messages if isinstance(m, ToolMessage)}
     unknown = partial(ToolMessage, "No result is known.", status="error")
     ordered: list[AnyMessage] = []

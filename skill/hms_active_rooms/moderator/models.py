@@ -15,12 +15,12 @@ _HINT = (
 
 
 def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> BaseChatModel:
-    """The chat model. None and "commands" mean the offline one; any other name is one for
+    """The chat model. None and "commands" give the offline model. Any other name is given to
     `init_chat_model`.
 
     Raises:
-        ConfigurationError: the extra `models` is not installed, there is no model with this name,
-            or it cannot be made, mostly because its provider's key is missing.
+        ConfigurationError: the extra `models` is not installed, no model has this name, or it
+            cannot be made. In most cases its provider's key is missing.
     """
     if isinstance(model, BaseChatModel):
         return model

@@ -1,10 +1,10 @@
 """The moderator as a LangGraph graph: model -> gate -> a task for each call that reads -> model.
 
-When the person writes a message, the model node first rejects the conversation's open questions.
+When the person writes a message, the model node first rejects the questions that are still open.
 
 The gate node takes all calls of the model's message that change a room. It asks about all of them
-in one interrupt, records the decisions and runs what was approved. When the graph resumes, LangGraph
-runs this node from its start again. The journal then tells what was asked, decided and sent.
+in one interrupt, records the decisions and runs what was approved. When the graph resumes,
+LangGraph runs this node from its start again. The journal then tells what was already done.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ AsyncNode = Callable[[Any, RunnableConfig], Coroutine[Any, Any, Any]]
 
 
 class ModeratorState(TypedDict):
-    """The state of the graph. What was asked and decided is not here; it is in the journal."""
+    """The state of the graph. It does not hold questions and decisions: the journal does."""
 
     messages: Annotated[list[AnyMessage], add_messages]
     run: NotRequired[str]  # a random name of this turn
@@ -89,11 +89,11 @@ def build_moderator(
             "provider:model" (this needs the extra `models`). None and "commands" mean the offline
             model.
         toolkit: the tools, and the gate that asks.
-        room_id: the room that the conversation is about; the model is told it.
+        room_id: the room that the conversation is about; the model is told its id.
         checkpointer: stores the paused graph while a person is asked. Leave it out under a server
             that brings its own (`langgraph dev`).
-        max_steps: how many messages the model may write after one message of the person.
-        max_prompts: the most actions that a person is asked about after one message of theirs.
+        max_steps: the most messages that the model writes after one message of the person.
+        max_prompts: the most actions that the person is asked about after one of their messages.
         plain_answers: accept approvals without a digest, for UIs that only know LangChain's shape.
             The risk: a second click approves the next question too.
 
@@ -117,8 +117,8 @@ def build_moderator(
 
 
 class _Node(Runnable[Any, Any]):
-    """A node for synchronous and asynchronous graphs. It is no `RunnableLambda`: that would trace
-    each call once more than LangGraph does, and take longer."""
+    """A node for synchronous and asynchronous graphs. A `RunnableLambda` would be slower, and trace
+    each call twice."""
 
     def __init__(self, awaited: AsyncNode, called: Node | None = None) -> None:
         self._awaited = awaited
@@ -178,10 +178,8 @@ class _Nodes:
         self._max_steps, self._max_prompts = max_steps, max_prompts
         self._plain_answers = plain_answers
 
-    # --- model -----------------------------------------------------------------------------
-
     def call_model(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
-        """Add the model's next message or, if a limit is reached, one that says so."""
+        """Add the model's next message or, if a limit is reached, a message that says so."""
         new = blocking.run(self._entered(state, config)) if _is_new_turn(state) else {}
         heard = _heard(state, new)
         said = self._limit(heard) or self._model.invoke(self._told(heard))
@@ -240,8 +238,8 @@ class _Nodes:
         config: RunnableConfig,
         unsent: Collection[State],
     ) -> Action | None:
-        """The action of a call in an earlier turn; None if it has none. If the action is in one of
-        the states `unsent`, reject it."""
+        """The action of a call in an earlier turn; None if it has none. An action whose state is in
+        `unsent` is rejected first."""
         change = _checked(call)
         if not isinstance(change, StateChange):
             return None
@@ -253,8 +251,6 @@ class _Nodes:
         no, by = Reject(reason if wrote else _WENT_ON), "person" if wrote else "gate"
         way: Way = "message" if wrote else "gate"
         return (await self._gate.decide(row.id, no, by=by, way=way)).action
-
-    # --- gate ------------------------------------------------------------------------------
 
     async def gate(self, state: ModeratorState, config: RunnableConfig) -> Command[Any]:
         """Handle the calls of the model's last message. Ask about all those that change the room in
@@ -285,16 +281,16 @@ class _Nodes:
                 results.append(_reported(call, taken))
         prompts = state.get("prompts", 0)
         if changes:
-            ended, asked = await self._changed(changes, place_of(config), prompts)
+            ended, asked = await self._ask_and_run(changes, place_of(config), prompts)
             results, prompts = results + ended, prompts + asked
         told: dict[str, Any] = {"messages": results, "prompts": prompts, "told": found.message.id}
         return Command(update=told, goto=reads or "model")
 
-    async def _changed(
+    async def _ask_and_run(
         self, changes: Sequence[_Change], place: Place, prompts: int
     ) -> tuple[list[ToolMessage], int]:
-        """Returns the results of the calls that change the room, and how many of them a person was
-        asked about."""
+        """Ask about the calls and run what is approved. Returns the results, and how many of the
+        calls a person was asked about."""
         asks = Interrupts(self._gate, place, self._pause)
         rows = await asks.rows([call_key(change, origin) for _, change, origin in changes])
         results: list[ToolMessage] = []
@@ -330,8 +326,6 @@ class _Nodes:
         answer = interrupt(hitl_request(shown))
         return parse_hitl_answer(answer, shown, plain_answers=self._plain_answers)
 
-    # --- tools -----------------------------------------------------------------------------
-
     async def tools(self, task: CallTask, config: RunnableConfig) -> dict[str, Any]:
         call = task["call"]
         return {"messages": [await self._tools[call["name"]].ainvoke(call, config)]}
@@ -339,7 +333,7 @@ class _Nodes:
     def _origin(
         self, message: AIMessage, call: ToolCall, state: ModeratorState, config: RunnableConfig
     ) -> Origin:
-        """Where a call was made. Without a thread id, this turn's `run` names the conversation."""
+        """Where a call was made. Without a thread id, the `run` of the turn takes its place."""
         run = state.get("run", "")
         thread = place_of(config).thread or run
         return Origin(thread, f"{run} {message.id}", call["id"] or "", self._requester)
@@ -349,16 +343,15 @@ _Change = tuple[ToolCall, StateChange, Origin]
 
 
 def hitl_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The value of one interrupt for several questions, in the shape that LangChain's
-    human-in-the-loop UIs know. `requests` are dicts made by `gate.view.question`.
+    """One interrupt for several questions, in the shape that LangChain's human-in-the-loop UIs
+    know. `gate.view.question` makes the `requests`.
 
     Asked:    {"action_requests": [{"name", "args", "description"}], "review_configs": [...]}
     Answered: {"decisions": [{"type": "approve", "digest"} | {"type": "reject", "message"} | ...]}
 
-    There is one decision for each request, in the same order. Its `digest` is that of the request: it
-    shows which question was answered, since LangGraph gives an answer without an interrupt's id to
-    whichever interrupt is pending. `problem`, if there is one, says why the last answer did not
-    count.
+    There is one decision for each request, in the same order, with the request's `digest`. The
+    digest shows which question was answered: if an answer has no interrupt id, LangGraph gives it to
+    any pending interrupt. `problem`, if present, says why the last answer did not count.
     """
     value: dict[str, Any] = {
         "action_requests": list(requests),
@@ -380,8 +373,8 @@ def parse_hitl_answer(
         plain_answers: accept answers without a digest, for UIs that only know LangChain's shape.
 
     Raises:
-        BadAnswerError: the shape or the number of the answers is wrong, or one of them is not
-            valid. Then none of them counts.
+        BadAnswerError: the answers have a wrong shape or number, or one of them is not valid. Then
+            no answer counts.
     """
     if not isinstance(answer, dict) or set(answer) != {"decisions"}:
         raise BadAnswerError('expected {"decisions": [...]}')

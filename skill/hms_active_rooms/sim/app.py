@@ -39,7 +39,7 @@ class SimApp:
         return Control(self.world, self.log, self.faults)
 
     async def __call__(self, scope: _Event, receive: _Receive, send: _Send) -> None:
-        """Serve one request. If it is not for the control API, it is logged, and a fault may hit it."""
+        """Serve one request. Unless it is for the control API, log it and let faults hit it."""
         body, more = b"", True
         while more:
             event = await receive()

@@ -40,8 +40,8 @@ class Fault(BaseModel, extra="forbid", frozen=True):
         after: how many matching requests pass unharmed first.
         when: whether the fault comes `before` or `after` the operation is executed. The kinds that
             damage a body always come after it.
-        latency_s: how many seconds to wait at that time; it works with every kind, and `latency`
-            needs it.
+        latency_s: how many seconds to wait, at the time that `when` names. It works with every
+            kind; `latency` needs it.
         status: the HTTP status of the kind `status`.
         message: the error text of the kind `status`; by default the usual text of that status.
         retry_after_s: the Retry-After header of the kind `status`.
@@ -75,7 +75,6 @@ class Fault(BaseModel, extra="forbid", frozen=True):
         return error(self.status, text) if self.kind == "status" else None
 
     def damaged(self, body: bytes) -> bytes:
-        """The body to send in place of `body`."""
         if self.kind == "malformed":
             return b'{"code":200,"message":"message se'
         # White space keeps it valid JSON: only the size is wrong.
@@ -83,7 +82,7 @@ class Fault(BaseModel, extra="forbid", frozen=True):
 
     @property
     def executes(self) -> bool:
-        """Whether the simulator still executes the operation that this fault hits."""
+        """Whether the simulator executes the operation in spite of this fault."""
         if self.kind in ("latency", "truncated", "malformed", "oversized"):
             return True
         return self.when == "after" and self.kind != "unauthorized"
@@ -113,7 +112,8 @@ class Faults:
             self._faults.clear()
 
     def shown(self) -> list[dict[str, Json]]:
-        """The faults in the order they were added, with `id` and how often each has `happened`."""
+        """The faults in the order they were added, with their `id` and how often they
+        `happened`."""
         with self._lock:
             return [
                 {"id": fault_id, "happened": self._happened[fault_id], **fault.model_dump()}
@@ -121,8 +121,7 @@ class Faults:
             ]
 
     def take(self, operation: str, method: str) -> Fault | None:
-        """Find the fault that hits this request, and count that it happened. It is the first one that
-        matches and is due. None if there is none."""
+        """The first fault that hits this request, or None. Counts that the fault happened."""
         with self._lock:
             matching = [
                 n

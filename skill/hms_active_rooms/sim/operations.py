@@ -28,7 +28,7 @@ Answer = dict[str, Json]
 def update(
     world: World, room_id: str, peer_id: str, *, name: str = "", role: str = "", metadata: str = ""
 ) -> Peer:
-    """Change the fields that are given and not empty, at once."""
+    """Change the peer at once. An empty field changes nothing."""
     with world.lock:
         peer = world.peer(room_id, peer_id)
         room, session = world.room(room_id), world.session(room_id)
@@ -82,7 +82,7 @@ def send(
 def remove(
     world: World, room_id: str, *, peer_id: str = "", role: str = "", reason: str = ""
 ) -> None:
-    """Accept a removal. The peers who are listed now are gone a moment later."""
+    """Accept a removal. The peers who match now are gone a moment later."""
     if not peer_id and not role:
         raise RefusedError(400, "invalid input")
     room, session = world.room(room_id), world.session(room_id)
@@ -92,7 +92,7 @@ def remove(
 
 
 def end(world: World, room_id: str, *, reason: str = "", lock: bool = False) -> None:
-    """Accept the end of the session, which closes a moment later. A lock holds at once."""
+    """Accept the end of the session. It closes a moment later; a lock disables the room at once."""
     room = world.room(room_id)
     asked: Answer = {**_BY_API, "lock_room": lock, "reason": reason}
     if room.session is None:
@@ -116,7 +116,7 @@ def end(world: World, room_id: str, *, reason: str = "", lock: bool = False) -> 
 
 
 def enable(world: World, room_id: str, *, enabled: bool | None = None) -> Answer:
-    """Let people join a room, or not, and answer with the room."""
+    """Enable or disable a room, if `enabled` is given. Answers with the room."""
     if enabled is not None:
         world.set_enabled(room_id, enabled)
     room = world.room(room_id)
@@ -129,10 +129,10 @@ _SHOWN: Final[Answer] = {
     "recording": None,
     **dict.fromkeys(("template_id", "template", "region", "created_at", "updated_at"), ""),
 }
-"""The fields of a room that `enable` answers with. A field that is not simulated has this value."""
+"""The fields of a room in the answer of `enable`, with values for those not simulated."""
 
 _BY_API: Final = {"peer_id": "", "user_id": "", "user_name": "", "role": "", "source": "api"}
-"""The fields of a webhook event that name who ended a room, if that was done by the API."""
+"""Fields of a webhook event that say who ended a room. These values mean: the API did."""
 
 
 def _targets(world: World, room_id: str, peer_id: str, role: str) -> list[Peer]:
@@ -185,7 +185,6 @@ class Operation:
     says: str = ""  # the message to answer with; if it is empty, the answer is what `run` returns
 
     def fields(self) -> dict[str, type]:
-        """The fields that the operation reads: their types, by name."""
         known = signature(self.run, eval_str=True).parameters.values()
         return {each.name: each.annotation for each in known if each.kind is each.KEYWORD_ONLY}
 

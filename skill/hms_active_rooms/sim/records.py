@@ -55,7 +55,7 @@ class IdSource:
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 
     def uuid_for(self, label: str) -> str:
-        """The UUID for a label. It is the same whatever ids were made before."""
+        """The UUID for a label. It depends only on the label and the seed."""
         return IdSource(f"{self._seed}/{label}").uuid()
 
     def extra_ns(self) -> int:
@@ -102,7 +102,6 @@ class Track:
 
     @property
     def medium(self) -> Medium:
-        """Which medium of `Role.publishes` this track is."""
         return "screen" if self.source == "screen" else self.type
 
 
@@ -126,17 +125,15 @@ class Peer:
     ghost: bool = False
 
     def wire(self) -> dict[str, Json]:
-        """The JSON of the peer in the list of peers: without tracks."""
+        """The peer in the list of peers: without tracks."""
         return {key: getattr(self, key) for key in _LISTED}
 
     def wire_with_tracks(self) -> dict[str, Json]:
-        """The JSON of the peer when it is retrieved or updated."""
         return {**self.wire(), "tracks": {track.id: asdict(track) for track in self.tracks}}
 
     def publish(self, role: Role, at: str, ids: IdSource, *, shares_screen: bool = False) -> None:
-        """Stop the tracks that the role does not allow, and start those that it does.
-
-        Audio and camera share a stream. A screen has a stream of its own; it starts only with
+        """Stop the tracks that the role does not allow, and start those that are missing. Audio and
+        camera share a stream. A screen has a stream of its own, and starts only with
         `shares_screen`."""
         running = {track.medium: track for track in self.tracks}
         screen = shares_screen or "screen" in running
@@ -188,7 +185,6 @@ class Room:
     past_sessions: list[Session] = field(default_factory=list)
 
     def is_full(self, role: str) -> bool:
-        """Whether as many peers have this role as the template allows."""
         limit, listed = self.roles[role].max_peers, self.session.peers if self.session else {}
         return limit is not None and sum(p.role == role for p in listed.values()) >= limit
 

@@ -60,7 +60,7 @@ class RequestLog:
     def wait_until(
         self, wanted: Callable[[tuple[LoggedRequest, ...]], bool], timeout_s: float = 10.0
     ) -> tuple[LoggedRequest, ...]:
-        """Wait until `wanted` says yes to all requests so far, and return them. Raises TimeoutError
+        """Wait until `wanted` is true for all requests so far, and return them. Raises TimeoutError
         after `timeout_s`."""
         with self._changed:
             if not self._changed.wait_for(lambda: wanted(self.entries()), timeout_s):

@@ -44,8 +44,8 @@ class SceneRoom(_Part):
 
 
 class ScenePerson(_Part):
-    """One person, or `count` people. For several, `{n}` in name and user id becomes the number of
-    each. `name_times` and `metadata_times` repeat the text, to make a very long one."""
+    """One person, or `count` people. In the name and user id of several, `{n}` becomes a number
+    from 1 to `count`. `name_times` and `metadata_times` repeat the text, to make it very long."""
 
     name: str
     role: str
@@ -110,8 +110,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def room_id_of(scene: Scene) -> str:
-    """The id of the room: the one in the scene, else that of the built-in scene with this name, else
-    one made from the name."""
+    """The id of the scene's room: its own, else that in `ROOM_IDS`, else one made from the name."""
     given = scene.room.id or ROOM_IDS.get(scene.name)
     return given or IdSource(f"room/{scene.name}").object_id()
 

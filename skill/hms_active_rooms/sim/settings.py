@@ -13,8 +13,6 @@ from pydantic import BaseModel, Field, ValidationError
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The credentials of the simulated account, and its times and limits."""
-
     removal_delay_s: float = 0.3  # from "peer remove request submitted" until the peer is gone
     ending_delay_s: float = 0.3  # from "session is ending" until the session is closed
     ghost_s: float = 60.0  # how long a peer stays listed after its connection broke
@@ -44,8 +42,8 @@ class _Claims(BaseModel, strict=True, allow_inf_nan=False):
 def sign(
     settings: Settings, now: datetime, *, kind: str = "management", lifetime_s: float = 7 * 86400
 ) -> str:
-    """A management token of the simulated account. Tests also make tokens that the API refuses, by
-    the kind "app" (with which people join) or a negative `lifetime_s`."""
+    """A management token of the simulated account. Tests make tokens that the API refuses: with the
+    kind "app" (a token to join a room), or with a negative `lifetime_s`."""
     start = int(now.timestamp())
     claims = {
         "access_key": settings.access_key,

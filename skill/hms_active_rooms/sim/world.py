@@ -37,7 +37,7 @@ from hms_active_rooms.sim.settings import Settings
 
 
 class RefusedError(Exception):
-    """Raised if the API refuses something. It answers with this `status` and `message`."""
+    """The API refuses something, and answers with this `status` and `message`."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status} {message}")
@@ -170,7 +170,7 @@ class World:
             return [replace(peer) for peer in session.peers.values()] if session else []
 
     def set_enabled(self, room_id: str, enabled: bool) -> None:
-        """Let people join a room, or not. A running session goes on either way."""
+        """Enable or disable a room. Nobody can join a disabled room; a running session goes on."""
         room = self.room(room_id)
         room.enabled, room.updated_at = enabled, nanos_text(self.now())
 
@@ -189,8 +189,8 @@ class World:
         shares_screen: bool = False,
         ago_s: Seconds = 0.0,
     ) -> Peer:
-        """Let somebody join now, or `ago_s` seconds ago. The first one opens a session. An empty id
-        becomes a new UUID. `shares_screen` counts only if the role allows it."""
+        """Let somebody join now, or `ago_s` seconds ago. Opens a session if there is none. An empty
+        id becomes a new UUID. `shares_screen` counts only if the role allows it."""
         with self.lock:
             room = self.room(room_id)
             at = self.now() - timedelta(seconds=ago_s)
@@ -271,8 +271,8 @@ class World:
     def later(
         self, seconds: float, happens: Callable[[datetime], None], *, requested: bool = True
     ) -> None:
-        """Call `happens(at)` when the state is first read after so many seconds. `requested`: whether
-        somebody asked for this by the API, as for a removal or an end."""
+        """Call `happens(at)` when the state is first read after so many seconds. `requested`: a
+        client asked for it by the API, for example for a removal."""
         at = self.now() + timedelta(seconds=seconds)
         heapq.heappush(self._due, (at, next(self._order), happens, requested))
 

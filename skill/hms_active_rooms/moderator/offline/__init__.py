@@ -26,12 +26,12 @@ class CommandsModel(BaseChatModel):
     """A chat model that turns plain English sentences of a moderator into tool calls.
 
     It uses no network and no randomness: the same history gives the same answer. It proposes
-    nothing for a sentence in which it finds no order, or that says that none is meant. Without
-    `bind_tools` it proposes any of the five tools; with it, only those that were bound.
+    nothing for a sentence without an order, or one that says that no order is meant. It knows
+    five tools; after `bind_tools` it proposes only the given ones.
 
     Args:
-        room_id: the room of the conversation; InvalidCall if it is no room id. If it is None, the
-            person's sentence names the room, or a line "Room: <id>" of a system message does.
+        room_id: the room of the conversation. If it is None, the person's sentence names the room,
+            or a line "Room: <id>" of a system message does. InvalidCall if it is not a room id.
     """
 
     room_id: str | None = None
@@ -56,7 +56,7 @@ class CommandsModel(BaseChatModel):
         tool_choice: str | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """A model that proposes only these tools. `tool_choice` has no effect: nothing is forced."""
+        """A model that proposes only these tools. It ignores `tool_choice`."""
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
 
     def _generate(

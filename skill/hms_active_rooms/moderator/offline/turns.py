@@ -25,8 +25,6 @@ _MAX_CHARS: Final = 2000
 
 @dataclass(frozen=True)
 class Result:
-    """One tool call, and its answer if there is one."""
-
     tool: str
     arguments: Mapping[str, Any]
     answer: ToolMessage | None
@@ -37,17 +35,17 @@ class Result:
 
     @property
     def state(self) -> str:
-        """The state of a change as the gate tells it. If it tells none: whether the tool failed."""
+        """The state of the action, as the gate told it. Without one: "failed" or "done"."""
         artifact = self.answer and self.answer.artifact
         told = artifact.get("state") if isinstance(artifact, dict) else None
         return str(told or ("failed" if self.failed else "done"))
 
     @property
     def told(self) -> str:
-        """What came of the call, in the tool's own words, and whether nothing was done.
+        """What came of the call, in the tool's words. After a refusal it begins: "Nothing was
+        done."
 
-        What our tools wrote comes out unchanged, but bounded, with nothing that acts in a terminal,
-        and without what is for a model only.
+        The text is cut and safe to show in a terminal. What only a model needs is left out.
         """
         if self.answer is None:
             return say("no_answer")
@@ -79,7 +77,6 @@ class Turn:
 
     @property
     def results(self) -> tuple[Result, ...]:
-        """The calls of this turn, in their order, with their answers."""
         answers = {m.tool_call_id: m for m in self.rest if isinstance(m, ToolMessage)}
         calls = [call for message in self.spoken for call in message.tool_calls]
         return tuple(Result(c["name"], c["args"], answers.get(c["id"] or "")) for c in calls)
@@ -90,25 +87,25 @@ class Turn:
 
     @property
     def rounds(self) -> int:
-        """Model messages of this turn that called tools."""
+        """How many messages of the model in this turn called a tool."""
         return sum(bool(message.tool_calls) for message in self.spoken)
 
     @property
     def closing(self) -> str | None:
-        """The last text of the model in this turn, if it called nothing with it."""
+        """The text of the model's last message in this turn; None if that message called a tool."""
         last = self.spoken[-1:]
         return str(last[0].text) if last and not last[0].tool_calls else None
 
 
 def turns(messages: Sequence[BaseMessage]) -> tuple[Turn, ...]:
-    """The history, cut at each message of the person. What stands before the first is left out."""
+    """The history, cut before each message of the person. Messages before the first are dropped."""
     starts = [i for i, message in enumerate(messages) if isinstance(message, HumanMessage)]
     cuts = [messages[start:end] for start, end in pairwise([*starts, len(messages)])]
     return tuple(Turn(cut[0], tuple(cut[1:])) for cut in cuts if isinstance(cut[0], HumanMessage))
 
 
 def room_of_system(messages: Sequence[BaseMessage]) -> str:
-    """The room that system messages name in a line "Room: <id>". Empty if they name none or two."""
+    """The one room that system messages name in a line "Room: <id>". Empty for none or several."""
     told = "\n".join(str(m.text) for m in messages if isinstance(m, SystemMessage))
     rooms = set(re.findall(r"(?m)^ *Room: ([0-9a-f]{24}) *$", told))
     return rooms.pop() if len(rooms) == 1 else ""

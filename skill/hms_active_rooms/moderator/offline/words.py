@@ -22,7 +22,6 @@ Phrase = tuple[str, ...]
 
 @cache
 def section(name: str) -> Any:
-    """A part of the file."""
     return _file()[name]
 
 
@@ -33,18 +32,18 @@ def _file() -> Any:
 
 @cache
 def listed(name: str) -> frozenset[str]:
-    """The phrases of a section that is one list."""
     return frozenset(" ".join(phrase) for phrase in phrases(section(name)))
 
 
 def rows(name: str) -> list[tuple[str, str]]:
-    """The lines "phrases => text" of a section."""
+    """The lines of a section, each "phrases => text"."""
     lines = (line.partition(" => ") for line in section(name).splitlines())
     return [(told, text) for told, _, text in lines]
 
 
 def phrases(text: str) -> list[Phrase]:
-    """The phrases of a list in `words.yaml`, with every choice `(x)`, `a|b` and `[a b|c]` written out."""
+    """The phrases of a list in `words.yaml`: `(x)` may be left out; `a|b`, `[a b|c]` are
+    choices."""
     return [way for one in text.split(",") for way in _ways(one.strip())]
 
 
@@ -61,7 +60,7 @@ def _ways(phrase: str) -> list[Phrase]:
 
 @cache
 def lexicon() -> dict[str, list[tuple[Phrase, str]]]:
-    """All phrases with their class, by their first word. The longest phrases stand first."""
+    """The phrases by their first word, each with its class. The longest phrases come first."""
     found = defaultdict[str, list[tuple[Phrase, str]]](list)
     lists = {**section("words"), "CANNOT": ",".join(cannot())}
     for kind, text in lists.items():
@@ -74,19 +73,19 @@ def lexicon() -> dict[str, list[tuple[Phrase, str]]]:
 
 @cache
 def talk() -> dict[Phrase, str]:
-    """Whole sentences that are neither an order nor a look, with their kind ("thanks", "undo")."""
+    """Sentences that are known as a whole, with their kind ("thanks", "undo")."""
     kinds = section("talk").items()
     return {phrase: kind for kind, text in kinds for phrase in phrases(text)}
 
 
 @cache
 def cannot() -> dict[str, str]:
-    """Words for what no tool can do ("mute"), with the reply."""
+    """Words for what no tool can do, such as "mute", with the reply to each."""
     return {" ".join(one): why for told, why in rows("cannot") for one in phrases(told)}
 
 
 def say(reply: str, **parts: object) -> str:
-    """The reply of this name. A text that is no reply's name is returned as it is."""
+    """The reply with this name. Any text that is not the name of a reply is returned unchanged."""
     if reply not in section("says"):
         return reply
     examples = section("examples")
@@ -97,6 +96,6 @@ def say(reply: str, **parts: object) -> str:
 
 
 EXAMPLES: Final[tuple[str, ...]] = tuple(section("examples"))
-"""Sentences that are understood, every one tested. Some are shown when another is not."""
+"""Sentences that the model understands; each is tested. Replies show some of them."""
 
 CAPABILITIES_TEXT: Final = say("help")
