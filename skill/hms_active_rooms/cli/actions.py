@@ -1,4 +1,4 @@
-"""The commands `actions` (reads the journal), `approve` and `reject`."""
+"""The commands `actions` (shows, exports and prunes the journal), `approve` and `reject`."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ _REPAIR: Final = {
     "disk I/O": "Make room on its disk.",
     "readonly": "Let this user write to it.",
 }
-"""What the person should do, by words in SQLite's error message."""
+"""What the person should do. The keys are words in SQLite's error message."""
 
 
 class Chat(NamedTuple):

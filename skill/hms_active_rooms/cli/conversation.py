@@ -1,8 +1,9 @@
 """A person talks to the moderator in a terminal, or a program does so by JSON lines.
 
-The graph pauses with one interrupt for all actions that need a person. Each is asked about, decided
-and run as by the other commands (`person.finish`). Then the graph is resumed, and reads in the
-journal how they ended. If the input ends, or at Ctrl-C, nothing is decided.
+The graph pauses with one interrupt for all actions that need a person. The person is asked about
+one action after the other, and each is decided and run as by the other commands (`person.finish`).
+Then the graph resumes, and reads in the journal how the actions ended. If the input ends, or at
+Ctrl-C, nothing is decided.
 
 Standard output has these events, as text or, with `--json`, as JSON lines:
 
@@ -58,13 +59,12 @@ LEAVE: Final = re.compile(
 )
 
 _PROMPT = "> "
-_SAID: Final = {"human": "you", "ai": "message"}
-"""As which event an earlier message is shown again, by the message's type."""
+_SAID: Final = {"human": "you", "ai": "message"}  # the event that shows an earlier message again
 
 
 class Conversation:
-    """A conversation with the moderator about one room. `thread` names it in the checkpointer `saver`,
-    which has to be asynchronous. For `model` see `build_moderator`."""
+    """A conversation with the moderator about one room. `thread` is its name in the checkpointer
+    `saver`, which has to be asynchronous. For `model` see `build_moderator`."""
 
     def __init__(
         self,
@@ -95,8 +95,8 @@ class Conversation:
         conversation is `new`, first show its last messages and finish its last turn.
 
         Raises:
-            Interrupted: Ctrl-C, and a request may have been executed. The person was told.
-            KeyboardInterrupt: Ctrl-C otherwise. The person was told what is still open.
+            Interrupted: Ctrl-C came, and a request may have been executed. The person was told.
+            KeyboardInterrupt: Ctrl-C came otherwise. The person was told what is still open.
         """
         if not new:
             state = self.state()
@@ -127,8 +127,8 @@ class Conversation:
             return reading.actions(thread=self._thread, limit=50)
 
     def _turn(self, given: Given, asked: Sequence[Interrupt] = ()) -> bool:
-        """Run one turn, from a message of the person (`given`) or from open questions (`asked`).
-        Returns False if an action still waits for a person."""
+        """Run one turn: from a message of the person (`given`), or from questions that are still
+        open (`asked`). Returns False if an action still waits for a person."""
         since = self._gate.journal.now()
         self._told.clear()
         try:

@@ -26,13 +26,11 @@ WAITING: Final = 3
 REFUSED: Final = 4
 UNKNOWN: Final = 5
 SIGNALS: Final = tuple(getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n))
-"""Signals that end a command as Ctrl-C does: from a service manager, or a closed terminal."""
+"""These end a command as Ctrl-C does. A service manager or a closed terminal sends them."""
 
-INTERRUPTED: Final = 130
-"""Exit code after Ctrl-C, as in shells: 128 plus the signal's number."""
+INTERRUPTED: Final = 130  # after Ctrl-C, as in shells: 128 plus the signal's number
 
-BROKEN_PIPE: Final = 141
-"""Exit code if the program that read the output is gone: 128 plus SIGPIPE's number."""
+BROKEN_PIPE: Final = 141  # the program that read the output is gone: 128 plus SIGPIPE's number
 
 EPILOG: Final = """\b
 Exit codes:
@@ -59,7 +57,7 @@ BY_STATE: Final[dict[State, int]] = {
 _ON_RECORD = "What was executed is on record: hms-active-rooms actions"
 _LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 _ends: list[int] = [signal.SIGINT]
-"""The first of these is the signal that ended the command: Ctrl-C's, unless `_end` got another."""
+"""The first of these signals ended the command: that of Ctrl-C, unless `_end` got another."""
 
 
 def run() -> None:
@@ -77,7 +75,7 @@ def run() -> None:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    """End as after Ctrl-C, so that the person is still told what may have been executed."""
+    """Handle a signal as Ctrl-C, so that the person is still told what may have been executed."""
     signal.signal(number, signal.SIG_IGN)
     _ends.insert(0, number)
     raise KeyboardInterrupt

@@ -52,8 +52,8 @@ class Desk:
 
     Attributes:
         way: how the person is asked, as the journal records it.
-        session: whether a person can answer "session" about a message: then later ones are not asked.
-        place: the number of the next question and how many there are, if several are asked together.
+        session: whether "session" is an answer: it approves this message and later ones unasked.
+        place: the number of the next question, and how many are asked together.
         settings: the options for the commands that the person is told to type.
     """
 
@@ -97,9 +97,8 @@ def somebody_here() -> bool:
 
 
 def line_from(stream: TextIO) -> str | None:
-    """The next line without its line end; None if there is no more. On a terminal, a text after which
-    nobody pressed Enter does not count. (`readline` returns it at Ctrl-D, or when the terminal is
-    closed.)"""
+    """The next line without its line end; None if there is no more. On a terminal, a line counts
+    only after Enter: `readline` also returns what was typed before Ctrl-D."""
     try:
         line = stream.readline()
     except OSError:  # the terminal was closed
@@ -134,7 +133,7 @@ def next_step(action: Action, settings: Settings) -> str:
 
 
 def still_open(action: Action, settings: Settings) -> str:
-    """Tells the person what an action needs that is not sent yet; "" for any other action."""
+    """Tells the person how to decide on an action or to send it; "" if it is not open any more."""
     undecided = "Nothing was decided and nothing was sent. " if action.state == "proposed" else ""
     return undecided + next_step(action, settings) if action.state in UNSENT else ""
 
@@ -143,15 +142,15 @@ def still_open(action: Action, settings: Settings) -> str:
 
 
 def finish(gate: Gate, action: Action, desk: Desk) -> Action:
-    """Ask the person, record the decision, and run the action if it is approved. Ask again if the room
-    has changed meanwhile. If somebody else decided first, the person is told who.
+    """Ask the person, record the decision, and run the action if it is approved. Ask again if the
+    room has changed meanwhile. If somebody else decided first, the person is told who.
 
     Returns:
         The newest revision of the action. It is `proposed` if the input ended before an answer.
 
     Raises:
-        Interrupted: Ctrl-C. If its action is neither `proposed` nor `approved`, it may have been
-            executed.
+        Interrupted: Ctrl-C came. If its action is neither `proposed` nor `approved`, the action may
+            have been executed.
         ActiveRoomsError: the action could not be sent. The hint says what is still open.
     """
 

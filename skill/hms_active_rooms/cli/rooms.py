@@ -201,17 +201,16 @@ def _change(
 
 
 def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
-    """The peer whom a person meant by `wanted`: a peer id (returned as it is, short or full), or the
-    name of somebody in the room, whatever its case. `people` reads the room; it is called only for
-    a name.
+    """The id of the peer whom a person means by `wanted`. That is a peer id, short or full, which
+    is returned as it is; or a name, in any case. `people` reads the room; it is called for a name
+    only.
 
-    A name is taken only if no other name in the room looks like it, since strangers choose their
-    names and imitate others.
+    Strangers choose their names and imitate others. So a name is taken only if no other name in the
+    room looks like it.
 
     Raises:
         PeerNotFound: no name in the room is the same, looks like it, or contains it.
-        InvalidCall: several names are the same or look like it, or one is only similar. The error
-            lists the people.
+        InvalidCall: several names fit, or the one that fits is not the same. The error lists them.
     """
     from hms_active_rooms.gate.actions.impact import person_of
 

@@ -24,15 +24,14 @@ from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
 from hms_active_rooms.untrusted import for_terminal
 
 _FOR_PROGRAMS = ("status", "request_id", "retry_after_s", "action_id")
-_MAX_LINE_CHARS = 4000
-"""Longer lines of a model are cut, since they make terminals slow."""
+_MAX_LINE_CHARS = 4000  # of a model's text; longer lines are cut, since they make terminals slow
 
 
 def prepare_streams() -> None:
     """Make standard input, output and error take any text, whatever the locale is.
 
-    If one of them was closed before the process started, it becomes the null device. Otherwise a
-    file that is opened later would get its number.
+    A stream that was closed before the process started becomes the null device. Otherwise the next
+    file that is opened would get the number of the stream.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -44,9 +43,9 @@ def prepare_streams() -> None:
 
 
 def say(stream: TextIO, text: str = "", first: str = "", rest: str = "") -> None:
-    """Write a text and a line end. The first line begins with the label `first`, each further line
-    with `rest`, so that a line in a stranger's text cannot look like a line of the program. On a
-    terminal, long lines are wrapped."""
+    """Write a text and a line end. `first` is put before its first line, `rest` before each further
+    line. So no line of a stranger's text can look like a line of the program. On a terminal, long
+    lines are wrapped."""
     lines = text.split("\n")
     if is_terminal(stream):
         width = _columns() - max(len(first), len(rest))
@@ -104,17 +103,14 @@ def write(stream: TextIO, text: str) -> None:
 
 
 def written(value: object) -> str:
-    """The value as JSON, in ASCII and on one line."""
     return json.dumps(value, ensure_ascii=True, separators=(", ", ": "))
 
 
 def document(value: object) -> None:
-    """Write the value to standard output, as JSON on one line."""
     write(sys.stdout, written(value) + "\n")
 
 
 def result(value: object, text: str, *, as_json: bool) -> None:
-    """Write what a command did: as a JSON document, or as a text for a person."""
     if as_json:
         document(value)
     else:
@@ -127,7 +123,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def refuse_a_terminal(wanted: bool) -> bool:
-    """Checks the option `--all`. Raises InvalidCall if standard output is a terminal."""
+    """Typer calls this for `--all`. Raises InvalidCall if standard output is a terminal."""
     if wanted and is_terminal(sys.stdout):
         raise InvalidCall(
             "--all prints what strangers wrote as it is, which could take over a terminal.",
@@ -151,8 +147,8 @@ def error_text(error: ActiveRoomsError) -> str:
 
 
 def hint_of(error: ActiveRoomsError) -> str:
-    """What the person should do next. It is the error's own hint, if the error was raised with one;
-    else the default for people, which names commands."""
+    """What the person should do next. If the error was raised with a hint, it is that hint; else
+    the default for people, which names commands."""
     own = error.hint != error.default_hint or error.person_hint is None
     return error.hint if own else error.person_hint or ""
 
@@ -173,8 +169,8 @@ def bold(text: str, stream: TextIO) -> str:
 
 
 def told(text: str) -> str:
-    """A model's text made safe for a terminal: invisible characters are escaped, line ends are kept.
-    A model may repeat what strangers wrote, so its text is not trusted either."""
+    """A model's text, made safe for a terminal: invisible characters are escaped, line ends are
+    kept. It is not trusted, since a model may repeat what strangers wrote."""
     lines = []
     for line in text.replace("\r\n", "\n").split("\n"):
         shown = for_terminal(line[:_MAX_LINE_CHARS].replace("\t", "    "))
@@ -198,9 +194,9 @@ def time_left(deadline: datetime, now: datetime) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], nothing: str = "") -> None:
-    """Write a table to standard output. On a terminal its columns are aligned, and cells that are too
-    wide are wrapped at spaces; elsewhere there are tabs between the columns. If there are no rows,
-    write the sentence `nothing` to standard error. The cells must be escaped already."""
+    """Write a table to standard output; the cells must be escaped already. On a terminal, columns
+    are aligned and wide cells are wrapped. Elsewhere, tabs separate the columns. If there are no
+    rows, write the sentence `nothing` to standard error."""
     if nothing and not rows:
         err(nothing)
         return

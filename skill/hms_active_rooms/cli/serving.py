@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from hms_active_rooms.serve.guard import GuardSettings
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
-URL_VARIABLE: Final = "HMS_SERVER_URL"
-"""The address at which others reach the server, if it is not the one where it listens."""
+URL_VARIABLE: Final = "HMS_SERVER_URL"  # where others reach the server, if not where it listens
 
 _EXTRA: Final = ("fastapi", "mcp", "mcp_types", "starlette", "uvicorn")
 
@@ -189,7 +188,8 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
 
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
-    """The guard's settings. Tokens come from the environment, since other users can see options."""
+    """The guard's settings. Tokens come from the environment only: other users of this machine can
+    see the options of a command."""
     from hms_active_rooms.serve import guard
 
     environ = settings.environ()
@@ -220,8 +220,8 @@ def public_url(environ: Mapping[str, str]) -> str:
 
 
 def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
-    """The base URL that people and programs are told. If the server listens on every address, it has
-    the first `--allow-host` as its host. Pure."""
+    """The base URL that people and programs are told. For a server that listens on every address,
+    its host is the first `--allow-host`. Pure."""
     if url := public_url(environ):
         return url
     if where.host in ("", "0.0.0.0", "::") and where.allow_host:  # noqa: S104  # not bound here
@@ -230,8 +230,8 @@ def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
 
 
 def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit:
-    """Make a server's toolkit, and send logs to standard error. If the environment or the policy file
-    names rooms, `rooms` can only be some of these."""
+    """Make a server's toolkit, and send logs to standard error. If the environment or the policy
+    file names rooms, `rooms` must be some of these."""
     from hms_active_rooms.gate.policy import ANY_ROOM, Policy
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 

@@ -85,8 +85,7 @@ class Settings:
         return {**os.environ, **{name: value for name, value in given.items() if value}}
 
     def command(self, *words: str) -> str:
-        """A command line that a person can type in another terminal: `words`, with the same journal
-        and policy as here."""
+        """A command line for another terminal: `words`, with this command's journal and policy."""
         url, policy = self.journal or "", self.policy if words[0] != "reject" else None
         shown = url if url.startswith("sqlite") else "URL"  # another URL may hold a password
         also = [*(("--journal", shown) if url else ()), *(("--policy", policy) if policy else ())]
@@ -110,10 +109,10 @@ def room_policy(environ: Mapping[str, str], room: str) -> Policy:
 
 
 def journal_of(settings: Settings, *, create: bool = True) -> Journal:
-    """Open the journal. If it is created now, the person is told, since the path may be mistyped.
+    """Open the journal. If it is new, the person is told, since the path may be mistyped.
 
-    Pass `create` only for a command that can change a room. Any other command would show an empty
-    journal where the person mistyped the path.
+    Pass `create=False` for a command that cannot change a room. If the path is mistyped, such a
+    command must not show an empty journal.
     """
     from hms_active_rooms.gate.journal import Journal
 
@@ -161,7 +160,7 @@ def open_gate(settings: Settings, room: str) -> Iterator[Gate]:
 
 
 def seen(settings: Settings, room: str, look: Callable[[Gate], Work[Result]]) -> Result:
-    """Read the room with the function `look`, and return its result. Nothing is recorded."""
+    """Returns what `look` reads in the room. Nothing is recorded."""
     with (
         open_gate(replace(settings, journal=":memory:"), room) as gate,
         screen.progress("Reading the room", sys.stderr),
@@ -183,8 +182,9 @@ def person_here() -> str:
 
 
 def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
-    """Raises InvalidCall if an option was typed that does nothing together with `beside` (an option
-    or a subcommand). `names` are the parameters that do nothing; without any, all of them."""
+    """Raises InvalidCall if the person typed an option that has no effect together with `beside`
+    (an option or a subcommand). `names` are the parameters without effect. If none are named, it is
+    all of the command's parameters."""
     for option in ctx.command.params:
         source = ctx.get_parameter_source(option.name or "")
         if source and source.name == "COMMANDLINE" and (not names or option.name in names):
@@ -194,15 +194,15 @@ def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
 
 
 def refuse_empty(given: Mapping[str, object]) -> None:
-    """Raises InvalidCall if a value is empty or blank. On a command line that is probably a variable
-    that a script forgot to set. `given` are the values by name."""
+    """Raises InvalidCall if one of these values, by name, is empty or blank. A script probably
+    forgot to set a variable."""
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
             raise InvalidCall(f"The {name} is empty.", hint="Give a text, or leave an option out.")
 
 
 def refuse_bytes(given: Mapping[str, object]) -> None:
-    """As `refuse_empty`. Also raises InvalidCall if a value has bytes that are not UTF-8."""
+    """Raises InvalidCall if one of these values is empty, or has bytes that are not UTF-8."""
     refuse_empty(given)
     for name, value in given.items():
         if isinstance(value, str) and storable(value) != value:
@@ -210,8 +210,8 @@ def refuse_bytes(given: Mapping[str, object]) -> None:
 
 
 def spread(command: Callable[..., Result]) -> Callable[..., Result]:
-    """Makes a command for typer from a function with a dataclass parameter. The dataclass's fields
-    become options. So options that several commands share are defined once."""
+    """Makes a command for typer from a function with a dataclass parameter: each field of the
+    dataclass becomes an option. So several commands can share options."""
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     own = signature(command).parameters

@@ -18,24 +18,22 @@ from hms_active_rooms.cli.settings import Json
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted
 
-NAME: Final = "hms-active-rooms"
-"""The skill's name, which its folder must have too."""
+NAME: Final = "hms-active-rooms"  # of the skill and of its folder
 
-RECORD: Final = ".installed.json"
-"""The file in which an install lists its files with their hashes."""
+RECORD: Final = ".installed.json"  # lists the installed files with their hashes
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
 _KINDS: Final = frozenset(
     {".py", ".yaml", ".md", ".typed", ".html", ".css", ".js", ".svg", ".txt", ".lark"}
 )
-"""Suffixes of the files to copy. Settings, journals and caches have others."""
+"""Suffixes of the files to copy. Settings, journals and caches have other suffixes."""
 
 
 def files(package: Path = _PACKAGE) -> dict[str, bytes]:
     """The contents of the files to install, by their path in the skill's folder.
 
-    A wheel has them in `_skill`, an installed skill beside the package, a checkout beside the
-    package or one folder above. Raises ConfigurationError if some are missing.
+    A wheel has the files in `_skill`. An installed skill has them beside the package. A checkout
+    has them beside the package or one folder above. Raises ConfigurationError if some are missing.
     """
 
     def part(name: str) -> Path:
@@ -130,8 +128,7 @@ def _changed(target: Path, written: Mapping[str, str]) -> list[str]:
 
 
 def _write(target: Path, made: Mapping[str, bytes]) -> None:
-    """Write the files to a new folder, then put it in place of the target. So nobody ever finds a
-    part of a skill."""
+    """Write a new folder, then put it in place of the target. So the target is never incomplete."""
     hashes = {name: _hash(content) for name, content in made.items()}
     record = jsons.dumps({"skill": NAME, "version": __version__, "files": hashes}, indent=1)
     target.parent.mkdir(parents=True, exist_ok=True)

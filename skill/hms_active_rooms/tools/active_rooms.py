@@ -35,7 +35,7 @@ Answered = tuple[str, dict[str, Any]]
 """What a tool returns: a text for the model, and LangChain's artifact as plain JSON values."""
 
 _ELSEWHERE: tuple[Way, ...] = ("page", "rest", "terminal", "elicitation")
-"""Ways of deciding that bypass the tools: the text for the model says who decided."""
+"""After a decision by these ways, the text for the model says who decided."""
 
 
 class ActiveRoomsTool(StructuredTool):
@@ -44,7 +44,7 @@ class ActiveRoomsTool(StructuredTool):
 
     @property
     def tool_call_schema(self) -> type[BaseModel]:
-        """The argument model itself: LangChain's copy of the model would allow unknown fields."""
+        """The argument model itself. LangChain's own copy of it would allow unknown fields."""
         assert isinstance(self.args_schema, type)
         assert issubclass(self.args_schema, BaseModel)
         return self.args_schema
@@ -76,8 +76,8 @@ class ActiveRoomsTool(StructuredTool):
 
 
 def _with_id(given: Any) -> Any:
-    """The tool's input, unchanged. Raises InvalidCall for a tool call without an id: LangGraph
-    cannot return the result of such a call, but says so only after the request was sent."""
+    """The tool's input, unchanged. Raises InvalidCall for a tool call without an id. (LangGraph
+    cannot return its result, but would say so only after the request was sent.)"""
     if isinstance(given, dict) and given.get("type") == "tool_call" and not given.get("id"):
         raise InvalidCall("The tool call has no id.")
     return given
@@ -124,7 +124,7 @@ async def roster(gate: Gate, call: ListPeers) -> tuple[Roster, int]:
 
 
 def report(ended: Action | ActiveRoomsError) -> Answered:
-    """What the model reads about an action or the error that stopped it, and the artifact.
+    """The text for the model and the artifact. `ended` is the action, or the error that stopped it.
 
     Raises:
         ToolException: the call failed, and was surely not executed.

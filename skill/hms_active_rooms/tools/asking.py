@@ -1,11 +1,12 @@
-"""How a tool asks a person: inside a graph by interrupt, elsewhere by the callback. Without either,
-nobody is asked and nothing is sent.
+"""Asks a person about a tool call: inside a graph by interrupt, elsewhere by the callback. If
+neither is possible, nobody is asked and nothing is sent.
 
-Threat: on every resume LangGraph runs a node again from its start. The first interrupt gets the
-first saved answer, the second the second, and so on. If the node asks other questions this time, an
-answer meets a question that it was not given for. Invariant: the journal records which questions a
-graph task asked first, second, and so on. A saved answer counts only for the questions that were
-recorded for its position, and only if it repeats their digests.
+Threat: when a graph resumes, LangGraph runs a node again from its start. The first interrupt gets
+the first saved answer, the second interrupt the second answer, and so on. If the node asks other
+questions this time, an answer meets a question that it was not given for.
+
+Invariant: the journal records which questions a graph task asked first, second, and so on. A saved
+answer counts only for the questions at its position, and only if it repeats their digests.
 """
 
 from __future__ import annotations
@@ -55,17 +56,13 @@ if TYPE_CHECKING:
 # checkpointer and refuse, and the test that holds this name fails.
 _CHECKPOINTER_KEY: Final = "__pregel_checkpointer"
 
-MAX_QUESTIONS: Final = 20
-"""How many times one graph task asks. If no valid answer came by then, the action is rejected."""
+MAX_QUESTIONS: Final = 20  # in one graph task; then the action is rejected
 
-_HEARD: Final = "heard "
-_UNANSWERED: Final = "unanswered "
-"""Prefixes of a question's place in the journal. An entry with the first one records that an answer
-was decided on, with the second one that the question was decided elsewhere, not in the graph."""
+_HEARD: Final = "heard "  # prefix of a position in the journal: an answer was decided on
+_UNANSWERED: Final = "unanswered "  # the question was decided without an answer in the graph
 
 _POLL_S: Final = 0.02
-_MAX_RESTARTS = 3
-"""If a subgraph asks this often about one call in one run, it is taken to have no checkpointer."""
+_MAX_RESTARTS = 3  # if a subgraph asks so often in one run, it seems to have no checkpointer
 
 NOBODY = Refuse("nobody can be asked here: no thread id or no checkpointer to pause, no callback")
 _FORGETS = Refuse(
@@ -91,11 +88,11 @@ class Place:
     approver: str
 
     def position(self, number: int) -> str:
-        """The name under which the journal records the question with this number in this task."""
+        """The journal's name for the question with this number in this task."""
         return json.dumps([self.thread, self.task, number])
 
     def subgraph(self) -> str:
-        """What the positions of all questions in this run of a subgraph begin with; "" if there is
+        """The beginning of the positions of all questions in this run of a subgraph; "" if there is
         no subgraph."""
         run, _, _ = self.task.rpartition("|")
         return json.dumps([self.thread, f"{run}|"])[:-2] if ":" in run else ""
@@ -122,7 +119,7 @@ def place_of(config: RunnableConfig) -> Place:
 
 
 def outside() -> str:
-    """A new thread name for the journal, for calls outside a graph's thread."""
+    """A new thread name for the journal, for calls that belong to no graph's thread."""
     return f"{NOWHERE}{uuid4()}"
 
 
@@ -151,8 +148,8 @@ class Interrupts:
         self._problems: dict[str, str] = {}
 
     async def rows(self, keys: Sequence[str]) -> dict[str, Action]:
-        """The newest action of each call, by `call_key`; calls that are not on record are left out.
-        Answers that LangGraph saved are recorded first, each for the questions it was given for.
+        """The newest action of each call, by `call_key`. A call without an action is left out.
+        First, each answer that LangGraph saved is recorded for the questions that it was given for.
 
         Raises:
             GraphInterrupt: an answer is still missing.
@@ -217,8 +214,8 @@ class Interrupts:
         return ApprovalRequest(action_id, "", {}, nobody, "", now, "hard", (), "")
 
     async def propose(self, call: StateChange, origin: Origin) -> Action:
-        """`Gate.propose` for a task with one call. If a person must decide, the same transaction
-        records the question."""
+        """`Gate.propose` for a task with one call. If a person must decide, the question is
+        recorded in the same transaction."""
         forgets = await self._has_forgotten(content_of(call))
         shown: Way | None = None if forgets else "interrupt"
         first = self._place.position(0)
@@ -240,7 +237,7 @@ class Interrupts:
         return self._forgets
 
     async def drive(self, actions: Sequence[Action]) -> list[Action | ActiveRoomsError]:
-        """`Gate.drive`, asking by interrupt.
+        """Run `Gate.drive` with questions by interrupt.
 
         Raises:
             GraphInterrupt: the graph pauses to ask.
@@ -282,7 +279,7 @@ class Interrupts:
 async def perform(
     gate: Gate, call: StateChange, origin: Origin, place: Place, confirm: Confirm | None = None
 ) -> Action:
-    """Propose one state-changing call, ask about it and run it. Returns its newest revision.
+    """Propose a state-changing call, ask about it and run it. Returns the action's newest revision.
 
     Raises:
         GraphInterrupt: the graph pauses to ask.
@@ -324,8 +321,8 @@ def _ended(actions: Sequence[Action | ActiveRoomsError]) -> Action:
 
 
 async def _called_back(gate: Gate, confirm: Confirm | None, request: ApprovalRequest) -> object:
-    """The answer of `confirm`, until the deadline; one that is no decision rejects the action. An
-    answer that comes when nobody waits for it any more is put on record."""
+    """Returns what `confirm` answers before the deadline. Anything that is no decision rejects the
+    action. A later answer is only recorded."""
     if confirm is None:
         return NOBODY
     if request.problem:
@@ -365,8 +362,8 @@ _running: dict[tuple[int, str], object] = {}
 
 @asynccontextmanager
 async def _one_at_a_time(key: str) -> AsyncIterator[None]:
-    """Makes calls with the same key take turns, so that the same question is not asked twice. This
-    is no asyncio lock, since the calls may be on different event loops, or in a forked child."""
+    """Makes calls with the same key take turns, so that a question is not asked twice. An asyncio
+    lock would not do: the calls may run on different event loops, or in a forked child."""
     place, mine = (os.getpid(), key), object()
     # `setdefault` is atomic: the call whose object is in the dict has the turn.
     while _running.setdefault(place, mine) is not mine:  # noqa: ASYNC110 - maybe on another loop

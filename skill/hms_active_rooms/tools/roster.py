@@ -25,21 +25,16 @@ from hms_active_rooms.tokens import LINES, token_bound
 from hms_active_rooms.tools.arguments import DEFAULT_ROWS
 from hms_active_rooms.untrusted import escaped, quoted, same_looks, short_ids, shortened
 
-FIXED_TOKENS: Final = 300
+FIXED_TOKENS: Final = 300  # of a roster's budget, for the text around the rows
 TOKENS_PER_ROW: Final = 24
-LEAST_TOKENS: Final = 900
-"""A budget is the most tokens of a roster: 300 for the text around the rows, and 24 for each row
-that was asked for. It is at least 900, so that even the most expensive row fits."""
+LEAST_TOKENS: Final = 900  # the smallest budget: even the most expensive row fits
 
-NAME: Final = (40, 60)
-LABEL: Final = (24, 24)
-"""The most code points of a value, and the most tokens it may cost (emoji and escapes cost many).
-`NAME` is for names and peer ids, `LABEL` for roles and user ids. Ordinary values are shorter."""
+NAME: Final = (40, 60)  # of names and peer ids: the most code points, and the most tokens
+LABEL: Final = (24, 24)  # of roles and user ids; ordinary values are shorter
 
 _MOST: Final = (NAME, NAME, LABEL, LABEL)
 
-_LIKELY_CHARS: Final = 2
-"""Characters per token in ordinary rows."""
+_LIKELY_CHARS: Final = 2  # per token in ordinary rows
 _FEW_ROWS: Final = 8
 
 _ROLE_LIST_TOKENS: Final = 160
@@ -48,24 +43,20 @@ _MAX_TWIN_IDS: Final = 6
 _LEAST_LOOKS_CHARS: Final = 3
 
 _ARTIFACT_ROLES: Final = 100
-_ARTIFACT_CHARS: Final = 256
-"""The most characters of each text of a row in the artifact."""
+_ARTIFACT_CHARS: Final = 256  # of each text of a row in the artifact
 
-MOST_DETAILED: Final = 5
-"""Details of peers are told only if at most this many match; more metadata would fit no answer."""
+MOST_DETAILED: Final = 5  # if more peers match, no details: they would fit no answer
 
-_METADATA: Final = (200, 100)
-"""The most code points, and the most tokens, of a peer's metadata."""
+_METADATA: Final = (200, 100)  # of a peer's metadata: the most code points, and the most tokens
 
 _RULE, _HEAD = (line.rstrip("\n") for line in LINES)
 
-_EXTRA: Final = operator.attrgetter("__pydantic_extra__")
-"""Reads the `model_extra` of a peer, faster than that property."""
+_EXTRA: Final = operator.attrgetter("__pydantic_extra__")  # as `model_extra`, but faster
 
 
 class Row(NamedTuple):
-    """One peer as shown: its `cells` are escaped and cut, and `line` is the cells as a JSON array.
-    The short id is unique among everyone in the room."""
+    """One peer as shown. The short id is unique in the room. `cells` are escaped and cut. `line`
+    has the cells as a JSON array."""
 
     short_id: str
     peer: Peer
@@ -97,10 +88,9 @@ class Roster:
         filters: what the peers had to match, by argument.
         matching: how many peers match.
         matching_by_role: (role, count) of those that match.
-        offset: how many matching peers come before the first row. They are sorted by joining time,
-            so that pages stay the same.
+        offset: how many matching peers come before the first row, in the order of joining.
         rows: the peers shown.
-        unreadable: how many more people there are, whose records say nothing usable.
+        unreadable: how many more people are in the room, of whom 100ms told nothing usable.
     """
 
     total: int
@@ -131,9 +121,9 @@ def select(
     limit: int = DEFAULT_ROWS,
     offset: int = 0,
 ) -> Roster:
-    """Counts everyone in a room who matches, and makes the rows asked for. `find` is a part of the
-    name, role or user id, or the beginning of the id; `named` tells what a part of a name is. The
-    other arguments are those of `ListPeers`."""
+    """Counts the peers that match, and makes the rows asked for. `find` is a part of the name, role
+    or user id, or the beginning of the peer id. `named` says what a part of a name is. The other
+    arguments are those of `ListPeers`."""
     given = {"role": role, "user_id": user_id, "name": name, "find": find}
     filters = {key: text for key, text in given.items() if text is not None}
     offset, roles = max(offset, 0), by_role(peers)
@@ -158,16 +148,16 @@ def select(
 
 
 def default_budget(limit: int) -> int:
-    """The tokens that a roster with this many rows may cost: 1,500 for 50, 2,700 for 100."""
+    """The most tokens of a roster with this many rows: 1,500 for 50, 2,700 for 100."""
     return max(FIXED_TOKENS + TOKENS_PER_ROW * limit, LEAST_TOKENS)
 
 
 def named(part: str) -> Callable[[str], bool]:
-    """Makes a function that tells whether a name contains this part, as a person sees both.
+    """Returns a function that tells whether a name contains `part`, as a person sees both.
 
-    Case, width and invisible characters do not matter. For a part of three characters or more,
-    accents do not matter and look-alikes match, so that "spam bot" finds the name written with
-    Cyrillic letters (and sometimes one with "rn" in place of "m"). A part with nothing visible
+    Case, width and invisible characters do not matter. In a part of three characters or more,
+    accents do not matter either, and look-alike letters match. So "spam bot" finds the name in
+    Cyrillic letters (and sometimes a name with "rn" in place of "m"). A part with nothing visible
     matches only names with nothing visible.
     """
     plain, looks = folded(part), skeleton(part)
@@ -211,9 +201,9 @@ def fitting(
     """Cut the roster `view` to as many first rows as the budget allows. Returns it and its texts.
 
     Args:
-        budget: the most tokens of all texts, by `token_bound`. One row is always kept.
-        written: returns the texts of a roster, as their reader gets them.
-        row: returns what one row adds to these texts.
+        budget: the most tokens of all texts together, by `token_bound`. One row is always kept.
+        written: makes the texts of a roster.
+        row: makes what one row adds to these texts.
     """
     rows, too_many = view.rows, len(view.rows) + 1
     kept = len(rows)
@@ -262,7 +252,7 @@ def render_roster(view: Roster) -> str:
 
 
 def counts(view: Roster) -> list[str]:
-    """Sentences with how many people are in the room and how many of these match, both by role."""
+    """Sentences: how many people are in the room, and how many of them match. Both by role."""
     lines = [f"{view.total:,} in the room{_counts(': ', view.by_role, view.total)}."]
     if view.unreadable:
         lines.append(unread(view))
@@ -275,7 +265,6 @@ def counts(view: Roster) -> list[str]:
 
 
 def unread(view: Roster) -> str:
-    """A sentence with how many people have records that could not be read."""
     return (
         f"100ms told nothing usable about {people_count(view.unreadable)} more in the room; "
         "no row shows them."
@@ -283,8 +272,8 @@ def unread(view: Roster) -> str:
 
 
 def _counts(before: str, roles: tuple[tuple[str, int], ...], total: int) -> str:
-    """`12 as "student" and 1 as "host"`. A Latin word stands between a count and a role, so that a
-    right-to-left role name cannot move the count."""
+    """`12 as "student" and 1 as "host"`. The Latin word before each role keeps a right-to-left role
+    from moving its count."""
     if not total or not roles:
         return ""
     shown = [f'{count:,} as "{shortened(role, *LABEL)}"' for role, count in roles[:SHOWN_ROLES]]
@@ -305,8 +294,8 @@ def _wording(view: Roster) -> str:
 
 
 def same_names(rows: Sequence[Row], named: Callable[[Row], str], *, most: int) -> str:
-    """Tells in words which rows have equal or similar names: the first `most` groups of such rows,
-    and how many groups are left out. `named` writes one row. "" if there are none."""
+    """Tells which rows have equal or similar names; "" if none have. It lists the first `most`
+    groups of such rows, and says how many groups are left out. `named` writes one row."""
     twins = same_looks((row, row.peer.name) for row in rows)
     shown = []
     for group in twins[:most]:
@@ -333,9 +322,8 @@ def _rest(view: Roster) -> str:
 def artifact(room_id: str, view: Roster) -> dict[str, Any]:
     """What was shown, as plain values for programs. It stays small, however full the room is.
 
-    Keys: `room_id`, `total`, `matching`, `by_role` (the largest roles of all peers), `offset`,
-    `left_out`, `unreadable` (see `Roster`), `peers` (the peers shown, with every field, long texts
-    cut), `short_ids` (the full id by short id).
+    `by_role` has the largest roles. `peers` are the peers shown, with every field; long texts are
+    cut. `short_ids` has the full id of each short id. The other keys are those of `Roster`.
     """
     return {
         "room_id": room_id,
@@ -421,8 +409,6 @@ class PeerDetail(_Data):
 
 
 class _RosterData(_Data):
-    """Who is in a room: counts of all, and what was asked for."""
-
     room_id: str
     total: int = Field(description="People in the room now.")
     by_role: dict[str, int] = Field(description="Of all of them; the largest roles.")
@@ -454,7 +440,6 @@ class PeersTable(_RosterData):
 
 
 def room_data(room: ActiveRoom) -> dict[str, Any]:
-    """The data about an active room."""
     session = room.session
     return RoomData(
         room_id=room.id,
@@ -476,8 +461,8 @@ def peers_within(
     """The data of a roster, with as many of its rows as the budget allows.
 
     Args:
-        budget: the most tokens of the data, by `token_bound`. One row is always kept.
-        written: turns the data into the text that its reader gets, whose tokens are counted.
+        budget: the most tokens of the written data, by `token_bound`. One row is always kept.
+        written: makes the text of the data that its reader gets.
     """
     # The roles are fitted first, so that rows do not take all the space.
     roles, nobody = min(len(view.by_role), SHOWN_ROLES), replace(view, rows=())
@@ -493,7 +478,7 @@ def peers_within(
 
 
 def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str, Any]]:
-    """A roster's text and its data in the shape of `PeersTable`, with the same rows.
+    """A roster as a text, and as data in the shape of `PeersTable`. Both have the same rows.
 
     Some clients show a model the text, some the data, some both. So each is complete, and both
     together cost at most `budget` tokens by `token_bound`. One row is always kept.

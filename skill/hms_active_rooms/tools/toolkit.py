@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 
 class ActiveRoomsToolkit(BaseToolkit):
-    """Makes the LangChain tools for Active Rooms. A person approves what they change.
+    """Makes the LangChain tools for Active Rooms. A person approves what the tools change.
 
     Args:
         client: the API client.
-        policy: what an agent may do; `rooms` must name the rooms.
-        confirm: asks a person where no graph can be paused to ask. Without it, a call that needs
-            an approval is refused there.
+        policy: what an agent may do. It must name its rooms.
+        confirm: asks a person where no graph can pause. Without it, a call there is refused if it
+            needs an approval.
         journal: a `Journal`, a URL, a path, or None for the file in the user's state directory.
         requester: who asks, for the record.
 
     Raises:
-        ConfigurationError: the policy names no room or is no `Policy`, `confirm` is no function
-            with one argument, or the journal cannot be opened.
+        ConfigurationError: `policy` is no `Policy` or names no room; `confirm` is no function of
+            one argument; the journal cannot be opened.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -90,11 +90,11 @@ class ActiveRoomsToolkit(BaseToolkit):
         requester: str = "agent",
         environ: Mapping[str, str] | None = None,
     ) -> ActiveRoomsToolkit:
-        """A toolkit from the environment.
+        """Make a toolkit from environment variables.
 
-        The credentials are `HMS_MANAGEMENT_TOKEN`, or `HMS_ACCESS_KEY` and `HMS_SECRET`; the
-        address is `HMS_BASE_URL`. Without `policy`, `HMS_POLICY_*` has the policy; without
-        `journal`, `HMS_JOURNAL` has the journal's URL. `rooms` replaces the policy's rooms.
+        The credentials are `HMS_MANAGEMENT_TOKEN`, or `HMS_ACCESS_KEY` and `HMS_SECRET`. The
+        address is `HMS_BASE_URL`. Without `policy`, the policy is read from `HMS_POLICY_*`. Without
+        `journal`, its URL is read from `HMS_JOURNAL`. `rooms` replaces the policy's rooms.
 
         Raises:
             ConfigurationError: a variable is missing or wrong; the message names it.
@@ -130,10 +130,10 @@ class ActiveRoomsToolkit(BaseToolkit):
 
     async def awithdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[str]:
         """Take back the open questions of a graph's thread, and its approved actions that are not
-        sent yet. Returns the ids of these actions.
+        sent yet. Returns the ids of all these actions.
 
         Call this when a question is abandoned ("forget it"). Otherwise a person can still approve
-        it until it expires. `by` (who takes it back) and the reason are for the record.
+        it until it expires. `by` and `reason` are for the record: who takes it back, and why.
         """
         rows = await self._gate.withdraw(thread, by=by, reason=reason)
         return [row.id for row in rows]
