@@ -60,7 +60,7 @@ class Question:
     def edited(self) -> dict[str, Any] | None:
         """The arguments in the editor's words; None where there are none to change."""
         for name in ("message", "reason"):
-            if name in CALLS[self.tool].words and self.arguments.get(name):
+            if name in CALLS[self.tool].editable and self.arguments.get(name):
                 return {**self.arguments, name: f"{self.arguments[name]}{EDIT_NOTE}"}
         return None
 

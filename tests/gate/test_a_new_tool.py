@@ -25,7 +25,7 @@ class GiveRole(StateChange):
 
     tool: ClassVar[str] = "hms-end-active-room"  # of the contract, whose hints it has
     noun: ClassVar[str] = "role change"
-    words: ClassVar[frozenset[str]] = frozenset({"reason"})
+    editable: ClassVar[frozenset[str]] = frozenset({"reason"})
 
     peer_id: PeerRef
     role: Label

@@ -1,12 +1,11 @@
 """What a person is asked, which answers count, and how a decision is written to the journal.
 
-Every way of asking shows an `ApprovalRequest`. An answer is an `Approve`, `Reject` or `Edit`, or a
-plain dict that matches one of the answer models exactly. Anything else is no answer, and nothing is
-sent.
+A question is an `ApprovalRequest`. An answer is an `Approve`, `Reject` or `Edit`, or a plain dict
+that matches one of the answer models exactly. Anything else does not count: nothing is sent.
 
-The first decision counts, with one exception: a person's rejection counts until the request is
-sent, also after somebody approved. A malformed or late answer, or one for another question, changes
-nothing; the journal records it.
+The first decision counts. One exception: a person can still reject an approved action until it is
+sent. An answer that is malformed, late or for another question changes nothing; the journal records
+it.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.store import Writing
 
 Scope = Literal["once", "session"]
-"""`once`: this action only. `session`: also later calls of the same tool, room and audience, in the
-same thread and session."""
+"""What an approval covers. `once`: this action only. `session`: also later calls of the same tool,
+room and audience, in the same conversation and session of the room."""
 
 
 @dataclass(frozen=True)
 class Approve:
-    """Run exactly what was shown. `digest` repeats the one of the `ApprovalRequest`."""
+    """Run exactly what was shown. `digest` is that of the `ApprovalRequest`."""
 
     digest: str
     by: ReasonText = ""
@@ -56,10 +55,10 @@ class Reject:
 
 @dataclass(frozen=True)
 class Edit:
-    """Run the action with other words: `changes` holds a new message, message type or reason.
+    """Run the action with changed arguments. `changes` has the new message, message type or reason.
 
-    `changes` may repeat arguments that stay the same; `tool` may repeat the tool's name. With
-    `whole`, as in LangChain's edits, `changes` must hold all arguments.
+    `changes` may also repeat other arguments, and `tool` the tool's name. If `whole` is set, as for
+    LangChain's edits, `changes` must have all arguments.
     """
 
     digest: str
@@ -73,14 +72,13 @@ Decision = Approve | Reject | Edit
 
 
 class BadAnswerError(Exception):
-    """An answer that does not count for this request. Nothing is decided, and the journal records why.
-    Only the package itself raises it, or passes it on in place of an answer."""
+    """An answer that does not count. Nothing is decided, and the journal records why. Only this
+    package makes one: to raise it, or to pass it on as the answer."""
 
 
 @dataclass(frozen=True)
 class Refuse:
-    """In place of an answer, if nobody can decide: the action is rejected, and the model is told
-    the `reason`."""
+    """The answer if nobody can be asked: the action is rejected, and the model is told `reason`."""
 
     reason: str
 
@@ -121,12 +119,12 @@ class ApprovalRequest:
         return Reject(reason, by)
 
     def edit(self, *, by: str = "", **changes: object) -> Edit:
-        """An approval with other words. `changes` has the new words by argument name."""
+        """An approval with changed arguments, given by name."""
         return Edit(self.digest, changes, by)
 
 
 Confirm = Callable[[ApprovalRequest], "Decision | Awaitable[Decision]"]
-"""A callback that asks a person. A return value that is no valid answer rejects the call."""
+"""A callback that asks a person. Any return value that is not a valid answer rejects the call."""
 
 
 _MAX_REASON_CHARS = 2000
@@ -139,8 +137,8 @@ def _reason(given: object) -> object:
 
 
 ReasonText = Annotated[str, BeforeValidator(_reason)]
-"""Why a person says no, or who decides. The no counts even if this is null, too long or no valid
-Unicode."""
+"""A reason or a person's name. It may be null, too long or no valid Unicode: a rejection still
+counts."""
 
 
 class _Answer(BaseModel):
@@ -185,7 +183,7 @@ _SCHEMA = json.dumps(_ANSWER.json_schema())
 
 
 def answer_schema(digest: str) -> dict[str, Any]:
-    """The JSON schema of the answers to one request. It accepts no digest but this one."""
+    """The JSON schema of an answer to the request with this digest. No other digest is valid."""
     schema: dict[str, Any] = json.loads(_SCHEMA)
     only = {"const": digest}
     for name in ("ApproveAnswer", "EditAnswer"):
@@ -195,10 +193,10 @@ def answer_schema(digest: str) -> dict[str, Any]:
 
 
 def parse_answer(answer: object) -> Decision:
-    """The decision in an answer that matches an answer model exactly (no synonyms, no truthiness).
+    """The decision in an answer. It must match an answer model exactly: no synonym or true counts.
 
     Raises:
-        BadAnswerError: the answer matches no model, or is a BadAnswerError.
+        BadAnswerError: the answer matches no model, or is itself a BadAnswerError.
     """
     if isinstance(answer, BadAnswerError):
         raise answer
@@ -229,7 +227,7 @@ _LATE = "It did not count: decided before, or too late."
 
 @dataclass(frozen=True)
 class Decided:
-    """What became of a decision."""
+    """Whether a decision counted, and the action as it is now."""
 
     counted: bool  # False if it came second or too late, or was no valid answer
     action: Action  # the action as it is now; after an edit, the one with the new words
@@ -246,7 +244,7 @@ def record_decision(
     way: Way,
     rooms: Collection[str] | None = None,
 ) -> Decided:
-    """What `Gate.decide` does, inside a transaction of the caller."""
+    """`Gate.decide` inside a transaction of the caller."""
     row = tx.get(action_id)
     if row is None or (rooms is not None and row.room_id not in rooms):
         # The same error for both, so that callers learn nothing about rooms that are not theirs.
@@ -332,8 +330,8 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
 
 
 def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float | None) -> Action:
-    """A new action: the next revision of the call of `row`. It expires after `ttl_s` seconds; if
-    that is None, at the same time as `row`."""
+    """A new action: the next revision of the call in `row`. It expires in `ttl_s` seconds. If
+    `ttl_s` is None, it expires when `row` does."""
     kept = ("call_key", "thread", "requester", "gate", "content")
     return Action(
         id=action_id(row.call_key, row.revision + 1),
@@ -349,8 +347,8 @@ def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float
 
 
 def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
-    """The earlier action, if any, whose approval "for the rest of this session" covers `action`
-    too. Their calls differ only in words, and come from the same conversation and process."""
+    """An earlier action whose approval, with the scope "session", covers this one too; else None.
+    Both have the same target, conversation and process: only the text differs."""
     since = tx.now() - timedelta(seconds=policy.grant_ttl_s)
     rows = tx.grants(action.thread, since) if action.gate == "soft" else []
     return next((row for row in rows if _covers(row, action, policy)), None)
@@ -367,5 +365,4 @@ def _covers(row: Action, action: Action, policy: Policy) -> bool:
 
 
 def no_such_action() -> InvalidCall:
-    """The error for an unknown action id."""
     return InvalidCall("There is no such action.", hint="List them with: actions.")

@@ -1,15 +1,15 @@
 """The one path from a tool to a state-changing request.
 
-Threat: the model, the texts that peers wrote, and every way in which a program can run again.
-Invariant: `run` sends only what a person approved (or the policy lets run unasked), as it was
-shown. The journal's record decides that, never an argument, a graph state or a resume value.
+Threat: the model, texts that peers wrote, and every restart, replay or second copy of a program.
+Invariant: `run` sends only what a person approved, or what the policy lets run unasked, exactly as
+shown. Only the journal decides that, never an argument, a graph's state or a resume value.
 
-    propose  records a call as an action: `proposed`; or `approved` at once, by the policy or by an
-             earlier yes "for the rest of this session" (a grant); or `rejected`
+    propose  records a call as an action: `proposed`, `approved` or `rejected`. The policy or an
+             earlier approval with the scope "session" (a grant) may approve it at once
     decide   records a decision on exactly the question that was shown
-    run      reads the room again, claims the action (moves it to `sent`, which only one caller
-             can), sends the request, and looks in the room for its effect; if the room is not as
-             shown, it makes a new revision of the action to ask about
+    run      reads the room again. If it is as shown, `run` claims the action (moves it to `sent`,
+             which only one caller can), sends the request, and looks in the room for its effect.
+             If not, it makes a new revision of the action to ask about
     drive    calls these in turn until the actions have ended; the caller passes how to ask
 """
 
@@ -45,16 +45,16 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.store import Writing
 
 Ask = Callable[[Sequence[ApprovalRequest]], Awaitable[Sequence[object] | None]]
-"""Shows a person the questions and returns one answer for each; None: nobody answered, so nothing is
-decided. `Refuse` as an answer: nobody can be asked, and the action is rejected."""
+"""Shows a person the questions and returns one answer for each. None: nobody answered, and nothing
+is decided. `Refuse` as an answer: nobody can be asked, and the action is rejected."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Reread:
-    """The room, read again before an approved action is sent, and what its changes mean. `room` is
-    None if nothing can be sent: the policy refuses, or the session is over."""
+    """The room, read again before sending, and what its changes mean for the action. `room` is None
+    if nothing can be sent: the policy refuses, or the session is over."""
 
     at: datetime
     change: Drift
@@ -62,32 +62,31 @@ class _Reread:
 
 
 _Claim = tuple[bool, Action | None]
-"""Whether this caller has claimed the action and must send it; and the action as it is now. If that
-is None, the caller must first read the room again: the last read is too old, or another destructive
-request is under way."""
+"""Whether this caller has claimed the action and must send it; and the action as it is now. None:
+read the room again first. The last read is too old, or another destructive request is under way."""
 
 
 HELD = "held"
-"""Kind of event: the action is held back. It stays approved but cannot be sent for now (too many
-actions in this minute, or the room cannot be read), and whoever made the call is told so."""
+"""Kind of event: an approved action could not be sent for now, and its caller was told so. There
+were too many actions in this minute, or the room could not be read."""
 
 _BROKEN_BEFORE: Final = (
     "The same call was made before, and its record is broken: whether it was sent is not known."
 )
 
 ANOTHER_ASKS = "one call at a time can ask here; another one is asking. Call again afterwards"
-"""Why a call is rejected when another call already asks at the same place of a graph."""
+"""Why a call is rejected while another call asks at the same `place`."""
 
 _POLL_S = 0.2
 
 _REREAD_LASTS = timedelta(seconds=10)
-"""If the room was read longer ago than this, it is read once more before the claim."""
+"""A claim needs a read of the room that is at most this old."""
 
 _LONGEST_LEASE = timedelta(hours=2)
 """Longer than any lease. (A lease is the time for which a worker may be sending an action.)"""
 
 _SLOW_REREADS: Final = 3
-"""If reading the room takes longer than `_REREAD_LASTS` this many times, `run` raises TimedOut."""
+"""After this many reads that took longer than `_REREAD_LASTS`, `run` raises TimedOut."""
 
 REFUSED = (PolicyRefusal, errors.InvalidCall, errors.PeerNotFound, errors.NotActive)
 """Errors of calls that are rejected when they are proposed; the journal records them."""
@@ -163,7 +162,7 @@ class Gate:
         return _there(await asyncio.to_thread(self.journal.get, action_id))
 
     async def find(self, call: StateChange, origin: Origin) -> Action | None:
-        """The newest action of this call with this origin, or None."""
+        """The newest revision of this call from this origin, or None."""
         return await asyncio.to_thread(self.journal.latest, records.call_key(call, origin))
 
     async def latest(self, action_id: str) -> Action:
@@ -183,16 +182,16 @@ class Gate:
         always_ask: bool = False,
         sent: Action | None = None,
     ) -> Action:
-        """Record a call as an action. If it is on record with this origin, return that action.
+        """Record a call as an action. If this call of this origin is on record, return that.
 
         Args:
             call: what to do.
             origin: where the call was made.
             is_new: the caller knows that the call is not on record.
-            shown: how the caller will show the question right away; this is recorded, too.
-            place: the place of a graph where the question is shown; only one call may ask there.
+            shown: how the caller shows the question next; this is recorded, too.
+            place: where in a graph the question is shown; only one call may ask there.
             always_ask: ask a person even if the policy lets the tool run unasked.
-            sent: an action of another requester that sent the same call; the question tells of it.
+            sent: another requester's action that sent the same call; the question tells of it.
 
         Raises:
             PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused; the journal
@@ -240,8 +239,8 @@ class Gate:
         may_run_unasked: bool,
         sent: Action | None = None,
     ) -> Action:
-        """Insert the action, or return the one to use in its place: one that another caller has
-        just inserted for this call, or an earlier one of the call that was held back (`HELD`)."""
+        """Insert the action and return it. Or return an action to use instead: another caller has
+        just inserted this call, or an earlier action of the call was held back (`HELD`)."""
         with self.journal.write() as tx:
             found, before = tx.latest(action.call_key), None
             if found is None:
@@ -294,14 +293,15 @@ class Gate:
             digest=action.digest,
             deadline=action.expires_at,
             gate=action.gate,
-            editable=tuple(sorted(action.call.words)),
+            editable=tuple(sorted(action.call.editable)),
             text=describe(action),
             note=action.note,
             problem=problem,
         )
 
     async def check_allowed(self, action: Action) -> None:
-        """Raises PolicyRefusal if this policy refuses the action, which another may have allowed."""
+        """Raises PolicyRefusal if this policy refuses the action. Another policy may have allowed
+        it."""
         with suppress(ApiError):  # `run` says so
             change = (await self._reread(action)).change
             if change.verdict == "refused":
@@ -321,7 +321,7 @@ class Gate:
         way: Way,
         rooms: Collection[str] | None = None,
     ) -> Decided:
-        """Record a decision about an action. Every way in uses this to approve, reject or edit.
+        """Record a decision about an action. Every interface uses this to approve, reject or edit.
 
         Args:
             action_id: the action that was shown.
@@ -351,20 +351,19 @@ class Gate:
         problems: Mapping[str, str] | None = None,
     ) -> list[Action | ActiveRoomsError]:
         """Ask about the actions, record the answers and run what is approved, until all have ended.
-        Ask again if the room changed or an answer was not valid.
+        A question is asked again if the room changed or the answer was not valid.
 
         Args:
             actions: as they were proposed.
             ask: shows a person all open questions at once, and returns one answer for each.
             by: who answers, unless the answer names somebody.
             way: how they are asked.
-            on_record: ids of actions whose question is on record as shown; None if `ask` itself
-                records what it shows.
+            on_record: ids of actions that are recorded as asked. None: `ask` records that itself.
             problems: by action id, why the last answer did not count.
 
         Returns:
-            For each action its newest revision, or the error that stopped it. The revision is still
-            `proposed` if nobody answered.
+            For each action its newest revision, or the error that stopped it. If nobody answered,
+            the revision is still `proposed`.
         """
         ended: list[Action | ActiveRoomsError] = [*actions]
         problems = dict(problems or {})
@@ -394,7 +393,7 @@ class Gate:
                 ended = [newest if getattr(e, "id", "") == action.id else e for e in ended]
 
     async def _driven(self, action: Action | ActiveRoomsError) -> Action | ActiveRoomsError:
-        """`run` the action, unless it has ended; return an error that stops it, do not raise it."""
+        """Run the action, unless it has ended. An error is returned, not raised."""
         if isinstance(action, ActiveRoomsError) or action.state in records.FINAL:
             return action
         try:
@@ -403,8 +402,8 @@ class Gate:
             return error
 
     async def withdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[Action]:
-        """Take back the open questions of a conversation, its approved actions that are not sent
-        yet, and what was allowed for the rest of its session.
+        """Take back what is not sent in a conversation: open questions, approved actions, and
+        approvals with the scope "session".
 
         Args:
             thread: the conversation; for a graph its thread id.
@@ -431,18 +430,18 @@ class Gate:
     async def run(self, wanted: Action | str) -> Action:
         """Send an approved action once, and return it with its outcome.
 
-        If the room has changed since a person saw the question, nothing is sent. A new revision is
-        returned, which is `proposed`: ask about it. If another worker has begun to send the action,
-        this waits for that worker, then looks in the room for the effect.
+        If the room has changed since a person saw the question, nothing is sent. `run` returns a
+        new revision, which is `proposed`: ask about it. If another worker has begun to send the
+        action, this waits for that worker, then looks in the room for the effect.
 
         Args:
             wanted: the action, as just read or decided, or its id.
 
         Raises:
             InvalidCall: there is no action with this id.
-            PolicyRefusal: too many actions in this minute. Nothing was sent; it is still approved.
-            ApiError: the room could not be read. Nothing was sent; it is still approved.
-            OutcomeUnknown: an exception stopped the sending; it may have been executed.
+            PolicyRefusal: too many actions in this minute. Nothing was sent; it stays approved.
+            ApiError: the room could not be read. Nothing was sent; the action stays approved.
+            OutcomeUnknown: an exception stopped the sending; the request may have been executed.
         """
         action = await self.get(wanted) if isinstance(wanted, str) else wanted
         attempt, slow = 1, 0
@@ -504,9 +503,8 @@ class Gate:
         """Move an approved action to `sent`, for this caller to send it. Only one caller succeeds.
 
         Raises:
-            PolicyRefusal: too many actions in this minute; the action stays as it is.
-            JournalError: the call or the impact is not what was approved. Or the commit may have
-                failed; then the claim is undone.
+            PolicyRefusal: too many actions in this minute; the action stays approved.
+            JournalError: the action is not what was approved, or the commit may have failed.
         """
         claim: _Claim = (False, None)
         try:
@@ -521,7 +519,8 @@ class Gate:
         return claim
 
     def _give_back(self, claim: _Claim) -> None:
-        """Undo a claim that nobody will use: the task was cancelled, or the commit is unclear."""
+        """Undo a claim that will not be used: the task was cancelled, or the commit may have
+        failed."""
         mine, row = claim
         if mine and row is not None:
             with suppress(ActiveRoomsError):
@@ -583,8 +582,8 @@ class Gate:
         return tx.insert(successor)
 
     async def _settle(self, action: Action) -> Action:
-        """Wait while a worker may be sending the action. If the worker stopped without an outcome,
-        make it `unknown`. Then look at the room for the effect of an `unknown` action."""
+        """Wait while a worker may be sending the action. If that worker has stopped, the action
+        becomes `unknown`. Then look in the room for the effect of an `unknown` action."""
         while action.state == "sent":
             if self._may_be_sending(action):
                 await self._sleep(_POLL_S)
@@ -596,13 +595,13 @@ class Gate:
         return await self._sending(action, Drift("go")).look()
 
     async def look_again(self) -> list[Action]:
-        """Look at the rooms to learn how actions ended that an earlier process left unfinished.
-        Call this when a program starts. It sends nothing, waits for no other worker, and looks only
-        at rooms that the policy allows.
+        """Find out how actions ended that an earlier process left unfinished: look in their rooms.
+        Call this when a program starts. It sends nothing, and waits for no other worker. It looks
+        only in rooms that the policy allows.
 
         Returns:
-            The actions whose effect it looked for, as they are now. One with a broken record is
-            skipped, and logged.
+            The actions it looked for, as they are now. One with a broken record is skipped, and
+            logged.
         """
         find, rooms, looked = self.journal.actions, self.policy.only_rooms, list[Action]()
         for action in await asyncio.to_thread(find, "sent", "unknown", rooms=rooms, limit=None):
@@ -671,18 +670,18 @@ def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
 
 
 def _is_held_back(tx: Writing, row: Action) -> bool:
-    """Whether the action is approved and held back (`HELD`). If so, the same call, made again,
-    runs it without asking. For calls of other programs (REST, MCP), `serve` has its own rules."""
+    """Whether the action is approved and held back (`HELD`). The same call, made again, then runs
+    it unasked. `serve` has its own rules for calls of other programs (REST, MCP)."""
     if row.state != "approved" or row.thread.startswith(records.OUTSIDE):
         return False
     return any(event.kind == HELD for event in tx.events(row.id))
 
 
 def drift(action: Action, room: Room, policy: Policy) -> Drift:
-    """What the changes in the room since the question was shown mean for the action.
+    """Whether an approved action may still be sent to the room as it is now.
 
     Raises:
-        PolicyRefusal: somebody who would be affected is protected now, or too many people would be.
+        PolicyRefusal: somebody affected is protected now, or too many people are affected.
     """
     if room.session_id != action.shown.session_id:
         reason = "The session that was shown is over; another one is running."
@@ -694,7 +693,7 @@ def drift(action: Action, room: Room, policy: Policy) -> Drift:
 
 
 def refused_again(action: Action) -> Action:
-    """The action. If its call was refused when it was proposed, raise that error again instead."""
+    """Return the action. If its call was refused when it was proposed, raise that error again."""
     if action.state == "rejected" and action.impact is None:
         known: dict[str, type[ActiveRoomsError]] = {error.code: error for error in REFUSED}
         raise known.get(action.result.error, errors.InvalidCall)(action.result.text)

@@ -1,7 +1,7 @@
 """What an agent may do at all, and what it may do without asking a person.
 
-A tool's hints decide its gate. With a "hard" gate, a person is always asked, unless code names the
-tool in `unattended`. With a "soft" gate, a policy file or a variable can also let it run unasked.
+A tool's hints decide its gate. At a "hard" gate a person is always asked, unless code lists the
+tool in `unattended`. At a "soft" gate a policy file or an environment variable can also waive that.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def gate_for(hints: Hints) -> Gate:
 def _texts(
     check: Callable[[str], str] = str, kind: Callable[[Iterable[str]], Collection[str]] = frozenset
 ) -> PlainValidator:
-    """A validator for lists of texts. It applies `check` to each text, and returns a `kind`."""
+    """Validates a list of texts: `check` is applied to each, and `kind` collects the results."""
 
     def checked(given: object) -> Collection[str]:
         if isinstance(given, str):
@@ -103,15 +103,13 @@ class Policy(BaseModel):
         max_peers: The most people one removal may remove.
         actions_per_minute: State-changing calls sent per minute in one room for one requester.
         actions_per_minute_in_all: State-changing calls sent per minute, for all users of a journal.
-        approval_ttl_s: For how many seconds a question can be answered, and its approval be used.
-        grant_ttl_s: For how many seconds at most a yes "for the rest of this session" holds.
-        audience_growth: By which share (0.1 is 10 %) the audience of a message may grow without
-            a new question.
+        approval_ttl_s: Seconds after which a question expires, and an approval that was not used.
+        grant_ttl_s: The most seconds that an approval "for the rest of this session" holds.
+        audience_growth: How much the audience of a message may grow (0.1 is 10 %) unasked.
         refusals_in_a_row: After this many refusals in a row the moderator ends its turn.
         verify_s: Seconds to wait until the room shows the effect of a removal or an end.
         relaxed: Tools that run without asking; only `hms-send-message` may be named.
-        unattended: Tools that run without asking, whatever their gate. Only code can set this, no
-            file and no variable.
+        unattended: Tools that run without asking, whatever their gate. Only code can set this.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -161,8 +159,9 @@ class Policy(BaseModel):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **overrides: Any) -> Policy:
-        """A policy from the TOML file `HMS_POLICY_FILE`, and from `HMS_POLICY_<FIELD>`; a list has
-        commas. `overrides` are from code: they win, and only they may hold `unattended`.
+        """A policy from the TOML file `HMS_POLICY_FILE`, and from variables `HMS_POLICY_<FIELD>`.
+        Names in a variable stand between commas. `overrides` come from code: they win, and only
+        they may set `unattended`.
 
         Raises:
             ConfigurationError: an unknown variable or a wrong value.
@@ -197,8 +196,8 @@ class Policy(BaseModel):
             )
 
     def protects(self, *, role: str, user_id: str) -> str:
-        """By what the policy protects this person: "role", "user id", or "" if it does not. Letter
-        case, character width and surrounding spaces do not matter."""
+        """Why the policy protects this person: "role" or "user id"; "" if it does not. Letter case,
+        character width and surrounding spaces do not matter."""
         if folded(role) in {folded(r) for r in self.protected_roles}:
             return "role"
         if folded(user_id) in {folded(u) for u in self.protected_user_ids}:
@@ -211,7 +210,7 @@ class Policy(BaseModel):
 
 
 _NUMBERS: Final = {name for name, field in Policy.model_fields.items() if field.metadata[1:]}
-"""Settings that have bounds; the others are lists."""
+"""The settings that are numbers; the others are lists."""
 
 
 _PLAIN: Final = {
@@ -219,14 +218,14 @@ _PLAIN: Final = {
     "protected_user_ids": r"\s*[\w.|/:@+=-]*\s*(,\s*[\w.|/:@+=-]*\s*)*",
 }
 _IN_OTHERS: Final = r"[\w ,*-]*"
-"""Matches a list that needs no quotes in a variable. For two settings `_PLAIN` is used instead."""
+"""A list without quotes in a variable must match this, or the setting's own pattern in `_PLAIN`."""
 
 _NOT_TOML: Final = (ValueError, RecursionError)
 """What `tomllib` raises for a text that is not TOML, or is nested too deeply."""
 
 
 def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """The settings in a file and, by setting, the place in the file, for error messages."""
+    """Read a policy file. Returns its settings, and where each one stands, for error messages."""
     source = f"Policy file {quoted(str(path), 200)}"
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
@@ -239,7 +238,7 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _list(variable: str, text: str, field: str) -> list[str]:
-    """The list in a variable: names between commas, or a TOML list, whose names can be any text."""
+    """Parse a list in a variable: names between commas, or a TOML list."""
     text, found = text.strip(), None
     if re.fullmatch(_PLAIN.get(field, _IN_OTHERS), text):
         found = [item.strip() for item in text.split(",") if item.strip()]
@@ -256,8 +255,8 @@ def _list(variable: str, text: str, field: str) -> list[str]:
 
 
 def _validated(values: Mapping[str, Any], outside: Mapping[str, str] | None = None) -> Policy:
-    """The policy with these values. `outside` has the fields whose value is not from code, and the
-    variable or the file's key that each value comes from."""
+    """The policy with these settings. `outside` tells which of them come from a variable or a file,
+    not from code, and names the variable or the key in the file."""
     outside = outside or {}
     if "unattended" in outside:
         raise ConfigurationError(

@@ -1,7 +1,7 @@
-"""Sends a claimed action once, and looks at the room for its effect.
+"""Sends a claimed action once, and looks in the room for its effect.
 
-This worker has just claimed the action: it moved it to `sent`, with a lease, which is the time in
-which no other worker takes it over. Before each further request, `Sending` checks that the claim
+The caller has claimed the action: it moved the action to `sent`, with a lease. Until the lease ends
+no other worker takes the action over. Before each further request, `Sending` checks that the claim
 still holds. If the outcome is unclear, the action becomes `unknown` and the room is read, but the
 request is not repeated. If the request was surely not executed and may succeed later, the claim is
 given back: the action becomes `approved` again, and the caller waits and starts anew.
@@ -54,13 +54,13 @@ _ABORTS_THE_REST = (
     errors.ConnectionFailed,
     errors.TimedOut,
 )
-"""After one of these errors nothing is sent for the remaining people: that would fail, too."""
+"""After one of these errors the remaining people get no request: it would fail, too."""
 
 
 @dataclass
 class Sending:
-    """Sends one claimed action. The tool's own part (what to request, how the room shows the
-    effect, the words of the outcome) is in `action.call`."""
+    """Sends one claimed action. What depends on the tool (the request, how the room shows its
+    effect, the sentences of the outcome) is in `action.call`."""
 
     client: ActiveRoomsClient
     journal: Journal
@@ -72,8 +72,8 @@ class Sending:
     began: bool = False  # whether a request may have left
 
     async def _watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
-        """Read the room until it shows the effect or `Policy.verify_s` has passed: 100ms shows a
-        removal late, and lists lost connections for 60 s. Without `wait`, read the room once."""
+        """Read the room until it shows the effect, or for `Policy.verify_s`. 100ms shows a removal
+        late, and lists lost connections for 60 s. Without `wait`, read the room once."""
         left_s, pause_s = (self.policy.verify_s if wait else 0.0), _FIRST_LOOK_S
         until = self.journal.now() + timedelta(seconds=left_s)
         seen: Observation | None = None
@@ -98,8 +98,8 @@ class Sending:
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     async def _hold(self, *, in_time: bool = False, wait_s: float = 0.0) -> bool:
-        """Prolong this worker's lease for one request and the wait before it. Returns False if the
-        claim was lost or, with `in_time`, if the approval's deadline has passed."""
+        """Prolong the lease for a wait and one request. Returns False if this worker has lost the
+        claim or, with `in_time`, if the approval has expired."""
 
         def held(tx: Writing) -> bool:
             if in_time and tx.now() >= self.action.expires_at:
@@ -123,11 +123,11 @@ class Sending:
         """Send the action and record how it ended.
 
         Returns:
-            The action with its outcome. If surely nothing was executed and another attempt may
-            help, the seconds to wait before it; then the action is `approved` again.
+            The action with its outcome. Or, if nothing was executed and another attempt may help,
+            the seconds to wait before it; then the action is `approved` again.
 
         Raises:
-            OutcomeUnknown: an exception stopped the sending; it may have been executed.
+            OutcomeUnknown: an exception stopped the sending; the request may have been executed.
         """
         try:
             try:
@@ -157,17 +157,17 @@ class Sending:
         return await asyncio.to_thread(self._record, await self.look_for_it(), "look")
 
     async def carry_out(self) -> Ended:
-        """Send the request once, then read the room. If the answer is lost, the room tells the
-        outcome, and the request is not sent again.
+        """Send the request once, then read the room. If the answer is lost, the outcome is what the
+        room shows, and the request is not sent again.
 
-        One exception, for a tool with the hint `idempotent`: the request is sent a second time if
-        the room has the very same session without the effect, and the claim still holds.
+        One exception: a tool with the hint `idempotent` sends it a second time. The same session
+        must run without the effect, and the claim must still hold.
 
         Raises:
             ApiError: the request was surely not executed.
         """
         call, shown, total = self.action.call, self.action.shown, self.change.total
-        if parts := call.apart(shown):
+        if parts := call.per_person(shown):
             return await self._send_each(parts)
         lost: ApiError | None = None
         while True:
@@ -197,10 +197,10 @@ class Sending:
             await asyncio.to_thread(note, self.action.id, "sent_again", by=by, way="idempotent")
 
     async def look_for_it(self) -> Ended:
-        """Read the room once, to see the effect of an earlier request whose outcome is unknown. If
-        there was one request for each person, the journal tells for whom one was sent."""
+        """Read the room once, for an action whose outcome is unknown. If each person got a request,
+        the journal tells which of these were sent."""
         call, people = self.action.call, self.action.shown.people
-        if call.apart(self.action.shown):
+        if call.per_person(self.action.shown):
             fates = await asyncio.to_thread(self._fates)
             return await self._summed_up(fates, None, wait=False)
         if not call.visible:
@@ -209,7 +209,7 @@ class Sending:
         return outcomes.unanswered(call, self.action.shown, None, seen)
 
     def _fates(self) -> dict[str, Fate]:
-        """By peer id, what the journal tells of each person's request."""
+        """What became of each person, by peer id, as far as the journal tells."""
         known: dict[str, Fate] = {str(fate): fate for fate in get_args(Fate)}
         steps = self.journal.steps(self.action.id)
         # A request that started and has no recorded end may have been executed.
@@ -235,8 +235,8 @@ class Sending:
         return await self._summed_up(fates, last, wait=True)
 
     async def _step(self, peer_id: str, ended: Fate | None = None) -> Fate | None:
-        """Record how the request for one person ended. Without `ended`, record that it is about to
-        leave, and prolong the lease. Returns None, or the person's `Fate` if it must not leave."""
+        """Record that the request for one person is about to be sent or, with `ended`, how it
+        ended. Returns None; or a `Fate` if this worker must not send it."""
 
         def step(tx: Writing) -> Fate | None:
             row, lease = self.action.id, lease_s(self.client, self.policy)
@@ -305,7 +305,7 @@ class Sending:
         with suppress(errors.JournalError):
             if self.began or not isinstance(error, asyncio.CancelledError):
                 ended, shown = outcomes.stopped(error), self.action.shown
-                if self.action.call.apart(shown):
+                if self.action.call.per_person(shown):
                     stopped = ApiError(f"interrupted by {type(error).__name__}.")
                     unseen = Observation(gone=None, why=str(stopped))
                     ended = outcomes.for_each(shown.people, self._fates(), stopped, unseen)
@@ -345,18 +345,17 @@ async def run_to_its_end(
 
 
 def lease_s(client: ActiveRoomsClient, policy: Policy) -> float:
-    """The most seconds that one request and the look after it take."""
+    """The most seconds that one request takes, with the read of the room after it."""
     return 2 * client.deadline_s + policy.verify_s + _LEASE_SLACK_S
 
 
 def _same_claim(row: Action, action: Action) -> bool:
-    """Whether `row`, just read, is still under the claim of `action`: nobody gave it back."""
     return (row.worker, row.sent_at) == (action.worker, action.sent_at)
 
 
 def give_back(journal: Journal, action: Action, reason: str) -> bool:
-    """Give this worker's claim back: the action becomes `approved` again. Call this only if surely
-    nothing was executed. Returns False if the claim was lost before."""
+    """Undo this worker's claim: the action becomes `approved` again. Call this only if nothing was
+    executed. Returns False if this worker had lost the claim."""
     with journal.write() as tx:
         row = tx.get(action.id)
         if row is None or row.state != "sent" or not _same_claim(row, action):

@@ -1,8 +1,8 @@
 """An action as it is shown: in words, and as data.
 
-Every way of asking shows the text of `describe`; every way of reporting shows that of `outcome`.
-`--json`, REST, the page, MCP's structured content and the artifact of a LangChain tool all hold an
-`ActionView`: bounded, with strangers' text escaped. All functions are pure.
+Every question shows the text of `describe`, and every report that of `outcome`. As data (`--json`,
+REST, the page, MCP's structured content, the artifact of a LangChain tool) an action is an
+`ActionView`. Its size is limited, and strangers' text is escaped. All functions are pure.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def describe(action: Action) -> str:
 
 
 def already(action: Action, newest: Action | None = None) -> str:
-    """A sentence that tells what a person decided, who, how and when; "" if no person decided.
+    """A sentence that says what was decided, by whom, how and when; "" if no person decided.
 
     Args:
         action: the action that somebody was asked about.
-        newest: the newest revision of the same call, which an edit may have made.
+        newest: the newest revision of the same call. It shows whether a person edited the action.
     """
     if action.decided_at is None or not by_person(action.decided_way):
         return ""
@@ -85,8 +85,8 @@ _LATELY: Final = timedelta(hours=1)
 
 
 def sent_before(action: Action, now: datetime) -> str:
-    """For a question whose call was sent before, by `action`: when, and what came of it. Returns ""
-    if that was more than an hour ago."""
+    """A note for a question: the same call was sent by `action`, when, and what came of it. "" if
+    that was more than an hour ago."""
     if action.sent_at is None or now - action.sent_at > _LATELY:
         return ""
     ago_s = (now - action.sent_at).total_seconds()
@@ -95,7 +95,7 @@ def sent_before(action: Action, now: datetime) -> str:
 
 
 def for_model(action: Action) -> str:
-    """`outcome` for a model, with what to do next: after a person's no, not to try again."""
+    """`outcome`, and what the model should do next. After a person's no: not try again."""
     text, error = outcome(action), action.result.error
     if action.state == "rejected" and by_person(action.decided_way):
         return text + NOT_AGAIN
@@ -107,8 +107,8 @@ def for_model(action: Action) -> str:
 # --- as data --------------------------------------------------------------------------------------
 
 MAX_PEOPLE: Final = 20
-"""A view shows at most this many of the people affected. After the removal of a role it shows what
-became of at most this many; people who are still there come first."""
+"""The most affected people that a view shows. After a role removal it is also the most outcomes;
+people who are still in the room come first."""
 
 _OUT: Final = ("removed", "gone", "no longer there")
 
@@ -212,7 +212,7 @@ class ActionView(_View):
 def view(
     action: Action, *, approve_at: str = "", text: str = "", people: int | None = MAX_PEOPLE
 ) -> ActionView:
-    """An action as every way in shows it.
+    """An action as data, the same for every interface.
 
     Args:
         action: the action to show.
@@ -232,7 +232,7 @@ def view(
         "arguments": action.call.arguments(),
         "text": text or outcome(action),
         "question": describe(action),
-        "editable": sorted(action.call.words),
+        "editable": sorted(action.call.editable),
         "deadline": action.expires_at,
         "approve_at": approve_at if waiting else "",
         "decided_by": who(action.decided_by, action.decided_way),

@@ -19,7 +19,7 @@ _FOUND = {call.tool: call for call in StateChange.__subclasses__()}
 CALLS: dict[str, type[StateChange]] = {
     tool.name: _FOUND[tool.name] for tool in capability().tools if tool.name in _FOUND
 }
-"""The class of each state-changing tool, by the tool's name; in the order of the contract."""
+"""The class of each state-changing tool by the tool's name, in the order of capability.yaml."""
 
 
 def parse_call(tool: str, arguments: dict[str, Any]) -> StateChange:

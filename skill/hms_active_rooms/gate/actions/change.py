@@ -1,12 +1,11 @@
-"""What the gate asks of a state-changing tool: the interface of the files in this folder.
+"""The interface of a state-changing tool: what the gate needs of the files in this folder.
 
-A tool is one subclass of `StateChange` in one file. Its fields are the tool's arguments. Its
-methods say who is affected, what a change of the room since the question means, what a person reads
-before deciding, how the request is sent and checked, and the words of the outcome. The gate uses
-nothing else of a tool.
+Each file has one subclass of `StateChange`. Its fields are the tool's arguments. Its methods say
+whom a call affects, whether its approval still holds after the room has changed, what a person
+reads before deciding, how the request is sent and checked, and what the outcome is in words.
 
-The target (room, peer, role, lock) is part of a call's identity; the person who approves may edit
-only the fields in `words`.
+The target (room, peer, role, lock) identifies the call. The person who approves may change only the
+arguments in `editable`.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ MAX_LABEL_CHARS = 100
 """Our choice for roles and message types. The API documents no limit."""
 
 GONE = (NotActive, PeerNotFound, NotFound)
-"""The errors for a 404. Whatever its text, a room or a peer that was there a moment ago is gone."""
+"""The errors for a 404. The room or peer was there a moment ago, so it has gone since."""
 
 
 def _checked(parse: Callable[[str], str]) -> AfterValidator:
@@ -57,8 +56,8 @@ Reason = Annotated[
 
 
 def _slim(schema: dict[str, Any]) -> None:
-    """Shorten a JSON schema to what every model provider accepts, in strict mode or not. Optional
-    fields may be null. Limits and defaults stay only in descriptions; validation enforces them."""
+    """Reduce a JSON schema to what every model provider accepts. An optional field may be null.
+    Limits and defaults are told only in descriptions; validation enforces them."""
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
         options = [o for o in field.get("anyOf", ()) if o.get("type") != "null"]
@@ -87,7 +86,8 @@ class Arguments(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _absent(cls, given: object) -> object:
-        """Drop optional arguments that are null or "". In strict mode models must give them all."""
+        """Drop optional arguments that are null or "". In strict mode a model must send all
+        arguments."""
         if not isinstance(given, Mapping):
             return given
         if "body" in given:
@@ -100,11 +100,11 @@ class StateChange(Arguments, ABC):
     """A call that changes a room. Subclasses are the tools; see the module's docstring."""
 
     tool: ClassVar[str]
-    """The tool's name in the contract."""
+    """The tool's name in capability.yaml."""
     noun: ClassVar[str]
     """What is sent, in one word, as in "the message may have reached the room"."""
-    words: ClassVar[frozenset[str]]
-    """Fields that the approving person may edit: text that others read, never a target."""
+    editable: ClassVar[frozenset[str]]
+    """The arguments that the approving person may edit: texts that others will read."""
     visible: ClassVar[bool] = True
     """Whether reading the room can show the effect."""
 
@@ -120,22 +120,24 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
-        """Whether the call may still be sent. The person saw the impact `shown`; people may have
-        come or left since, but the session is the same. Raises what `assess` raises."""
+        """Whether the approved call may still be sent. The person saw the impact `shown`; since
+        then people may have come or left. The session is the same. Raises what `assess` raises."""
 
     @abstractmethod
     def question(self, impact: Impact) -> list[str]:
-        """What a person reads before deciding: what would happen, to whom, the words in full."""
+        """The lines a person reads before deciding: what would happen, to whom, and all text in
+        full."""
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """Whether the request names no peer and no session. 100ms applies such a request to whoever
+        """Whether the request names neither a peer nor a session. 100ms then applies it to whoever
         is in the room when it arrives."""
         return False
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """What a later call must share with this one, besides tool and room, to be covered by a yes
-        "for the rest of this session": the kind of impact, and all arguments but `words`."""
-        alike = sorted(self.model_dump(exclude=set(self.words)).items())
+        """What two calls of this tool in one room must share, so that one approval with the scope
+        "session" covers both. By default: the kind of impact, and all arguments not in
+        `editable`."""
+        alike = sorted(self.model_dump(exclude=set(self.editable)).items())
         return (impact.kind, *(json.dumps(pair) for pair in alike))
 
     @abstractmethod
@@ -146,16 +148,16 @@ class StateChange(Arguments, ABC):
             ApiError: its `executed` says whether the request may have changed the room.
         """
 
-    def apart(self, impact: Impact) -> Sequence[StateChange]:
-        """If each person shown gets a request of their own: one call for each. Else empty."""
+    def per_person(self, impact: Impact) -> Sequence[StateChange]:
+        """The calls to send, one for each person shown. Empty if one request is enough."""
         return ()
 
     async def seen(
         self, client: ActiveRoomsClient, shown: Impact, people: Sequence[Person]
     ) -> Observation:
-        """Read the room once. `gone` tells whether it shows the effect. By default, the effect
-        is that all `people` have left or, if `people` is empty, that the session is over. `gone`
-        may be False only if the very same session runs: the gate may send the request again then.
+        """Read the room once. In the answer, `gone` tells whether the room shows the effect: all
+        `people` have left or, if `people` is empty, the session is over. `gone` may be False only
+        if the very same session runs, since the gate may then send the request again.
 
         Raises:
             ApiError: the room could not be read.
@@ -173,27 +175,28 @@ class StateChange(Arguments, ABC):
         """A sentence that says what an accepted call did."""
 
     def condition(self, impact: Impact) -> str:
-        """A sentence: the room shows the effect, but perhaps this request did not cause it."""
+        """The outcome if the room shows the effect, but no answer tells that this request caused
+        it."""
         return "The room shows it. Whether by this request is not known."
 
     @property
     def checked(self) -> str:
-        """The sentence added to the outcome when a look at the room has seen the effect."""
+        """The sentence that the outcome ends with if the room shows the effect."""
         return CHECKED
 
     gone_text: ClassVar[str] = ""
-    """The outcome after a 404, if that means that the effect was there already; "" if a 404 is a
+    """The outcome after a 404 that means success: the effect was there already. "" if a 404 is a
     failure."""
 
     def edited(self, changes: dict[str, object]) -> StateChange:
-        """This call with other words, validated like any call.
+        """This call with changed arguments, validated like any call.
 
         Raises:
-            InvalidCall: `changes` has a field that is not in `words`, or a wrong value.
+            InvalidCall: an argument is not in `editable`, or its value is wrong.
         """
-        if foreign := sorted(set(changes) - self.words):
+        if foreign := sorted(set(changes) - self.editable):
             raise InvalidCall(
-                f"Only {' and '.join(sorted(self.words)) or 'nothing'} may be edited, not "
+                f"Only {' and '.join(sorted(self.editable)) or 'nothing'} may be edited, not "
                 f"{quoted(foreign[0], 40)}."
             )
         return self.parse({**self.arguments(), **changes})
@@ -204,7 +207,7 @@ class StateChange(Arguments, ABC):
 
 
 def reason_lines(reason: str | None) -> list[str]:
-    """The line of a question with the reason that others will read; empty if there is no reason."""
+    """The line of a question that shows the reason; no line if there is no reason."""
     return [f"Reason shown to the others: {quoted(reason, 600)}"] if reason else []
 
 

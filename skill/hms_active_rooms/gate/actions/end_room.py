@@ -1,8 +1,8 @@
-"""hms-end-active-room: end the running session for everyone and, if `lock` is set, lock the room.
+"""hms-end-active-room: end the running session for everyone, and lock the room if `lock` is set.
 
-People who join or leave after the question do not matter. If another session runs by the time of
-sending, the person is asked again. The request names no session: 100ms ends the one that runs when
-the request arrives. So an end waits until other destructive requests to the room have ended.
+People who join or leave after the question do not matter. If another session is running when the
+request is about to be sent, the person is asked again. The request names no session: 100ms ends
+whichever one runs when it arrives. So it waits until other destructive requests to the room end.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class EndRoom(StateChange):
 
     tool: ClassVar[str] = "hms-end-active-room"
     noun: ClassVar[str] = "end"
-    words: ClassVar[frozenset[str]] = frozenset({"reason"})
+    editable: ClassVar[frozenset[str]] = frozenset({"reason"})
     gone_text: ClassVar[str] = "It was already over."
 
     reason: Reason | None = None
@@ -74,5 +74,5 @@ class EndRoom(StateChange):
 
     @property
     def checked(self) -> str:
-        """A look can show that the session is over, but never that the room is locked."""
+        """Reading the room can show that the session is over, but not that the room is locked."""
         return "Checked: the session is over. The lock cannot be checked." if self.lock else CHECKED

@@ -1,6 +1,4 @@
-"""Whom a call affects: its impact. It is read from the live room, and shown to the person who
-decides. The digest that their answer must repeat covers it, too. Nothing here does I/O.
-"""
+"""The impact of a call: whom it affects in the live room. Nothing here does I/O."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ SHOWN_ROLES = 12
 """The most roles that are listed, the largest first; the others are summed up."""
 
 _NO_TEXT = re.compile(r'\{["}]|\[(["\[{\]\d-]|true\b|false\b|null\b)')
-"""Matches a role or user id for which 100ms sent a list or an object; it is kept as JSON."""
+"""Matches a role or user id that 100ms sent as a list or an object. It is kept as JSON text."""
 
 _SHOWN_TWINS = 5
 _NEAR = 0.8  # difflib's similarity ratio of two role names
@@ -38,7 +36,7 @@ _NEAR = 0.8  # difflib's similarity ratio of two role names
 
 @dataclass(frozen=True)
 class Person:
-    """One peer, as shown to the person who decides. A peer id is a connection, not a person."""
+    """One peer. Its id names a connection; one person can have several connections."""
 
     id: str
     short_id: str
@@ -47,12 +45,12 @@ class Person:
     role: str
 
     def same_person(self, other: Person) -> bool:
-        """Whether both have one id, user id and role. Names do not count: people choose them."""
+        """Whether id, user id and role are equal. Names do not count: people choose them."""
         return (self.id, self.user_id, self.role) == (other.id, other.user_id, other.role)
 
     def drift(self, now: Person) -> Drift:
-        """What to do with an approved call to this person, whom a new read of the room shows as
-        `now`. After a new role or user id a person is asked again."""
+        """Whether an approved call to this person may still be sent. `now` is the same peer, as
+        just read from the room. If role or user id has changed, a person is asked again."""
         if not self.same_person(now):
             return Drift("ask_again", f"It was {self.line()}; it is now {now.line()}.")
         renamed = f"{quoted(self.name)} now goes by {quoted(now.name)}."
@@ -60,15 +58,12 @@ class Person:
         return Drift("go", notes=notes, people=(now,), total=1)
 
     def called(self) -> str:
-        """Name and role."""
         return f"{quoted(self.name)} (role {quoted(self.role, 30)})"
 
     def brief(self) -> str:
-        """Name, role and id."""
         return f"{quoted(self.name)}, role {quoted(self.role, 30)}, id {self.short_id}"
 
     def line(self) -> str:
-        """Name, role, user id and id."""
         return (
             f"{quoted(self.name)}, role {quoted(self.role, 30)}, "
             f"user id {quoted(self.user_id, 40)}, id {self.short_id}"
@@ -77,8 +72,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Room:
-    """A room as read a moment ago: the running session and everybody in it. `unreadable` counts
-    people about whom 100ms told nothing usable."""
+    """A room as just read from 100ms. `unreadable` counts the people whose data cannot be used."""
 
     id: str
     session_id: str
@@ -92,13 +86,11 @@ class Room:
 
     @classmethod
     def read(cls, room: ActiveRoom, peers: Sequence[Peer]) -> Room:
-        """A `Room` made from two answers of the API, about the room and about its peers."""
         shorts = short_ids([peer.id for peer in peers])
         people = tuple(person_of(peer, shorts[peer.id]) for peer in peers)
         return cls(room.id, room.session.id, people, len(unreadable(peers)), _bounded(room.name))
 
     def impact(self, kind: str, people: tuple[Person, ...], *warnings: str) -> Impact:
-        """The impact of a call that affects these people."""
         return Impact(
             kind=kind,
             session_id=self.session_id,
@@ -110,14 +102,14 @@ class Room:
         )
 
     def other_connections(self, people: Iterable[Person], what: str) -> tuple[str, ...]:
-        """A sentence for each other peer with the user id of one of these people: one person can
-        have several connections. `what` completes the sentence "The same user id ..."."""
+        """A warning for each other connection with the user id of one of these people. It begins
+        with "The same user id", followed by `what`."""
         ids, users = {p.id for p in people}, {p.user_id for p in people if p.user_id}
         others = [p for p in self.people if p.user_id in users and p.id not in ids]
         return tuple(f"The same user id {what}: {p.brief()}." for p in others[:_SHOWN_TWINS])
 
     def lookalikes(self, person: Person) -> tuple[str, ...]:
-        """A sentence for each other peer whose name equals this person's or looks like it."""
+        """A warning for each other peer whose name equals this person's name, or looks like it."""
         others = [p for p in self.people if p.id != person.id]
         shown, alike = quoted(person.name), set(lookalikes(person.name, [p.name for p in others]))
         same = [p for p in others if p.name == person.name or quoted(p.name) == shown]
@@ -129,7 +121,8 @@ class Room:
         )
 
     def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:
-        """A warning if `role` is spelt nearly like a protected role that nobody in the room has."""
+        """A warning if `role` is spelt nearly like a protected role. Roles that people in this room
+        have are not compared."""
         name, held = folded(role), {folded(known) for known in {p.role for p in self.people}}
         unseen = {n: r for r in policy.protected_roles if (n := folded(r)) not in held}
         return tuple(
@@ -156,7 +149,7 @@ class Room:
         return next(p for p in self.people if p.id == matches[0])
 
     def must_be_readable(self) -> None:
-        """Raises BadResponse if 100ms told nothing usable about somebody."""
+        """Raises BadResponse if 100ms sent unusable data about somebody in the room."""
         if self.unreadable:
             raise BadResponse(
                 f"100ms told nothing usable about {people_count(self.unreadable)} in the room, so "
@@ -199,7 +192,6 @@ class Impact:
     receivers: str = ""  # `fingerprint` of those affected, if they are not named one by one
 
     def room(self, room_id: str) -> str:
-        """The room in words: its id, and its name in quotes."""
         return f"room {room_id}" + (f" named {quoted(self.room_name)}" if self.room_name else "")
 
     def whom(self) -> str:
@@ -213,8 +205,8 @@ class Impact:
         return f"{count}: {self.roles()}"
 
     def roles(self) -> str:
-        """The counts by role. A Latin word stands between a count and a role, so that a
-        right-to-left role name cannot move the count."""
+        """The counts by role, as in: 3 as "host". Without the Latin word, a right-to-left role name
+        would move the count."""
         shown = self.by_role[:SHOWN_ROLES]
         text = " and ".join(f"{count:,} as {quoted(role, 30)}" for role, count in shown)
         left = len(self.by_role) - len(shown)
@@ -229,8 +221,7 @@ class Impact:
 
 @dataclass(frozen=True)
 class Drift:
-    """What to do with an approved action, now that the room may have changed since it was shown:
-    send it, ask again, or end it without sending."""
+    """Whether an approved action may still be sent to the room as it is now."""
 
     verdict: Literal["go", "ask_again", "nothing_to_do", "refused"]
     reason: str = ""  # why it is not sent, in one sentence; empty for `go`
@@ -240,8 +231,8 @@ class Drift:
 
 
 def fingerprint(ids: Iterable[str]) -> str:
-    """A short record of many ids, for `strangers`: a set of bits, in Base64. There are eight bits
-    for each id, and each id sets one of them."""
+    """A compact set of many ids, in Base64. It has eight bits for each id, and each id sets one of
+    them. `strangers` compares ids with it."""
     known = list(ids)
     bits = bytearray(len(known))
     for peer_id in known:
@@ -251,8 +242,8 @@ def fingerprint(ids: Iterable[str]) -> str:
 
 
 def strangers(receivers: str, ids: Iterable[str]) -> int:
-    """How many of these ids are surely not in the fingerprint `receivers`. Of the ids that are not
-    in it, about one in eight is missed, since another id has set its bit."""
+    """How many of these ids are not in `receivers`, a `fingerprint`. The count may be too low:
+    about one new id in eight has the same bit as a known id."""
     bits = b64decode(receivers)
     found = [_bit(peer_id, len(bits)) for peer_id in ids]
     return sum(not bits[place] & bit for place, bit in found)
@@ -264,13 +255,13 @@ def _bit(peer_id: str, size: int) -> tuple[int, int]:
 
 
 def person_of(peer: Peer, short_id: str = "") -> Person:
-    """The person of a peer; every text is cut to `MAX_TEXT_CHARS`."""
+    """The `Person` for a peer. Each text is cut to `MAX_TEXT_CHARS`."""
     texts = (_bounded(peer.name), _bounded(peer.user_id), _bounded(peer.role))
     return Person(peer.id, short_id or peer.id, *texts)
 
 
 def _bounded(text: str) -> str:
-    """The text. A long one is cut and gets a hash of the whole, so that long texts still differ."""
+    """Cut a long text, and add a hash of the whole text, so that two long texts still differ."""
     if len(text) <= MAX_TEXT_CHARS:
         return text
     return (
@@ -285,7 +276,8 @@ def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
 
 
 def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
-    """Raises PolicyRefusal if one of these people is protected, or if 100ms does not tell."""
+    """Raises PolicyRefusal if the policy protects one of these people. Somebody whose role or user
+    id cannot be read may be protected, and is refused too."""
     for person in people:
         untold = ""
         if policy.protected_roles and (not folded(person.role) or _NO_TEXT.match(person.role)):
@@ -305,11 +297,10 @@ def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
 
 
 def people_count(total: int) -> str:
-    """ "1 person" or "12 people"."""
     return "1 person" if total == 1 else f"{total:,} people"
 
 
 def names(of: Sequence[str], most: int) -> str:
-    """The first `most` of these names, quoted, and how many are left out."""
+    """The first `most` names in quotes, then how many more there are."""
     more = f" and {len(of) - most} more" if len(of) > most else ""
     return " and ".join(quoted(name, 30) for name in of[:most]) + more

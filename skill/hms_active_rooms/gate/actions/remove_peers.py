@@ -42,7 +42,7 @@ class RemovePeers(StateChange):
 
     tool: ClassVar[str] = "hms-remove-peers"
     noun: ClassVar[str] = "removal"
-    words: ClassVar[frozenset[str]] = frozenset({"reason"})
+    editable: ClassVar[frozenset[str]] = frozenset({"reason"})
     gone_text: ClassVar[str] = "100ms says that they had already left."
 
     peer_id: PeerRef | None = Field(
@@ -102,7 +102,8 @@ class RemovePeers(StateChange):
         return Drift("go", people=now.people, total=now.total)
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """True for one request for a whole role: 100ms removes whoever has it at that moment."""
+        """True if one request removes the whole role: 100ms removes whoever has it at that
+        moment."""
         return impact.kind == "remove-role"
 
     def question(self, impact: Impact) -> list[str]:
@@ -120,8 +121,8 @@ class RemovePeers(StateChange):
             self.room_id, peer_id=self.peer_id, role=self.role, reason=self.reason
         )
 
-    def apart(self, impact: Impact) -> list[Self]:
-        """One call for each person of a small role, so that nobody else is removed."""
+    def per_person(self, impact: Impact) -> list[Self]:
+        """One call for each person of a small role, so that whoever takes the role later stays."""
         people = impact.people if impact.kind == "remove-each" else ()
         return [self.model_copy(update={"peer_id": p.id, "role": None}) for p in people]
 
@@ -144,7 +145,6 @@ def _staying(room: Room, people: Sequence[Person]) -> tuple[str, ...]:
 
 
 def _nobody_left(reason: str, shown: Impact, room: Room) -> Drift:
-    """Nobody who was shown is left. Names those who came back by a new connection."""
     back = room.other_connections(shown.people, "is in the room again")
     return Drift("nothing_to_do", " ".join((reason, *back)))
 

@@ -21,9 +21,9 @@ Ending = Literal["done", "failed", "unknown"]
 Executed = Literal["no", "maybe", "partly", "yes"]
 
 Fate = Literal["removed", "no longer there", "gone", "skipped", "failed", "unknown", "not sent"]
-"""What became of one person when a role was removed. `gone`: 100ms answered that they had left.
-`no longer there`: the answer was lost, but the room does not list them any more. `skipped`: they
-left or changed role before their request was sent."""
+"""What became of one person when a role was removed. `gone`: 100ms answered that the person had
+left. `no longer there`: the answer was lost, and the room does not list the person any more.
+`skipped`: the person left or changed role before the request was sent."""
 
 
 @dataclass(frozen=True)
@@ -46,25 +46,24 @@ class Result:
 
 
 Ended = tuple[Ending, Result]
-"""The state an action ends in, and its result."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What a look at the room showed."""
+    """What a look at the room showed: a read of the room after the request."""
 
     gone: bool | None  # whether the room shows the effect; None if it could not be read
     still: frozenset[str] = frozenset()  # peer ids of people still there
     why: str = ""  # why the room was not read, or how long it showed no effect
 
     def words(self) -> str:
-        """Completes the sentence "A look ...", if the look did not show the effect."""
+        """Completes the sentence "A look ..." if the effect was not seen."""
         return f"failed: {self.why}" if self.gone is None else "shows no effect yet"
 
 
 def answered(call: StateChange, shown: Impact, total: int, seen: Observation | None) -> Ended:
-    """How sending ended when 100ms accepted the request. `seen`: what a look at the room showed
-    afterwards; None if no look can show the effect."""
+    """The outcome if 100ms accepted the request. `seen` is what the room showed afterwards; None if
+    the room cannot show the effect."""
     text = call.effect(shown, total)
     if seen is None:
         return "done", Result(text, "yes")
@@ -78,8 +77,8 @@ def answered(call: StateChange, shown: Impact, total: int, seen: Observation | N
 def unanswered(
     call: StateChange, shown: Impact, error: ApiError | None, seen: Observation | None
 ) -> Ended:
-    """How sending ended when no answer tells what became of the request. `error`: what came in its
-    place; None if an earlier process sent the request. `seen`: as for `answered`."""
+    """The outcome if no answer tells what became of the request. `error` came in place of the
+    answer; None if an earlier process sent the request. `seen` is as in `answered`."""
     code, came = (error.code, f" ({error})") if error else ("", "")
     if seen is not None and seen.gone:
         lost = f" The answer was lost ({code})." if code else ""
@@ -96,14 +95,14 @@ def unanswered(
 
 
 def failed(error: ActiveRoomsError) -> Ended:
-    """How sending ended when the request was surely not executed."""
+    """The outcome if the request was surely not executed."""
     # A hint of its own tells a fact, such as how long to wait; a default hint speaks to a model.
     own = error.hint if error.hint != error.default_hint else ""
     return "failed", Result(f"{error.for_person()} {own}".strip(), error=error.code)
 
 
 def stopped(error: BaseException) -> Ended:
-    """How sending ended when an exception stopped it before an answer came."""
+    """The outcome if an exception stopped the sending before an answer came."""
     what = type(error).__name__
     text = f"The sending was interrupted ({what}); it may have been executed. Look at the room."
     return "unknown", Result(text, "maybe")
@@ -112,7 +111,7 @@ def stopped(error: BaseException) -> Ended:
 def for_each(
     people: tuple[Person, ...], fates: Mapping[str, Fate], error: ApiError | None, seen: Observation
 ) -> Ended:
-    """How sending ended when each person got a request: what became of each, and a summary."""
+    """The outcome if each person got a request: what became of each, and a summary."""
     rows = tuple(PersonResult(p.id, p.name, fates[p.id]) for p in people)
     count = Counter(fates.values())
     parts = [f"{count[word]} {word}" for word in get_args(Fate) if count[word]]

@@ -28,7 +28,7 @@ MAX_MESSAGE_BYTES = 4096
 """100ms documents 4 KB for a client's custom event; we assume the same limit for send-message."""
 
 _SHOWN_CHARS = 5000
-"""More than any message has, so that a person always reads the whole message."""
+"""Longer than any message, so that a person always reads the whole message."""
 
 
 def _message(value: str) -> str:
@@ -43,7 +43,7 @@ class SendMessage(StateChange):
 
     tool: ClassVar[str] = "hms-send-message"
     noun: ClassVar[str] = "message"
-    words: ClassVar[frozenset[str]] = frozenset({"message", "type"})
+    editable: ClassVar[frozenset[str]] = frozenset({"message", "type"})
     visible: ClassVar[bool] = False
 
     message: Annotated[
@@ -111,7 +111,8 @@ class SendMessage(StateChange):
         return [head, text]
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """The kind of impact, the target and the message type."""
+        """An approval with the scope "session" covers other texts, to the same target, of the same
+        type."""
         return (impact.kind, self.peer_id or self.role or "", self.type)
 
     async def request(self, client: ActiveRoomsClient) -> None:

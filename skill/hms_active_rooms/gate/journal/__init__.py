@@ -45,7 +45,8 @@ def file_url(path: Path) -> str:
 def _one_read(
     method: Callable[[Reading], Callable[Given, Found]],
 ) -> Callable[Concatenate[Journal, Given], Found]:
-    """Makes a method of `Journal` from one of `Reading`: it runs in a transaction of its own."""
+    """Makes a method of `Journal` from a method of `Reading`. Each call is a transaction of its
+    own."""
 
     def read(journal: Journal, /, *given: Given.args, **named: Given.kwargs) -> Found:
         with journal.read() as view:
@@ -63,9 +64,9 @@ class Journal:
             first use, and lost when it is closed or the process ends.
         clock: returns the time, aware UTC.
         on_commit: called before and after each commit of a writing transaction.
-        key: a secret of at least 32 characters with which state changes are sealed, so that whoever
-            can write to the database cannot forge one. None means `HMS_JOURNAL_KEY`, if it is set.
-        create: whether to create the journal if there is none, or else raise ConfigurationError.
+        key: a secret of at least 32 characters that seals state changes. Without it nobody can
+            forge one, even in the database itself. None means `HMS_JOURNAL_KEY`, if it is set.
+        create: create the journal if there is none. False raises ConfigurationError then.
 
     Raises:
         ConfigurationError: the URL is wrong, the key is too short, or there is no journal.
@@ -140,8 +141,8 @@ class Journal:
 
     @contextmanager
     def read(self) -> Iterator[Reading]:
-        """A transaction that only reads. All its reads show the journal as of one moment; it waits
-        for no writer and blocks none."""
+        """A transaction that only reads: it sees the journal as of one moment. It waits for no
+        writer, and no writer waits for it."""
         from hms_active_rooms.gate.journal.store import Reading
 
         with self._open().begin("reads") as db:
@@ -152,8 +153,8 @@ class Journal:
         """A transaction for reading and writing. Nobody else writes meanwhile.
 
         Args:
-            notes_only: the block changes the state of no action, so the commit does not wait for
-                the disk. If the machine loses power soon afterwards, what it wrote may be lost.
+            notes_only: the transaction changes no action's state. Its commit does not wait for the
+                disk: if the machine loses power soon afterwards, its events may be lost.
         """
         from hms_active_rooms.gate.journal.store import Writing
 
@@ -180,14 +181,14 @@ class Journal:
             tx.note(action_id, kind, by=by, way=way, **data)
 
     def export(self, file: IO[str], *, before: datetime, by: str) -> int:
-        """Write every action that ended before a moment to a file, as JSON Lines.
+        """Write the actions that ended before a certain time to a file, as JSON Lines.
 
         The last line has the SHA-256 of all lines above it. Once the file is on disk, the journal
         records which actions it holds; only these can be pruned.
 
         Args:
             file: open for writing text.
-            before: aware datetime. An action is exported if all revisions of its call ended before.
+            before: the time, an aware datetime. All revisions of a call must have ended before it.
             by: who exports, for the record.
 
         Returns:
@@ -198,11 +199,11 @@ class Journal:
         return archive.export(self, file, before, by)
 
     def prune(self, *, before: datetime, by: str) -> Pruned:
-        """Delete the actions that ended before a moment, were exported, and did not change since.
+        """Delete actions that ended before a certain time, if an export has them as they are now.
         One event of each action stays, so that the same call is never sent again.
 
         Args:
-            before: aware; see `export`.
+            before: the time, as for `export`.
             by: who prunes, for the record.
         """
         from hms_active_rooms.gate.journal import archive

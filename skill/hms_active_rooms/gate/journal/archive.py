@@ -1,6 +1,8 @@
-"""Archives the journal: writes finished actions to a file, and deletes actions that are in a file.
+"""Archives the journal: exports ended actions to a file, and deletes exported actions.
+
 Nothing else is ever deleted. One event of each deleted action stays, so that its id is never used
-again: if a graph is replayed and makes the same call again, the call is not sent again."""
+again: if a replayed graph makes the same call again, the call is not sent again.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from hms_active_rooms.gate.journal.store import Reading, Row, Writing
 from hms_active_rooms.gate.journal.tables import actions, asks, events
 
 EXPORTED = "exported"
-"""Kind of event: the action was exported. `upto` is the number of its newest event in the file."""
+"""Kind of event: the action was exported, with its events up to the number `upto`."""
 
 _AT_ONCE = 100
 """How many calls one transaction prunes. With more, other writers would wait long."""
@@ -36,7 +38,6 @@ class Pruned:
 
 
 def export(journal: Journal, file: IO[str], before: datetime, by: str) -> int:
-    """See `Journal.export`."""
     newest, refused_upto, sha256 = dict[str, int](), 0, hashlib.sha256()
 
     def add(**record: Any) -> None:
@@ -69,7 +70,6 @@ def export(journal: Journal, file: IO[str], before: datetime, by: str) -> int:
 
 
 def prune(journal: Journal, before: datetime, by: str) -> Pruned:
-    """See `Journal.prune`."""
     with journal.read() as view:
         calls = _ended(view, before)
     deleted = left = 0
@@ -110,14 +110,14 @@ def _is_exported(tx: Writing, action: Action) -> bool:
 def _delete(
     tx: Writing, action_id: str, by: str, told: dict[str, str], *which: sa.ColumnElement[bool]
 ) -> None:
-    """Delete the events of an action. A new event, which stays, records that."""
+    """Delete the events of an action, and record that in a new event, which stays."""
     tx.note(action_id, PRUNED, by=by, way="archive", **told)
     old = (events.c.action_id == action_id, events.c.kind != PRUNED, *which)
     tx.db.execute(events.delete().where(*old))
 
 
 def _ended(view: Reading, before: datetime) -> list[str]:
-    """The keys of the calls all of whose revisions ended before a moment, oldest first."""
+    """The keys of calls whose revisions all ended before this time, oldest first."""
     row = actions.c
     over = sa.or_(
         sa.and_(row.state == "expired", row.expires_at < before),

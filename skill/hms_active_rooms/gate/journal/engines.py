@@ -1,6 +1,8 @@
-"""The databases of a journal: SQLite (WAL, synchronous FULL) and PostgreSQL. Before a request
-leaves, the record that it is sent must be on disk; else it could be sent twice after a crash. A
-database that cannot guarantee this is refused when it is opened."""
+"""The databases of a journal: SQLite (WAL, synchronous FULL) and PostgreSQL.
+
+The record that a request is sent must be on disk before the request leaves. Otherwise a crash could
+make it be sent twice. A database that cannot guarantee this is refused when it is opened.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +31,16 @@ from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
 
 Mode = Literal["reads", "writes", "notes"]
-"""What a transaction does. In `reads`, a write is an error. `notes` change no state, and their
-commit does not wait for the disk. The next commit of `writes` brings them to the disk, too."""
+"""What a transaction may do. `reads`: change nothing. `notes`: add events that change no state; the
+commit does not wait for the disk. `writes`: change anything; the commit waits."""
 
 _SETTINGS: dict[Mode, dict[str, str]] = {
     "reads": {"query_only": "ON"},
     "writes": {"query_only": "OFF", "synchronous": "FULL"},
     "notes": {"query_only": "OFF", "synchronous": "NORMAL"},
 }
-"""SQLite's settings for each mode. After a change of `query_only` SQLite compiles every statement
-anew, so reading and writing connections are kept apart."""
+"""SQLite's settings for each mode. A change of `query_only` makes SQLite compile all statements
+anew, so readers and writers have connections of their own."""
 
 _FULL = 2  # what SQLite answers for synchronous=FULL
 _LONGEST_WAIT_S: Final = 30
@@ -57,7 +59,8 @@ _NETWORK: Final = frozenset(
     # File systems that a machine shares with the virtual machines on it.
     | {"vboxsf", "vmhgfs", "vmhgfs-fuse", "prl_fs", "drvfs", "osxfs", "grpcfuse", "fakeowner"}
 )
-"""File systems to which another machine can write. SQLite's WAL mode would not notice that."""
+"""File systems to which another machine can write. SQLite's WAL mode does not notice such
+writes."""
 
 _RECOVER = (
     "Restore it from a copy, or save what can be read: sqlite3 JOURNAL .recover | sqlite3 NEW. "
@@ -79,14 +82,14 @@ _REPAIR = {
     "statement pooling": _UNSENT + "set PgBouncer's pool_mode to transaction.",
     "connection": _UNSENT + "see that the server runs, and lets in whom the URL names.",
 }
-"""What to do, by a part of the database's error message."""
+"""What the user should do, by a text that occurs in the database's error message."""
 
 _NOT_BY_URL: Final = {"autocommit", "row_factory", "cursor_factory", "context"}
-"""Arguments of psycopg that are no texts, so that no URL can set them."""
+"""Arguments of psycopg that a URL cannot set, since their values are not texts."""
 
 _SQLITE_HAS: Final = {"timeout", "mode", "uri"}
-"""The parameters that a SQLite URL may have after its "?". SQLAlchemy would ignore all others, even
-where the "?" is part of a file's name."""
+"""The parameters that a SQLite URL may have. SQLAlchemy silently drops all others, even if the "?"
+is part of a file's name."""
 
 _UNEXPANDED: Final = re.compile(r"~|\$\w|\$\{|%\w+%")
 _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
@@ -354,8 +357,8 @@ def _begin_postgresql(connection: sa.Connection) -> None:
 
 
 class _Files:
-    """Watches the files of an open journal. If they are replaced, a program that opens the path now
-    gets another journal, which does not know what was sent."""
+    """Watches the files of an open journal. If somebody replaces them, other programs open another
+    journal, which does not know what was sent."""
 
     def __init__(self, path: Path) -> None:
         real = path.resolve()
@@ -375,7 +378,7 @@ class _Files:
         self._journal = self._journal or found[:1]
 
     def check(self, connection: sa.Connection) -> None:
-        """Raises JournalError if the files at these paths are others now."""
+        """Raises JournalError if a file was replaced since this connection opened it."""
         found = self._there()
         if found != connection.info["files"] or found[:1] != self._journal:
             raise JournalError(
@@ -386,7 +389,7 @@ class _Files:
 
 
 def _sqlite(url: sa.URL, journal_mode: str | None, files: _Files | None = None) -> sa.Engine:
-    """An engine whose connections use this journal mode. None: its connections only read."""
+    """An engine whose connections use this journal mode; with None they only read."""
     in_memory = journal_mode == "memory"
     wait = {} if "timeout" in url.query else {"timeout": _LONGEST_WAIT_S}
     engine = sa.create_engine(
@@ -460,8 +463,8 @@ def _refused(reason: str) -> JournalError:
 
 
 def _path(url: sa.URL, name: str) -> Path:
-    """The file of a URL. Raises ArgumentError if SQLAlchemy would ignore a part of the URL, and so
-    perhaps open another file."""
+    """The file of a URL. Raises ArgumentError if SQLAlchemy would ignore a part of the URL: it
+    could then open another file."""
     if not name.startswith("file:"):
         known = not url.query.keys() - _SQLITE_HAS and url.query.get("mode", "ro") == "ro"
     elif known := "uri" in url.query and not set("?#") & set(name):
@@ -498,8 +501,8 @@ def _refuse_foreign(file: Path, needs: int) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """Create the journal's file so that only its owner can read the names and messages in it. Raise
-    JournalError if several processes could not lock and share the file."""
+    """Create the journal's file, which only its owner can read. Raises JournalError if several
+    processes could not lock and share the file."""
     name, folder, mounts = quoted(str(path), 300), path.parent, _mounts()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     # SQLite's shared memory is seen by every process of this machine, but by no other machine.
@@ -520,7 +523,7 @@ def _make_private(path: Path) -> None:
 
 
 def _mounts() -> dict[tuple[str, ...], str]:
-    """The kind of each mounted file system, by the parts of the path where it is mounted."""
+    """The kind of file system at each mount point. A key is the mount point's path, in parts."""
     try:
         mounts = [line.split(" ") for line in MOUNTS.read_text("utf-8").splitlines()]
     except OSError:

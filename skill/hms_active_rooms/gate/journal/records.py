@@ -1,6 +1,7 @@
-"""The journal's records as typed values. A call of a tool is recorded as an `Action`, one row of
-the database. If the room changes before the call is sent, or a person edits its words, the call
-gets a new revision: another action, with an id of its own.
+"""The journal's records as typed values.
+
+A tool call is recorded as an `Action`, one row of the database. If the room changes before the call
+is sent, or a person edits the call, it gets a new revision: another action, with an id of its own.
 
 The states of an action:
 
@@ -9,9 +10,9 @@ The states of an action:
           |         |  +------+ surely not executed: the room is read before another request
           +---------+-> rejected | expired
 
-An `unknown` action ends when a later look at the room shows the effect, or when the answer comes
-late. An `approved` one can still be `rejected`, or become `expired`: because it is too late, or
-because the room has changed and a new revision asks again.
+An `unknown` action ends when a later look at the room shows the effect, or a late answer comes.
+An `approved` action can still be rejected. It expires at its deadline, or when the room has changed
+and a new revision asks again.
 """
 
 from __future__ import annotations
@@ -51,28 +52,27 @@ UNSENT: tuple[State, ...] = ("proposed", "approved")
 """States from which an action can still be sent."""
 
 NOWHERE = "none-"
-"""Prefix of the thread of a call that is part of no conversation."""
+"""A thread with this prefix is not a conversation: nobody can continue it."""
 
 OUTSIDE = "serve:"
-"""Prefix of the thread of a call by another program (REST, MCP)."""
+"""A thread with this prefix holds calls of another program (REST, MCP)."""
 
 LEADS_TO: Mapping[str, State] = {
     **{state: state for state in TRANSITIONS},
     "refused": "rejected",
     "returned": "approved",
 }
-"""The state that an event of each kind leads to. Events of other kinds change no state."""
+"""The state after an event of each kind. Events of other kinds change no state."""
 
 REQUESTS = "(requests)"
-"""The action id in events about requests that were refused before they became an action."""
+"""In place of an action id, in events about refused requests that never became an action."""
 
 KEPT = "(kept) "
-"""Prefix of the name of an entry in the table `hms_asks` that `Journal.prune` never deletes."""
+"""`Journal.prune` keeps a row of the table `hms_asks` if its `place` has this prefix."""
 
 CALLED_AGAIN = "called_again"
-"""Kind of event: a call was made again, and runs an earlier action that was held back (see `HELD`).
-It is recorded for the earlier action, and for the id that the new call would have got; there `runs`
-names the earlier action."""
+"""Kind of event: a call was made again, and ran an earlier action that was held back (`HELD`). Both
+ids get the event. That of the new call names the earlier action in `runs`."""
 
 PRUNED = "pruned"
 """Kind of event: the action was exported and deleted. This event stays."""
@@ -101,7 +101,6 @@ _PEOPLE = frozenset(get_args(Way)) - _NOBODY
 
 
 def by_person(way: Way | Literal[""]) -> bool:
-    """Whether a person decided."""
     return way in _PEOPLE
 
 
@@ -111,7 +110,6 @@ def who(by: str, way: str) -> str:
 
 
 def ran_unasked(way: Way | Literal[""]) -> bool:
-    """Whether the policy let the action run without asking a person."""
     return way in ("relaxed", "unattended")
 
 
@@ -190,7 +188,7 @@ class Action:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will be sent for this action any more, whatever came of it."""
+        """Whether nothing more is sent for this action. Its outcome may still be unknown."""
         return self.state in FINAL or self.state == "unknown"
 
     @property
@@ -207,15 +205,14 @@ class Action:
         return self.result.executed if self.state in ("done", "failed") else "no"
 
     def bound(self, call: StateChange, impact: Impact) -> Action:
-        """This action with a call that has full ids, with its impact, and the digest of both."""
+        """This action with its final call (full ids), its impact, and the digest of both."""
         return replace(self, call=call, impact=impact, digest=_digest(self, call, impact))
 
     def is_as_shown(self) -> bool:
-        """Whether call and impact still give the digest of the question."""
+        """Whether the call and the impact still have the digest that was shown."""
         return self.impact is None or self.digest == _digest(self, self.call, self.impact)
 
     def decided(self, state: State, by: str, way: Way, at: datetime, *, reason: str = "") -> Action:
-        """This action with a decision on it."""
         given = replace(self, decided_by=by, decided_way=way, decided_at=at)
         return replace(given, state=state, reason=reason)
 
@@ -255,8 +252,8 @@ def _digest(row: Action, call: StateChange, impact: Impact) -> str:
 
 
 def _impact_json(impact: Impact) -> dict[str, Any]:
-    """The impact as JSON. Fields that release 0.1.0 did not have are left out if they are empty, so
-    that its digests still fit."""
+    """The impact as JSON. Empty fields that release 0.1.0 did not have are left out: so the digests
+    that it wrote stay valid."""
     dumped: dict[str, Any] = _IMPACT.dump_python(impact, mode="json")
     later = ("room_name", "receivers")
     return {name: value for name, value in dumped.items() if value or name not in later}
@@ -268,7 +265,7 @@ def content_of(call: StateChange) -> str:
 
 
 def call_key(call: StateChange, origin: Origin) -> str:
-    """The id of a call that was made at one origin. All revisions of the call share it."""
+    """Identifies a call by its content and origin. All revisions of the call have this key."""
     where = {"thread": origin.thread, "message": origin.message, "call": origin.call}
     return digest({**where, "digest": content_of(call)})
 
@@ -303,7 +300,7 @@ _RESULT = TypeAdapter(Result)
 _FIELDS = {field.name for field in fields(Action)}
 _PLAIN = _FIELDS - {"call", "impact", "result", "contradiction", "mark"}
 _UNSEALED = {"worker", "lease_until", "told_at"}
-"""Columns that `seal` leaves out. They change without a state change; nothing is sent for them."""
+"""Columns that the `seal` does not cover. They can change while the state stays the same."""
 _OF_CALL = {"tool", "room_id", "arguments"}
 _SEALED = sorted(_PLAIN - _UNSEALED | _OF_CALL | {"impact", "result"})
 _KNOWN = {"state": get_args(State), "gate": ("soft", "hard"), "decided_way": ("", *get_args(Way))}
@@ -315,7 +312,7 @@ class Unreadable(StateChange):
 
     tool = "unreadable"
     noun = "call"
-    words = frozenset()
+    editable = frozenset()
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise BrokenRecord("The call cannot be read.")
@@ -328,7 +325,6 @@ class Unreadable(StateChange):
 
 
 def row_of(action: Action) -> dict[str, Any]:
-    """The action as a row of the database: values by column."""
     return {
         **{name: getattr(action, name) for name in _PLAIN},
         "tool": action.tool,
@@ -340,8 +336,8 @@ def row_of(action: Action) -> dict[str, Any]:
 
 
 def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
-    """The action in a row of the database, as it is now. `row` has the columns, and `Action.mark`.
-    `wrong` says why the row cannot be trusted; "" if it can."""
+    """The action in a row of the database, as it is at `now`. `wrong` says why the row cannot be
+    trusted; "" if it can."""
     found = {name: row[name] for name in _PLAIN}
     try:
         odd = [name for name, known in _KNOWN.items() if row[name] not in known]
@@ -364,22 +360,22 @@ def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
 
 
 def sealed(key: bytes, **values: object) -> str:
-    """The HMAC-SHA256 of the values, or their SHA-256 if there is no key; 64 hex characters."""
+    """The HMAC-SHA256 of the values in hex; without a key, their SHA-256."""
     text = canonical(values)
     return (hmac.new(key, text, "sha256") if key else hashlib.sha256(text)).hexdigest()
 
 
 def seal(key: bytes, columns: Columns, event: Columns) -> str:
-    """The seal of a row: a hash of the row and of the event that recorded its last state change. If
-    somebody changes one of them, it does not fit. `key`: the journal's; b"" if it has none."""
+    """A hash of a row and of the event that last changed its state. If somebody changes either of
+    them, the stored seal is wrong. `key` is the journal's; b"" if it has none."""
     row = {name: columns[name] for name in _SEALED}
     said = [event[name] for name in ("at", "kind", "by", "way", "data")]
     return sealed(key, row=row, event=said)
 
 
 def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> str:
-    """What is wrong with a row; "" if nothing is. `event`: the event of its last state change.
-    `found`: the seal that the journal has for it."""
+    """What is wrong with a row; "" if nothing is. `event` last changed its state, and `found` is
+    the seal stored with that event."""
     if event["kind"] is None:
         return "contradicts itself: the events that led to it are gone"
     if found == seal(key, columns, event):
@@ -394,7 +390,7 @@ def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> s
 
 
 def history_fault(row: Action, events: Iterable[Event]) -> str:
-    """Why the events of an action do not lead to its state; "" if they do."""
+    """What is wrong with the events of an action; "" if they lead to its state."""
     state: State | None = None
     decided = ("", "")
     for event in events:

@@ -1,10 +1,9 @@
-"""Reads and writes the journal inside one transaction, by SQLAlchemy Core.
+"""Reads and writes the journal inside one transaction.
 
 Threat: a model, a replayed graph, a second worker, a crash or an edited checkpoint makes the same
-request twice, or makes one that nobody approved. Invariant: a request is sent only by the caller
-whose transaction moved the action from `approved` to `sent`. Only one transaction writes at a time,
-so what it has read stays true until it commits. Each state change is written together with the
-event that records it.
+request twice, or one that nobody approved. Invariant: a request is sent only by the caller whose
+transaction moved the action from `approved` to `sent`. Only one transaction writes at a time, so
+what it has read stays true until it commits. A state change and its event are written together.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _ROW = sa.select(
     *(_STEP.c[name].label(f"step_{name}") for name in _SAID),
     sa.select(sa.func.max(_ANY.c.seq)).scalar_subquery().label("mark"),
 ).select_from(actions.outerjoin(_STEP, _STEP.c.seq == _LAST_STEP.scalar_subquery()))
-"""Selects actions, each with the event of its last state change (`step_...`) and its `mark`."""
+"""Selects actions, each with its last state change (`step_...`) and its `Action.mark`."""
 
 
 def _given(name: str) -> sa.BindParameter[Any]:
@@ -94,14 +93,14 @@ _ADD_ROW = actions.insert()
 
 
 def _ids(items: object) -> list[str]:
-    """What `ask` recorded; ["unreadable"] if the stored value is no list."""
+    """What `ask` stored; ["unreadable"] if the stored value is no list."""
     return list(map(str, items)) if isinstance(items, list) else ["unreadable"]
 
 
 @dataclass(frozen=True)
 class _Compiled:
-    """A statement that SQLAlchemy compiles once and the database's driver runs often. If SQLAlchemy
-    ran it each time, that would take several times as long as SQLite's own work."""
+    """A statement that SQLAlchemy compiled once, for the database's driver to run. To run it by
+    SQLAlchemy each time takes several times as long."""
 
     text: str
     fixed: Row  # values that are part of the statement, as the driver takes them
@@ -133,12 +132,12 @@ def _compiled(
 
 
 def _text(value: object) -> object:
-    """The value, with bytes decoded: SQLite keeps bytes in a text column if somebody wrote them."""
+    """Decode bytes. SQLite keeps bytes in a text column if a program has written bytes there."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 class Which(TypedDict, total=False):
-    """A filter of actions: those that meet every condition given. A value `None` sets no condition."""
+    """A filter of actions: all given conditions must hold. A condition of `None` is ignored."""
 
     id: str
     state: State | None  # the state now, see `Action`
@@ -150,8 +149,8 @@ class Which(TypedDict, total=False):
 
 
 class Reading:
-    """What one transaction sees of the journal. No method here changes anything. `db` is the
-    connection, for queries that have no method here."""
+    """One transaction's view of the journal. No method here changes anything. `db` is the
+    connection, for other queries."""
 
     def __init__(self, db: sa.Connection, clock: Clock, key: bytes) -> None:
         self.db = db
@@ -162,12 +161,11 @@ class Reading:
         return self._clock()
 
     def get(self, action_id: str) -> Action | None:
-        """The action with this id, or None."""
         return self._one(_BY_ID, id=action_id)
 
     def latest(self, call_key: str) -> Action | None:
-        """The newest revision of a call, or None. If the call was made again and runs an earlier
-        action (see `CALLED_AGAIN`), the newest revision of the earlier call."""
+        """The newest revision of a call, or None. If the call ran an earlier action instead
+        (`CALLED_AGAIN`), the newest revision of that earlier call."""
         if (row := self._one(_LATEST, key=call_key)) is not None:
             return row
         told = self.events(action_id(call_key, 1))
@@ -175,18 +173,18 @@ class Reading:
         return self.newest(str(runs[-1])) if runs else None
 
     def newest(self, action_id: str) -> Action | None:
-        """The newest revision of the call to which the action with this id belongs, or None."""
+        """The newest revision of this action's call, or None if there is no such action."""
         row = self.get(action_id)
         return row and (self.latest(row.call_key) or row)
 
     def revisions(self, call_key: str) -> list[tuple[Action, dict[str, Any]]]:
-        """Every revision of a call, each with its row as stored; the first revision comes first."""
+        """Every revision of a call, oldest first, each with its row as stored."""
         query = _ROW.where(actions.c.call_key == call_key).order_by(actions.c.revision)
         names, now = actions.c.keys(), self.now()
         return [(self._action(r, now), {n: r[n] for n in names}) for r in self.found(query)]
 
     def edited_into(self, action_id: str) -> Action | None:
-        """The newest action that a person made by editing the words of this one, or None."""
+        """The newest action that a person made by editing this one, or None."""
         return self._one(_EDITED_INTO, id=action_id)
 
     def same_call(self, action: Action, *, sent: bool = False) -> Action | None:
@@ -198,9 +196,9 @@ class Reading:
     def same_calls(
         self, thread: str, content: str, is_mine: Callable[[str], bool] = lambda _: True
     ) -> tuple[Action | None, Action | None, int]:
-        """For a call (by its `Action.content`) in a thread: the caller's newest action, the caller's
-        newest action that was sent, and how often anybody made the call. `is_mine` tells whether
-        the actions of a requester are the caller's."""
+        """The calls with this `Action.content` in a thread: the caller's newest action, the
+        caller's newest action that was sent, and how often anybody made the call. `is_mine` tells
+        whether a requester is the caller."""
         same: tuple[sa.ColumnElement[bool], ...]
         same = (actions.c.thread == thread, actions.c.content == content)
         calls = sa.func.count(actions.c.call_key.distinct()).label("calls")
@@ -223,8 +221,8 @@ class Reading:
         limit: int | None = 50,
         **which: Unpack[Which],
     ) -> list[Action]:
-        """At most `limit` actions that match `which`, newest first. With `states`, only actions in
-        one of these states."""
+        """At most `limit` actions that match `which`, newest first. If `states` are given, an
+        action must be in one of them."""
         any_of = [self._filters({**which, "state": state}) for state in states]
         fit = any_of or [self._filters(which)]
         age = actions.c.created_at
@@ -233,14 +231,13 @@ class Reading:
         return self._actions(self.found(query.limit(limit)))
 
     def count(self, **which: Unpack[Which]) -> int:
-        """How many actions match `which`."""
         query = sa.select(sa.func.count()).select_from(actions).where(*self._filters(which))
         return self.db.scalar(query) or 0
 
     def sent_lately(self, like: Action) -> tuple[int, int]:
-        """How many actions were sent in the last minute: in the room of `like` by its requester, and
-        in all. An action that was surely not executed, and can be sent again, does not count, nor
-        does one from a clock that is far ahead."""
+        """How many actions were sent in the last minute: by the requester of `like` in its room,
+        and in all. An action whose claim was given back does not count. Nor does a time far ahead,
+        from a wrong clock."""
         since, until = self.now() - records.RATE_WINDOW, self.now() + records.RATE_WINDOW
         given = {"since": since, "until": until, "room_id": like.room_id}
         [found] = self._rows(_SENT_LATELY, requester=like.requester, **given)
@@ -253,8 +250,8 @@ class Reading:
         return [o for o in sent if o.id != action.id and o.gate == "hard" and not o.contradiction]
 
     def has_rival(self, action: Action) -> bool:
-        """Whether an action has `rivals`, or had some since it was read. This compares the numbers
-        of events, not times: the clocks of several machines may differ."""
+        """Whether the action has `rivals`, or had some since it was read. It compares the numbers
+        of events: clocks of several machines may differ."""
         given = {"room_id": action.room_id, "id": action.id, "mark": action.mark}
         return bool(self.rivals(action) or self._rows(_ENDED_SINCE, **given))
 
@@ -263,37 +260,37 @@ class Reading:
         return [_event(row) for row in self._rows(_EVENTS, id=action_id)]
 
     def refused_requests(self, *, limit: int = 50) -> list[Event]:
-        """Requests that servers refused, newest first: `by` has the caller, `way` the reason."""
+        """Requests that servers refused, newest first. `by` is the caller, `way` the reason."""
         refused = (events.c.action_id == records.REQUESTS, events.c.kind == "refused")
         query = sa.select(events).where(*refused).order_by(events.c.seq.desc()).limit(limit)
         return [_event(row) for row in self.found(query)]
 
     def steps(self, action_id: str) -> dict[str, str]:
-        """What became of each person, by peer id: a `Fate`, or "sending" until it is known. {} if
-        the action is only one request."""
+        """What became of each person, by peer id: a `Fate`, or "sending" if it is not known. Empty
+        if people did not get a request each."""
         [known] = [row["steps"] for row in self._rows(_STEPS, id=action_id)] or [None]
         return {peer: str(of) for peer, of in known.items()} if isinstance(known, dict) else {}
 
     def asked_at(self, place: str) -> list[str]:
-        """What `ask` recorded at a place of a graph; [] if it recorded nothing there."""
+        """What `ask` stored at this place; [] if nothing."""
         return [id_ for found in self._rows(_ASKED, place=place) for id_ in _ids(found["items"])]
 
     def asked_below(self, place: str) -> list[list[str]]:
-        """What `ask` recorded, for each place whose name begins with `place`."""
+        """What `ask` stored at each place whose name begins with `place`."""
         query = sa.select(asks.c["items"]).where(asks.c.place.startswith(place, autoescape=True))
         return [_ids(items) for items in self.db.scalars(query)]
 
     def grants(self, thread: str, since: datetime = records.NO_TIME) -> list[Action]:
-        """The actions of a conversation that a person approved "for the rest of this session" after
-        `since`. Approvals that were taken back are left out."""
+        """The actions of a conversation that were approved with the scope "session" after `since`.
+        Approvals that were taken back are left out."""
         rows = self._actions(self._rows(_GRANTS, thread=thread, moment=since))
         return [r for r in rows if not r.contradiction and r.state not in ("rejected", "expired")]
 
     def _execute(
         self, statement: sa.ClauseElement, columns: Row | None = None, **given: object
     ) -> Any:
-        """Run a statement that is compiled once (see `_Compiled`). It writes `columns`; `given` are
-        its parameters. Returns the driver's cursor."""
+        """Run a compiled statement, and return the driver's cursor. `columns` are values to write;
+        `given` are the parameters of the conditions."""
         compiled = _compiled(statement, self.db.dialect, tuple(columns or ()))
         values = {f"given_{name}": value for name, value in given.items()} | (columns or {})
         for name in compiled.bound.keys() & values.keys():
@@ -313,7 +310,7 @@ class Reading:
         return found
 
     def found(self, query: sa.Select[Any]) -> list[Row]:
-        """The rows that a query finds. Unlike `_rows`, this does not keep the compiled query."""
+        """The rows that a query finds. Unlike in `_rows`, the compiled query is not kept."""
         found = self.db.execute(query)
         names = tuple(found.keys())
         return [dict(zip(names, map(_text, row), strict=True)) for row in found]
@@ -365,11 +362,11 @@ class Writing(Reading):
     """A transaction that may write. Nobody else writes to the journal meanwhile."""
 
     def insert(self, action: Action) -> Action:
-        """Insert an action and the event that it was proposed or refused. Returns it with `mark`.
+        """Insert an action and its first event. Returns the action with its `mark`.
 
         Raises:
             JournalError: another call has this id.
-            BrokenRecord: there was an action with this id, and it was deleted.
+            BrokenRecord: an action with this id was deleted.
         """
         row = records.row_of(action)
         if self.events(action.id):
@@ -398,7 +395,7 @@ class Writing(Reading):
         data: dict[str, Any] | None = None,
         **changes: Any,
     ) -> Action:
-        """Move an action to another state, and return it as it is then.
+        """Move an action to another state, and return the changed action.
 
         Args:
             action: as this transaction read it.
@@ -410,7 +407,7 @@ class Writing(Reading):
             changes: other fields of the action that change.
 
         Raises:
-            JournalError: there is no such transition, or the stored state is not the action's.
+            JournalError: there is no such transition, or the stored state is another one.
             BrokenRecord: the record of the action is broken.
         """
         action.check()
@@ -429,7 +426,7 @@ class Writing(Reading):
         return replace(moved, mark=mark)
 
     def expire_if_late(self, action: Action) -> Action:
-        """If an action has become `expired` by its deadline, store that. Returns the action."""
+        """Store that an action has expired, if its deadline has passed. Returns the action."""
         if action.state == "expired":
             action.check()
             columns = ("reason", "decided_by", "decided_way", "decided_at")
@@ -451,8 +448,8 @@ class Writing(Reading):
         way: str,
         said: dict[str, Any],
     ) -> int | None:
-        """Write a moved action and its event, and return the event's number. If the stored state is
-        none of `before`, write nothing and return None."""
+        """Store an action's new state and its event, and return the event's number. If the stored
+        state is none of `before`, write nothing and return None."""
         columns = records.row_of(moved)
         values = {name: columns[name] for name in (*changed, "state")}
         given = {"id": moved.id, "state": before[0], "or_state": before[-1]}
@@ -469,8 +466,8 @@ class Writing(Reading):
         data: dict[str, Any],
         columns: dict[str, Any] | None = None,
     ) -> int:
-        """Append an event and return its number. After a state change, `columns` is the new row;
-        the event gets the seal of both."""
+        """Append an event and return its number. After a state change `columns` is the new row, and
+        the event gets a seal."""
         event = {"at": self.now(), "kind": kind, "by": by, "way": way, "data": data}
         bound = records.seal(self._key, columns, event) if columns else ""
         add = _ADD[self.db.dialect.name]
@@ -478,8 +475,8 @@ class Writing(Reading):
         return int(added.fetchone()[0] if add is not _ADD["sqlite"] else added.lastrowid)
 
     def renew(self, action_id: str, *, lease_s: float) -> bool:
-        """Prolong the time in which this worker may send an action. Returns False if the action is
-        not this worker's any more; then it must send nothing."""
+        """Prolong this worker's lease on an action. Returns False if this worker has lost the
+        action and must send nothing."""
         mine = (actions.c.id == action_id, actions.c.state == "sent")
         prolong = actions.update().where(*mine, actions.c.worker == this_worker())
         until = self.now() + timedelta(seconds=lease_s)
@@ -487,7 +484,7 @@ class Writing(Reading):
 
     def step(self, action_id: str, peer_id: str, state: str) -> bool:
         """Record that the request for one person is about to leave ("sending"), or how it ended. If
-        "sending" was recorded before, a second "sending" returns False and writes nothing."""
+        "sending" was recorded before, a second one writes nothing and returns False."""
         steps = self.steps(action_id)
         if state == "sending" and steps.get(peer_id, "not sent") != "not sent":
             return False
@@ -495,22 +492,23 @@ class Writing(Reading):
         return True
 
     def ask(self, place: str, items: Sequence[str]) -> bool:
-        """Record which questions were asked at a place of a graph. If something is recorded there
-        already, return False and write nothing."""
+        """Store `items` at a place, for example the questions that a graph asks there. If the place
+        is taken, write nothing and return False."""
         if self._rows(_ASKED, place=place):
             return False
         self._execute(_ADD_ASKED, {"place": place, "items": list(items), "at": self.now()})
         return True
 
     def told(self, action_id: str) -> None:
-        """Record, the first time only, that the asking program was told how the action ended."""
+        """Record that the program that asked was told how the action ended. Only the first time
+        counts."""
         first = actions.update().where(actions.c.id == action_id, actions.c.told_at.is_(None))
         if self.db.execute(first.values(told_at=self.now())).rowcount == 1:
             self.note(action_id, "told", way="call")
 
     def revoke_grants(self, thread: str, *, by: str, way: str) -> None:
-        """Take back every approval "for the rest of this session" in a conversation. This changes
-        these actions: read an action again before you `move` it."""
+        """Take back all approvals with the scope "session" in a conversation. The actions change:
+        read an action again before you `move` it."""
         for row in self.grants(thread):
             own = replace(row, granted_in="")
             self._step(own, ["granted_in"], [row.state], "revoked", by, way, {})

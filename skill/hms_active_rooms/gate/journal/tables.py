@@ -42,8 +42,8 @@ class _Json(sa.TypeDecorator[Any]):
 
 
 def _lenient(read: Any, instead: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Makes a reader of a column. SQLite may hold a value that is no time or no JSON; for such a
-    value the reader returns a stand-in, so that the other rows can still be read."""
+    """Makes a reader of a column. If a value cannot be read, such as a wrong time, the reader
+    returns a stand-in: the other rows can still be read."""
 
     def read_or_stand_in(value: Any) -> Any:
         try:
@@ -121,7 +121,7 @@ _MAY_GO = (
     "OLD.kind <> 'pruned' AND EXISTS (SELECT 1 FROM hms_events p WHERE "
     "p.action_id = OLD.action_id AND p.kind = 'pruned' AND p.seq > OLD.seq)"
 )
-"""SQL: the event may be deleted, since a later event "pruned" of the same action stays."""
+"""SQL: the event may be deleted, because a later event "pruned" of its action stays."""
 
 _IS_THERE = "EXISTS (SELECT 1 FROM hms_events e WHERE e.seq = NEW.seq)"
 
@@ -129,7 +129,7 @@ _UNSEALED = (
     f"NEW.seal = '' AND NEW.action_id <> '{records.REQUESTS}' AND NEW.kind IN "
     f"({', '.join(map(repr, records.LEADS_TO))})"
 )
-"""SQL: the event is a state change without a seal, written by a process of an earlier release."""
+"""SQL: the event changes a state but has no seal, so that an earlier release wrote it."""
 
 _NEWER = "the journal is of a newer release"
 
@@ -239,7 +239,7 @@ def check(db: sa.Connection, key: bytes) -> int | None:
     """The schema version of the journal; None if there is no journal yet.
 
     Raises:
-        JournalError: it is of a newer release, lacks a table or trigger, or has another key.
+        JournalError: the journal is of a newer release, is not whole, or has another key.
     """
     there = set(sa.inspect(db).get_table_names()) & set(metadata.tables)
     if not there:

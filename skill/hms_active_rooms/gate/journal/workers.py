@@ -21,8 +21,8 @@ def _worker(pid: int) -> str:
 
 
 def worker_may_live(worker: str) -> bool:
-    """Whether the process that `this_worker` named may still run. False only if that is certain: it
-    ran in this PID namespace, and has ended."""
+    """Whether the process that `this_worker` named may still run. False if it has surely ended;
+    that is known only of processes in this PID namespace."""
     world, _, process = worker.rpartition(":")
     pid, _, started = process.partition("@")
     if world != _world() or not pid.isdigit():
