@@ -48,8 +48,6 @@ class Hints(_Part):
 
 
 class Parameter(_Part):
-    """One parameter of an operation, in its path or as its body; always required."""
-
     name: Text
     place: Literal["path", "body"] = Field(alias="in")
     type: Literal["string", "object"] | None = None
@@ -123,8 +121,6 @@ class Api(_Part):
 
 
 class Tool(_Part):
-    """One tool: its name and description for the model, its hints, and the operation it calls."""
-
     name: Text
     description: Text
     hints: Hints = Hints()

@@ -154,7 +154,7 @@ class PeerNotFound(ApiError):
 
 
 class NotFound(ApiError):
-    """404 with any other text."""
+    """404 with a text that is about neither a session nor a peer."""
 
     code = "not_found"
     default_hint = "Nobody may be in the room; else check the room id and the base URL."

@@ -1,8 +1,8 @@
 """Makes keys for names. Two names have the same key if a person would mix them up.
 
-All keys leave out what is invisible (format characters, fillers, kinds of blanks) and use only the
+A key leaves out what is invisible (format characters, fillers, kinds of blanks). It uses only the
 first visible characters, so that a long name costs little. Names that differ only after these count
-as alike. A needless warning costs a look; a missing one can remove the wrong person.
+as alike: a needless warning costs a look, a missing one can remove the wrong person.
 """
 
 from __future__ import annotations

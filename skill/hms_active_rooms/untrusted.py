@@ -125,7 +125,6 @@ def message_of(error: BaseException) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """`shortened`, with the same limit for code points and for tokens."""
     return shortened(text, most, most)
 
 
@@ -148,8 +147,8 @@ def storable(text: str) -> str:
 
 
 def lookalikes(target: str, names: Iterable[str]) -> list[str]:
-    """The names that could be mistaken for the target, in the given order: they look the same at a
-    `glance`, or differ only in case. Names that equal the target are left out."""
+    """The names that a person could take for the target, in the given order: those with the same
+    `glance` key, and those that differ only in case. Names equal to the target are left out."""
     looks, plain = _looks(target), _plain(target)
     others = [name for name in names if name != target]
     return [name for name in others if _looks(name) == looks or _plain(name) == plain]

@@ -82,8 +82,7 @@ Failure = tuple[ApiError, bool, float]
 
 
 def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
-    """The typed answer in the body of a success. Raises Unusable or an ApiError if there is
-    none."""
+    """The typed answer in the body of a success. Raises Unusable or ApiError if it has none."""
     nothing = answer.status in (204, 205) and read is read_done
     if not nothing and answer.status not in (200, 201, 202, 203):
         raise Unusable(wire.CUT_OFF, f"its answer is not whole (status {answer.status})")
@@ -177,7 +176,7 @@ def _hint(request: Request) -> str | None:
 
 
 def _clock_hint(date: str | None, now: float) -> str | None:
-    """The hint if this machine's clock is wrong, since the API then answers 401. Else None."""
+    """The hint if a wrong clock of this machine may be why the API answered 401; else None."""
     then = _moment(date or "")
     off = 0.0 if then is None else now - then
     if abs(off) < _CLOCK_OFF_S:

@@ -55,7 +55,7 @@ class TokenSource(Protocol):
         """The token to send now."""
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """The token to send after `after` was refused; None if there is no other."""
+        """The token to send in place of `after`, which was refused. None if there is no other."""
 
 
 class StaticToken:
@@ -67,7 +67,7 @@ class StaticToken:
         source: what errors call the token, for example a variable's name.
 
     Raises:
-        ConfigurationError: the token is an app token, has expired, or has a character that is in no token.
+        ConfigurationError: it is an app token, has expired, or has a character that is in no token.
     """
 
     def __init__(
@@ -150,8 +150,7 @@ class SignedTokens:
             return self._cached
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """A new token if the cached one is `after`. Else the cached one: another call has renewed
-        it."""
+        """A new token if `after` is the cached one. Else the cached one: another call made it."""
         with self._lock:
             if self._cached is None or self._cached == after:
                 self._cached = self._sign()

@@ -50,14 +50,15 @@ class ActiveRoomsClient:
     """Client for one 100ms account, usable on any number of event loops and threads. Keep one
     client open: each new client sets up TLS again.
 
-    A read that fails for a passing reason is sent again after a wait. A write is not. If it gets a
-    429 or no connection, it raises at once, with `executed="no"`. If the server said how long to
-    wait, the error has `retry_after_s`. Read the room again before you repeat a write: another
-    session may run by then. After a 401, a read or a write is sent once more, at once, with a new
-    token. That is safe: a request with a refused token executes nothing.
+    A read that fails for a passing reason is sent again after a wait. A write is not sent again
+    after a wait. Without a connection, or after a 429, a write raises at once, with
+    `executed="no"`. If the server said how long to wait, the error has `retry_after_s`. Read the
+    room before you repeat a write: another session may run by then. After a 401, a read or a write
+    is sent once more, at once, with a new token. That is safe: a request with a refused token
+    executes nothing.
 
-    Every operation takes the room's id first. A `peer_id` is always a full id. `deadline_s` limits
-    the seconds of this call. A wrong argument raises InvalidCall, and nothing is sent. Any other
+    Every operation takes the room's id first. A `peer_id` is always a full id. `deadline_s` is the
+    most seconds of this call. A wrong argument raises InvalidCall, and nothing is sent. Any other
     failure raises an ApiError. Its `executed` says whether the request may have been executed.
     Removals and ends happen a moment after the answer. The people see the `reason`.
 
@@ -110,9 +111,8 @@ class ActiveRoomsClient:
         deadline_s: float = DEADLINE_S,
         transport: TransportChoice | None = None,
     ) -> Self:
-        """A client from environment variables. HMS_ACCESS_KEY and HMS_SECRET, or else
-        HMS_MANAGEMENT_TOKEN, are required. Optional: HMS_BASE_URL, HMS_TRANSPORT ("httpx",
-        "aiohttp").
+        """A client from environment variables. It needs HMS_ACCESS_KEY and HMS_SECRET, or else
+        HMS_MANAGEMENT_TOKEN. Optional: HMS_BASE_URL, HMS_TRANSPORT ("httpx" or "aiohttp").
 
         Raises:
             ConfigurationError: a variable is missing or wrong.

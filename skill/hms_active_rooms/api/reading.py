@@ -89,7 +89,7 @@ _OVER_WORD: Final = {"ended", "closed", "finished", "terminated", "completed", "
 _UNSET: Final = re.compile(r"0000-|0001-|1970-|-|{")
 _OF_OTHER: Final = {"roomid", "peerid", "room", "peer"}
 
-# Words of an acknowledgement, those of the docs first, and words with which none is meant.
+# Words of an acknowledgement (those of the docs first), and words of a refusal.
 _ACCEPTED: Final = re.compile(
     r"\b(sent|submitted|ending|ok|okay|done|accepted|queued|scheduled|success(ful(ly)?)?|succeeded"
     r"|removed|ended|delivered|true|20[0-3]|completed|processed|acknowledged)\b"
@@ -158,8 +158,8 @@ def read_peer(body: bytes, asked: Mapping[str, str]) -> PeerDetails:
 
 
 def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
-    """The acknowledgement in a body; an empty body, `null` and {} are one too. Raises Unusable if
-    any other body does not say that the request was accepted, since a refusal may have any form."""
+    """The acknowledgement in a body. An empty body, `null` and {} count as one. Raises Unusable if
+    another body does not say that the request was accepted, since a refusal may have any form."""
     found = {} if body.strip() in (b"", b"null") else _object(body, asked)
     said = _named(found)
     told = [

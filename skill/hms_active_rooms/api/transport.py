@@ -76,7 +76,6 @@ def pools(
 
 
 def to_app(app: Any) -> CustomTransport:
-    """A transport to an ASGI application in this process; it opens no port."""
     return httpx.ASGITransport(app)
 
 

@@ -181,8 +181,8 @@ async def answer(
     *,
     packed: bool = True,
 ) -> Answer:
-    """The answer with its body. Unless `packed` is false, the body is decompressed here: the
-    libraries do not limit the decompressed size."""
+    """The answer with its body. A `packed` body is decompressed here, since the libraries do not
+    limit the decompressed size."""
     coding = headers.get("content-encoding") if packed else None
     lost: tuple[type[BaseException], ...] = (*library.errors, Unusable)
     try:

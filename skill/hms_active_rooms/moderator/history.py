@@ -91,8 +91,8 @@ def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
 
 
 def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> AIMessage:
-    """The message. Its id and its calls' ids are new if the conversation has used them before. A
-    message with a used id would replace the older one; a call would get the older call's result."""
+    """Gives the message and its calls new ids if this conversation has used theirs. A message with
+    a used id would replace the older one; a call would get the older call's result."""
     seen: set[str | None] = {
         call["id"]
         for m in messages

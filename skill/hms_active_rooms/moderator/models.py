@@ -19,8 +19,8 @@ def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> Bas
     `init_chat_model`.
 
     Raises:
-        ConfigurationError: the extra `models` is not installed, no model has this name, or it
-            cannot be made. In most cases its provider's key is missing.
+        ConfigurationError: the extra `models` is not installed, no model has this name, or the
+            model cannot be made, usually for lack of its provider's key.
     """
     if isinstance(model, BaseChatModel):
         return model

@@ -214,7 +214,7 @@ class _Nodes:
             ours = state.get("told") == found.message.id
             for call in found.calls if ours else found.message.tool_calls:
                 try:
-                    row = await self._taken_back(call, found.message, state, config, UNSENT)
+                    row = await self._withdraw(call, found.message, state, config, UNSENT)
                     if row is not None:
                         updates.append(_reported(call, row))
                     elif call in found.calls:
@@ -225,26 +225,26 @@ class _Nodes:
             # no, so the approval is taken back.
             for message, call in history.failed_calls(messages) if wrote else ():
                 with skip_if_broken(call["id"] or ""):
-                    await self._taken_back(call, message, state, config, ["approved"])
+                    await self._withdraw(call, message, state, config, ["approved"])
         # A random `run` for the turn: another checkpointer may have a message with the same id.
         told = found.message.id if found else ""
         return {"run": outside(), "prompts": 0, "messages": updates, "told": told}
 
-    async def _taken_back(
+    async def _withdraw(
         self,
         call: ToolCall,
         message: AIMessage,
         state: ModeratorState,
         config: RunnableConfig,
-        unsent: Collection[State],
+        states: Collection[State],
     ) -> Action | None:
-        """The action of a call in an earlier turn; None if it has none. An action whose state is in
-        `unsent` is rejected first."""
+        """The action of a call in an earlier turn, or None. If its state is one of `states`, the
+        action is rejected first."""
         change = _checked(call)
         if not isinstance(change, StateChange):
             return None
         row = await self._gate.find(change, self._origin(message, call, state, config))
-        if row is None or row.state not in unsent:
+        if row is None or row.state not in states:
             return row
         wrote = isinstance(state["messages"][-1], HumanMessage)
         reason = _BEFORE_IT_WAS_SENT if row.state == "approved" else _WITHDRAWN

@@ -82,7 +82,7 @@ class Fault(BaseModel, extra="forbid", frozen=True):
 
     @property
     def executes(self) -> bool:
-        """Whether the simulator executes the operation in spite of this fault."""
+        """Whether the operation is executed in spite of this fault."""
         if self.kind in ("latency", "truncated", "malformed", "oversized"):
             return True
         return self.when == "after" and self.kind != "unauthorized"
@@ -112,8 +112,7 @@ class Faults:
             self._faults.clear()
 
     def shown(self) -> list[dict[str, Json]]:
-        """The faults in the order they were added, with their `id` and how often they
-        `happened`."""
+        """The faults in the order they were added, with their `id` and the count `happened`."""
         with self._lock:
             return [
                 {"id": fault_id, "happened": self._happened[fault_id], **fault.model_dump()}

@@ -129,7 +129,7 @@ _SHOWN: Final[Answer] = {
     "recording": None,
     **dict.fromkeys(("template_id", "template", "region", "created_at", "updated_at"), ""),
 }
-"""The fields of a room in the answer of `enable`, with values for those not simulated."""
+"""The fields of a room that `enable` answers with. Those not simulated have these values."""
 
 _BY_API: Final = {"peer_id": "", "user_id": "", "user_name": "", "role": "", "source": "api"}
 """Fields of a webhook event that say who ended a room. These values mean: the API did."""
@@ -165,9 +165,6 @@ def list_peers(world: World, room_id: str, *, user_id: str = "", role: str = "")
         if user_id in ("", peer.user_id) and role in ("", peer.role)
     }
     return {"peers": shown}
-
-
-# Finds and runs the operation that a request asks for.
 
 
 def path_pattern(path: str) -> re.Pattern[str]:

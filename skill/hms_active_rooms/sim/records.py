@@ -90,8 +90,6 @@ Roles = Annotated[tuple[Role, ...], Field(min_length=1), AfterValidator(_differ)
 
 @dataclass(slots=True)
 class Track:
-    """A published track, with the fields that the API shows."""
-
     id: str
     stream_id: str
     mute: bool
@@ -132,9 +130,8 @@ class Peer:
         return {**self.wire(), "tracks": {track.id: asdict(track) for track in self.tracks}}
 
     def publish(self, role: Role, at: str, ids: IdSource, *, shares_screen: bool = False) -> None:
-        """Stop the tracks that the role does not allow, and start those that are missing. Audio and
-        camera share a stream. A screen has a stream of its own, and starts only with
-        `shares_screen`."""
+        """Stop the tracks that the role forbids, and start those that are missing. Audio and camera
+        share a stream. A screen has its own, and starts only with `shares_screen`."""
         running = {track.medium: track for track in self.tracks}
         screen = shares_screen or "screen" in running
         media = [medium for medium in role.publishes if medium != "screen" or screen]

@@ -53,7 +53,6 @@ class RequestLog:
             return newer
 
     def entries(self) -> tuple[LoggedRequest, ...]:
-        """All requests so far, oldest first."""
         with self._changed:
             return tuple(self._entries.values())
 

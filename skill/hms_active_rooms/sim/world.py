@@ -80,8 +80,6 @@ class World:
         self._order = itertools.count()
         self.reset()
 
-    # Time
-
     def now(self) -> datetime:
         return self.clock() + self._ahead
 
@@ -116,8 +114,6 @@ class World:
             # The events of the setup are not kept.
             self.webhooks.clear()
             self.deliveries.clear()
-
-    # Rooms and sessions
 
     def add_room(self, *, name: str, id: RoomId = "", enabled: bool = True, roles: Roles) -> Room:
         with self.lock:
@@ -173,8 +169,6 @@ class World:
         """Enable or disable a room. Nobody can join a disabled room; a running session goes on."""
         room = self.room(room_id)
         room.enabled, room.updated_at = enabled, nanos_text(self.now())
-
-    # What people do
 
     def join(
         self,

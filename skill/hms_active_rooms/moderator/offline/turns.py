@@ -42,8 +42,7 @@ class Result:
 
     @property
     def told(self) -> str:
-        """What came of the call, in the tool's words. After a refusal it begins: "Nothing was
-        done."
+        """What came of the call, in the tool's words; first "Nothing was done." after a refusal.
 
         The text is cut and safe to show in a terminal. What only a model needs is left out.
         """

@@ -42,8 +42,7 @@ def rows(name: str) -> list[tuple[str, str]]:
 
 
 def phrases(text: str) -> list[Phrase]:
-    """The phrases of a list in `words.yaml`: `(x)` may be left out; `a|b`, `[a b|c]` are
-    choices."""
+    """The phrases of a list in `words.yaml`. `(x)` is optional; `a|b` and `[a b|c]` are choices."""
     return [way for one in text.split(",") for way in _ways(one.strip())]
 
 
