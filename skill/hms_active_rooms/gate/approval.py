@@ -4,8 +4,7 @@ A question is an `ApprovalRequest`. An answer is an `Approve`, `Reject` or `Edit
 that matches one of the answer models exactly. Anything else does not count: nothing is sent.
 
 The first decision counts. One exception: a person can still reject an approved action until it is
-sent. An answer that is malformed, late or for another question changes nothing; the journal records
-it.
+sent. An answer that is malformed, late or for another question is only recorded.
 """
 
 from __future__ import annotations
@@ -193,7 +192,7 @@ def answer_schema(digest: str) -> dict[str, Any]:
 
 
 def parse_answer(answer: object) -> Decision:
-    """The decision in an answer. It must match an answer model exactly: no synonym or true counts.
+    """The decision in an answer. It must match an answer model exactly: a synonym does not count.
 
     Raises:
         BadAnswerError: the answer matches no model, or is itself a BadAnswerError.
@@ -347,8 +346,8 @@ def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float
 
 
 def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
-    """An earlier action whose approval, with the scope "session", covers this one too; else None.
-    Both have the same target, conversation and process: only the text differs."""
+    """An earlier action, approved with the scope "session", that lets this one run unasked; or
+    None. Both have the same target, conversation and process: only the text differs."""
     since = tx.now() - timedelta(seconds=policy.grant_ttl_s)
     rows = tx.grants(action.thread, since) if action.gate == "soft" else []
     return next((row for row in rows if _covers(row, action, policy)), None)

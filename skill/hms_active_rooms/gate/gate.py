@@ -9,7 +9,7 @@ shown. Only the journal decides that, never an argument, a graph's state or a re
     decide   records a decision on exactly the question that was shown
     run      reads the room again. If it is as shown, `run` claims the action (moves it to `sent`,
              which only one caller can), sends the request, and looks in the room for its effect.
-             If not, it makes a new revision of the action to ask about
+             Otherwise it makes a new revision of the action to ask about
     drive    calls these in turn until the actions have ended; the caller passes how to ask
 """
 
@@ -62,8 +62,9 @@ class _Reread:
 
 
 _Claim = tuple[bool, Action | None]
-"""Whether this caller has claimed the action and must send it; and the action as it is now. None:
-read the room again first. The last read is too old, or another destructive request is under way."""
+"""First, whether this caller has claimed the action and must send it. Second, the action as it is
+now; None if the room must be read again. The last read is then too old, or another destructive
+request is under way."""
 
 
 HELD = "held"
@@ -75,7 +76,7 @@ _BROKEN_BEFORE: Final = (
 )
 
 ANOTHER_ASKS = "one call at a time can ask here; another one is asking. Call again afterwards"
-"""Why a call is rejected while another call asks at the same `place`."""
+"""Why a call is rejected: another call already asks at the same place of the graph."""
 
 _POLL_S = 0.2
 
@@ -182,7 +183,7 @@ class Gate:
         always_ask: bool = False,
         sent: Action | None = None,
     ) -> Action:
-        """Record a call as an action. If this call of this origin is on record, return that.
+        """Record a call as an action. If this origin made the call before, return its action.
 
         Args:
             call: what to do.
@@ -239,8 +240,8 @@ class Gate:
         may_run_unasked: bool,
         sent: Action | None = None,
     ) -> Action:
-        """Insert the action and return it. Or return an action to use instead: another caller has
-        just inserted this call, or an earlier action of the call was held back (`HELD`)."""
+        """Insert the action and return it. If another caller has just inserted this call, or an
+        earlier action of the call was held back (`HELD`), return that action."""
         with self.journal.write() as tx:
             found, before = tx.latest(action.call_key), None
             if found is None:
@@ -595,13 +596,12 @@ class Gate:
         return await self._sending(action, Drift("go")).look()
 
     async def look_again(self) -> list[Action]:
-        """Find out how actions ended that an earlier process left unfinished: look in their rooms.
-        Call this when a program starts. It sends nothing, and waits for no other worker. It looks
-        only in rooms that the policy allows.
+        """Look in the rooms of actions that an earlier process left unfinished: how did they end?
+        Call this when a program starts. It sends nothing, does not wait for other workers, and
+        looks only in rooms that the policy allows.
 
         Returns:
-            The actions it looked for, as they are now. One with a broken record is skipped, and
-            logged.
+            The actions it has checked. One with a broken record is skipped, and logged.
         """
         find, rooms, looked = self.journal.actions, self.policy.only_rooms, list[Action]()
         for action in await asyncio.to_thread(find, "sent", "unknown", rooms=rooms, limit=None):

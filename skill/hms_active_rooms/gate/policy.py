@@ -1,7 +1,7 @@
 """What an agent may do at all, and what it may do without asking a person.
 
-A tool's hints decide its gate. At a "hard" gate a person is always asked, unless code lists the
-tool in `unattended`. At a "soft" gate a policy file or an environment variable can also waive that.
+A tool's hints decide its gate. "hard": a person is always asked, unless code lists the tool in
+`unattended`. "soft": a policy file or an environment variable can also turn off the question.
 """
 
 from __future__ import annotations
@@ -103,9 +103,9 @@ class Policy(BaseModel):
         max_peers: The most people one removal may remove.
         actions_per_minute: State-changing calls sent per minute in one room for one requester.
         actions_per_minute_in_all: State-changing calls sent per minute, for all users of a journal.
-        approval_ttl_s: Seconds after which a question expires, and an approval that was not used.
+        approval_ttl_s: Seconds until a question, or an approval that was not used, expires.
         grant_ttl_s: The most seconds that an approval "for the rest of this session" holds.
-        audience_growth: How much the audience of a message may grow (0.1 is 10 %) unasked.
+        audience_growth: The share by which a message's audience may grow unasked; 0.1 is 10 %.
         refusals_in_a_row: After this many refusals in a row the moderator ends its turn.
         verify_s: Seconds to wait until the room shows the effect of a removal or an end.
         relaxed: Tools that run without asking; only `hms-send-message` may be named.

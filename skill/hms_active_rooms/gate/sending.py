@@ -72,8 +72,8 @@ class Sending:
     began: bool = False  # whether a request may have left
 
     async def _watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
-        """Read the room until it shows the effect, or for `Policy.verify_s`. 100ms shows a removal
-        late, and lists lost connections for 60 s. Without `wait`, read the room once."""
+        """Read the room until it shows the effect, for at most `Policy.verify_s`. 100ms shows a
+        removal late, and lists lost connections for 60 s. Without `wait`, read the room once."""
         left_s, pause_s = (self.policy.verify_s if wait else 0.0), _FIRST_LOOK_S
         until = self.journal.now() + timedelta(seconds=left_s)
         seen: Observation | None = None
@@ -110,7 +110,7 @@ class Sending:
         return await write_in_thread(self.journal, held)
 
     def _pause_s(self, error: ApiError, attempt: int) -> float | None:
-        """Seconds to wait before the next attempt; None if there must be no other attempt."""
+        """Seconds to wait before the next attempt; None if there must not be one."""
         asked_s = error.retry_after_s or 0.0 if isinstance(error, RateLimited) else 0.0
         helps = error.executed == "no" and isinstance(error, (RateLimited, errors.ConnectionFailed))
         if not helps or asked_s > LONGEST_WAIT_S or attempt >= _BACKOFF.attempts:
@@ -160,8 +160,8 @@ class Sending:
         """Send the request once, then read the room. If the answer is lost, the outcome is what the
         room shows, and the request is not sent again.
 
-        One exception: a tool with the hint `idempotent` sends it a second time. The same session
-        must run without the effect, and the claim must still hold.
+        One exception: with the hint `idempotent` the request is sent a second time, if the same
+        session still runs without the effect and the claim still holds.
 
         Raises:
             ApiError: the request was surely not executed.
@@ -236,7 +236,7 @@ class Sending:
 
     async def _step(self, peer_id: str, ended: Fate | None = None) -> Fate | None:
         """Record that the request for one person is about to be sent or, with `ended`, how it
-        ended. Returns None; or a `Fate` if this worker must not send it."""
+        ended. Returns the person's `Fate` if the request must not be sent, else None."""
 
         def step(tx: Writing) -> Fate | None:
             row, lease = self.action.id, lease_s(self.client, self.policy)
@@ -247,8 +247,8 @@ class Sending:
         return await write_in_thread(self.journal, step)
 
     async def _send_to(self, person: Person, part: StateChange) -> tuple[Fate, ApiError | None]:
-        """Remove one person. Returns what became of them, and the error if there was one. Reads the
-        peer first, since a role can change meanwhile."""
+        """Remove one person, after a read of the peer: its role may have changed. Returns what
+        became of the person, and the error if there was one."""
         read, attempt = self.client.retrieve_peer, 1
         try:
             while person.same_person(person_of(await read(part.room_id, person.id))):
@@ -315,7 +315,6 @@ class Sending:
 
 
 async def write_in_thread(journal: Journal, step: Callable[[Writing], Found]) -> Found:
-    """Run `step` in a writing transaction of its own, in a thread, and return its result."""
 
     def write() -> Found:
         with journal.write() as tx:
@@ -328,7 +327,7 @@ async def run_to_its_end(
     call: Callable[[*Given], Found], *given: *Given, undo: Callable[[Found], None] | None = None
 ) -> Found:
     """Run a blocking call in a thread and return its result. If this task is cancelled meanwhile,
-    first let the call end and pass its result to `undo`, then raise the cancellation."""
+    wait until the call has ended, pass its result to `undo`, and raise the cancellation."""
     running = asyncio.get_running_loop().run_in_executor(None, call, *given)
     cancelled: asyncio.CancelledError | None = None
     while not running.done():

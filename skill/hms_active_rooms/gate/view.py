@@ -85,8 +85,7 @@ _LATELY: Final = timedelta(hours=1)
 
 
 def sent_before(action: Action, now: datetime) -> str:
-    """A note for a question: the same call was sent by `action`, when, and what came of it. "" if
-    that was more than an hour ago."""
+    """Says when `action` sent the same call, and its outcome. "" if that was over an hour ago."""
     if action.sent_at is None or now - action.sent_at > _LATELY:
         return ""
     ago_s = (now - action.sent_at).total_seconds()
@@ -95,7 +94,7 @@ def sent_before(action: Action, now: datetime) -> str:
 
 
 def for_model(action: Action) -> str:
-    """`outcome`, and what the model should do next. After a person's no: not try again."""
+    """`outcome` and the next step for the model. After a person's no, it must not try again."""
     text, error = outcome(action), action.result.error
     if action.state == "rejected" and by_person(action.decided_way):
         return text + NOT_AGAIN
@@ -107,8 +106,8 @@ def for_model(action: Action) -> str:
 # --- as data --------------------------------------------------------------------------------------
 
 MAX_PEOPLE: Final = 20
-"""The most affected people that a view shows. After a role removal it is also the most outcomes;
-people who are still in the room come first."""
+"""The most people that a view shows. For a role removal it is also the most outcomes shown; those
+of people who are still in the room come first."""
 
 _OUT: Final = ("removed", "gone", "no longer there")
 

@@ -86,8 +86,7 @@ class Arguments(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _absent(cls, given: object) -> object:
-        """Drop optional arguments that are null or "". In strict mode a model must send all
-        arguments."""
+        """Drop optional arguments that are null or "". Models in strict mode must send them all."""
         if not isinstance(given, Mapping):
             return given
         if "body" in given:
@@ -125,18 +124,16 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def question(self, impact: Impact) -> list[str]:
-        """The lines a person reads before deciding: what would happen, to whom, and all text in
-        full."""
+        """The lines a person reads before deciding: what would happen, to whom, with all text."""
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """Whether the request names neither a peer nor a session. 100ms then applies it to whoever
-        is in the room when it arrives."""
+        """Whether the request applies to whoever is in the room when it arrives: it names no peer
+        and no session."""
         return False
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """What two calls of this tool in one room must share, so that one approval with the scope
-        "session" covers both. By default: the kind of impact, and all arguments not in
-        `editable`."""
+        """What two calls of this tool in one room must share for one approval with the scope
+        "session" to cover both. Here: the kind of impact, and all arguments not in `editable`."""
         alike = sorted(self.model_dump(exclude=set(self.editable)).items())
         return (impact.kind, *(json.dumps(pair) for pair in alike))
 
@@ -175,8 +172,7 @@ class StateChange(Arguments, ABC):
         """A sentence that says what an accepted call did."""
 
     def condition(self, impact: Impact) -> str:
-        """The outcome if the room shows the effect, but no answer tells that this request caused
-        it."""
+        """The outcome if no answer came, but the room shows the effect, whatever caused it."""
         return "The room shows it. Whether by this request is not known."
 
     @property

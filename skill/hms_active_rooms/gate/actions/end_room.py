@@ -2,7 +2,7 @@
 
 People who join or leave after the question do not matter. If another session is running when the
 request is about to be sent, the person is asked again. The request names no session: 100ms ends
-whichever one runs when it arrives. So it waits until other destructive requests to the room end.
+whichever one runs when it arrives. So the gate first waits for other destructive requests to end.
 """
 
 from __future__ import annotations

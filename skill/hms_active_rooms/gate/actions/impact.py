@@ -102,7 +102,7 @@ class Room:
         )
 
     def other_connections(self, people: Iterable[Person], what: str) -> tuple[str, ...]:
-        """A warning for each other connection with the user id of one of these people. It begins
+        """A warning for each other connection with the user id of one of these people. Each begins
         with "The same user id", followed by `what`."""
         ids, users = {p.id for p in people}, {p.user_id for p in people if p.user_id}
         others = [p for p in self.people if p.user_id in users and p.id not in ids]
@@ -121,8 +121,8 @@ class Room:
         )
 
     def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:
-        """A warning if `role` is spelt nearly like a protected role. Roles that people in this room
-        have are not compared."""
+        """A warning if `role` may be a misspelt protected role. Protected roles that somebody in
+        the room has are not compared."""
         name, held = folded(role), {folded(known) for known in {p.role for p in self.people}}
         unseen = {n: r for r in policy.protected_roles if (n := folded(r)) not in held}
         return tuple(
@@ -205,8 +205,8 @@ class Impact:
         return f"{count}: {self.roles()}"
 
     def roles(self) -> str:
-        """The counts by role, as in: 3 as "host". Without the Latin word, a right-to-left role name
-        would move the count."""
+        """The counts by role, as in: 3 as "host". The word "as" is Latin text: without it, a
+        right-to-left role name would move the count."""
         shown = self.by_role[:SHOWN_ROLES]
         text = " and ".join(f"{count:,} as {quoted(role, 30)}" for role, count in shown)
         left = len(self.by_role) - len(shown)

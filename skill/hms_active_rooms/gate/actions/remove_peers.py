@@ -102,8 +102,7 @@ class RemovePeers(StateChange):
         return Drift("go", people=now.people, total=now.total)
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """True if one request removes the whole role: 100ms removes whoever has it at that
-        moment."""
+        """True if one request removes the whole role: it hits whoever has the role on arrival."""
         return impact.kind == "remove-role"
 
     def question(self, impact: Impact) -> list[str]:

@@ -1,5 +1,5 @@
 """How sending an action ended, as values and in sentences. The sentences claim only what is known:
-that a room shows the effect does not prove that our request caused it."""
+even if the room shows the effect, another request may have caused it."""
 
 from __future__ import annotations
 

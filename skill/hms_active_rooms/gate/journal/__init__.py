@@ -64,9 +64,9 @@ class Journal:
             first use, and lost when it is closed or the process ends.
         clock: returns the time, aware UTC.
         on_commit: called before and after each commit of a writing transaction.
-        key: a secret of at least 32 characters that seals state changes. Without it nobody can
-            forge one, even in the database itself. None means `HMS_JOURNAL_KEY`, if it is set.
-        create: create the journal if there is none. False raises ConfigurationError then.
+        key: a secret of at least 32 characters. It seals state changes, so that nobody can forge
+            one by writing to the database. None means `HMS_JOURNAL_KEY`, if it is set.
+        create: create the journal if there is none. With False, a missing journal is an error.
 
     Raises:
         ConfigurationError: the URL is wrong, the key is too short, or there is no journal.
@@ -176,7 +176,7 @@ class Journal:
     rivals = _one_read(lambda view: view.rivals)
 
     def note(self, action_id: str, kind: str, *, by: str = "", way: str = "", **data: str) -> None:
-        """See `Writing.note`."""
+        """Append an event as `Writing.note` does, in a transaction of its own."""
         with self.write(notes_only=True) as tx:
             tx.note(action_id, kind, by=by, way=way, **data)
 
@@ -199,7 +199,7 @@ class Journal:
         return archive.export(self, file, before, by)
 
     def prune(self, *, before: datetime, by: str) -> Pruned:
-        """Delete actions that ended before a certain time, if an export has them as they are now.
+        """Delete actions that ended before a certain time, if an export has their last state.
         One event of each action stays, so that the same call is never sent again.
 
         Args:

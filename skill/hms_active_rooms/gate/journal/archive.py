@@ -95,7 +95,7 @@ def prune(journal: Journal, before: datetime, by: str) -> Pruned:
 
 
 def _upto(tx: Writing, action_id: str) -> int:
-    """The number of an action's newest event that was exported; 0 if none was."""
+    """The highest number of an action's exported events; 0 if there are none."""
     upto = sa.select(sa.func.max(events.c.data["upto"].as_integer()))
     return tx.db.scalar(upto.where(events.c.action_id == action_id, events.c.kind == EXPORTED)) or 0
 

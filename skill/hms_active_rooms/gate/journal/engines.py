@@ -82,21 +82,20 @@ _REPAIR = {
     "statement pooling": _UNSENT + "set PgBouncer's pool_mode to transaction.",
     "connection": _UNSENT + "see that the server runs, and lets in whom the URL names.",
 }
-"""What the user should do, by a text that occurs in the database's error message."""
+"""Hints for the user. Each key is a text that occurs in the database's error message."""
 
 _NOT_BY_URL: Final = {"autocommit", "row_factory", "cursor_factory", "context"}
 """Arguments of psycopg that a URL cannot set, since their values are not texts."""
 
 _SQLITE_HAS: Final = {"timeout", "mode", "uri"}
-"""The parameters that a SQLite URL may have. SQLAlchemy silently drops all others, even if the "?"
-is part of a file's name."""
+"""The parameters that a SQLite URL may have. SQLAlchemy silently drops all others."""
 
 _UNEXPANDED: Final = re.compile(r"~|\$\w|\$\{|%\w+%")
 _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 
 
 class Database:
-    """The open database of a `Journal`. Safe from many threads."""
+    """The open database of a `Journal`. Many threads can use it."""
 
     def __init__(self, url: str, key: bytes, *, create: bool) -> None:
         self.place, self._key, self._in_memory = _place(url), key, url == ":memory:"
@@ -201,7 +200,6 @@ class Database:
         )
 
     def close(self) -> None:
-        """Close the connections. A later use opens new ones; a journal in memory is lost."""
         with self._turn:
             self.dispose()
 

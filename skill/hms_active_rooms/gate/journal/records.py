@@ -65,7 +65,7 @@ LEADS_TO: Mapping[str, State] = {
 """The state after an event of each kind. Events of other kinds change no state."""
 
 REQUESTS = "(requests)"
-"""In place of an action id, in events about refused requests that never became an action."""
+"""Takes the place of an action id in events about requests that were refused at once."""
 
 KEPT = "(kept) "
 """`Journal.prune` keeps a row of the table `hms_asks` if its `place` has this prefix."""
@@ -252,8 +252,8 @@ def _digest(row: Action, call: StateChange, impact: Impact) -> str:
 
 
 def _impact_json(impact: Impact) -> dict[str, Any]:
-    """The impact as JSON. Empty fields that release 0.1.0 did not have are left out: so the digests
-    that it wrote stay valid."""
+    """The impact as JSON. Empty fields that release 0.1.0 did not have are left out, so that
+    digests of that release stay valid."""
     dumped: dict[str, Any] = _IMPACT.dump_python(impact, mode="json")
     later = ("room_name", "receivers")
     return {name: value for name, value in dumped.items() if value or name not in later}
@@ -374,7 +374,7 @@ def seal(key: bytes, columns: Columns, event: Columns) -> str:
 
 
 def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> str:
-    """What is wrong with a row; "" if nothing is. `event` last changed its state, and `found` is
+    """What is wrong with a row; "" if nothing is. `event` is its last state change, and `found` is
     the seal stored with that event."""
     if event["kind"] is None:
         return "contradicts itself: the events that led to it are gone"

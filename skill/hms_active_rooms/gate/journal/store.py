@@ -27,7 +27,6 @@ from hms_active_rooms.untrusted import quoted
 Clock = Callable[[], datetime]
 
 Row = dict[str, Any]
-"""A row of the database: values by column."""
 
 # --- statements that are kept ---------------------------------------------------------------------
 
@@ -93,14 +92,14 @@ _ADD_ROW = actions.insert()
 
 
 def _ids(items: object) -> list[str]:
-    """What `ask` stored; ["unreadable"] if the stored value is no list."""
+    """What `ask` stored; ["unreadable"] if the stored value is not a list."""
     return list(map(str, items)) if isinstance(items, list) else ["unreadable"]
 
 
 @dataclass(frozen=True)
 class _Compiled:
-    """A statement that SQLAlchemy compiled once, for the database's driver to run. To run it by
-    SQLAlchemy each time takes several times as long."""
+    """A statement that SQLAlchemy compiled once, for the database's driver to run. Running it
+    through SQLAlchemy takes several times as long."""
 
     text: str
     fixed: Row  # values that are part of the statement, as the driver takes them
@@ -173,7 +172,7 @@ class Reading:
         return self.newest(str(runs[-1])) if runs else None
 
     def newest(self, action_id: str) -> Action | None:
-        """The newest revision of this action's call, or None if there is no such action."""
+        """The newest revision of the action with this id, or None."""
         row = self.get(action_id)
         return row and (self.latest(row.call_key) or row)
 
@@ -250,8 +249,8 @@ class Reading:
         return [o for o in sent if o.id != action.id and o.gate == "hard" and not o.contradiction]
 
     def has_rival(self, action: Action) -> bool:
-        """Whether the action has `rivals`, or had some since it was read. It compares the numbers
-        of events: clocks of several machines may differ."""
+        """Whether the action has `rivals`, or had one after it was read. Event numbers tell the
+        order, since the clocks of machines may differ."""
         given = {"room_id": action.room_id, "id": action.id, "mark": action.mark}
         return bool(self.rivals(action) or self._rows(_ENDED_SINCE, **given))
 
@@ -267,7 +266,7 @@ class Reading:
 
     def steps(self, action_id: str) -> dict[str, str]:
         """What became of each person, by peer id: a `Fate`, or "sending" if it is not known. Empty
-        if people did not get a request each."""
+        if one request was for all."""
         [known] = [row["steps"] for row in self._rows(_STEPS, id=action_id)] or [None]
         return {peer: str(of) for peer, of in known.items()} if isinstance(known, dict) else {}
 
@@ -483,8 +482,8 @@ class Writing(Reading):
         return self.db.execute(prolong.values(lease_until=until)).rowcount == 1
 
     def step(self, action_id: str, peer_id: str, state: str) -> bool:
-        """Record that the request for one person is about to leave ("sending"), or how it ended. If
-        "sending" was recorded before, a second one writes nothing and returns False."""
+        """Record "sending" when the request for one person is about to leave, and later how it
+        ended. A second "sending" writes nothing and returns False."""
         steps = self.steps(action_id)
         if state == "sending" and steps.get(peer_id, "not sent") != "not sent":
             return False
@@ -500,8 +499,7 @@ class Writing(Reading):
         return True
 
     def told(self, action_id: str) -> None:
-        """Record that the program that asked was told how the action ended. Only the first time
-        counts."""
+        """Record the first time that the requester is told how the action ended."""
         first = actions.update().where(actions.c.id == action_id, actions.c.told_at.is_(None))
         if self.db.execute(first.values(told_at=self.now())).rowcount == 1:
             self.note(action_id, "told", way="call")

@@ -42,8 +42,8 @@ class _Json(sa.TypeDecorator[Any]):
 
 
 def _lenient(read: Any, instead: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Makes a reader of a column. If a value cannot be read, such as a wrong time, the reader
-    returns a stand-in: the other rows can still be read."""
+    """Makes a reader of a column that never fails. For a value that cannot be read, such as a wrong
+    time, it returns a stand-in, so that other rows can still be read."""
 
     def read_or_stand_in(value: Any) -> Any:
         try:
@@ -129,7 +129,7 @@ _UNSEALED = (
     f"NEW.seal = '' AND NEW.action_id <> '{records.REQUESTS}' AND NEW.kind IN "
     f"({', '.join(map(repr, records.LEADS_TO))})"
 )
-"""SQL: the event changes a state but has no seal, so that an earlier release wrote it."""
+"""SQL: the event changes a state but has no seal. Only an earlier release writes such events."""
 
 _NEWER = "the journal is of a newer release"
 
