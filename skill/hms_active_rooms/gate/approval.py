@@ -229,7 +229,7 @@ class Decided:
     """Whether a decision counted, and the action as it is now."""
 
     counted: bool  # False if it came second or too late, or was no valid answer
-    action: Action  # the action as it is now; after an edit, the one with the new words
+    action: Action  # the action as it is now; after an edit, the new one
     newest: Action  # the newest revision of the same call
     problem: str = ""  # why the answer was not valid for this question; "" if it was
 
@@ -249,7 +249,7 @@ def record_decision(
         # The same error for both, so that callers learn nothing about rooms that are not theirs.
         raise no_such_action()
     row.check()
-    if isinstance(answer, Refuse):  # no person said no, so an approval stays
+    if isinstance(answer, Refuse):  # not a person's no, so an approval stays
         answer, by, way = Reject(answer.reason), "gate", "gate"
     try:
         decision = parse_answer(answer)
@@ -293,14 +293,14 @@ def _approve(tx: Writing, row: Action, by: str, way: Way, granted_in: str = "") 
 
 
 def _reject(tx: Writing, row: Action, reason: str, by: str, way: Way) -> Decided:
-    # An edit makes a new action, but the question stays one: a no to either rejects the newest.
+    # An edit makes a new action for the same question. A no to either action rejects the newest.
     while (edited := tx.edited_into(row.id)) is not None:
         row = edited
     counts = row.state == "proposed" or (row.state == "approved" and records.by_person(way))
     if counts:
         row = tx.move(row, "rejected", by=by, way=way, reason=reason)
-    # A person's no also ends what was allowed for the session, even if it comes too late for this
-    # action. The gate's own refusals do not.
+    # A person's no also takes back approvals with the scope "session", even if it is too late for
+    # this action. The gate's own refusals do not.
     if records.by_person(way):
         tx.revoke_grants(row.thread, by=by, way=way)
     return Decided(True, row, row) if counts else _did_not_count(tx, row, by, way)
@@ -313,7 +313,7 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
     if edit.whole and (missing := sorted(set(arguments) - set(edit.changes))):
         raise BadAnswerError(f"{missing[0]!r} is missing from the edit; give all arguments")
     changes = {k: v for k, v in edit.changes.items() if k not in arguments or arguments[k] != v}
-    if not changes:  # the words are those that were shown
+    if not changes:
         return _approve(tx, row, by, way)
     try:
         call = row.call.edited(changes)

@@ -140,8 +140,8 @@ class Gate:
         )
         before, listed = set(room.session.peers), {peer.id for peer in peers}
         if before != listed:
-            # Somebody may have joined or left between the two reads. But whoever is in both reads of
-            # the one must be in the other: else the other is cut short or has more pages.
+            # Somebody may have joined or left between the reads, so both are read again. Whoever is
+            # in both reads of one list has stayed, and must be in the other list too.
             peers = await self._client.list_peers(room_id)
             room = await self._client.retrieve_active_room(room_id)
             after, again = set(room.session.peers), {peer.id for peer in peers}
@@ -466,7 +466,7 @@ class Gate:
                     slow += 1
                     _not_too_often(slow)
             except (ApiError, PolicyRefusal) as error:
-                # The action stays approved. If the same call is made again, that runs it.
+                # The action stays approved. The same call, made again, runs it.
                 said: dict[str, Any] = {"by": this_worker(), "way": "claim", "reason": str(error)}
                 await asyncio.to_thread(self.journal.note, action.id, HELD, **said)
                 raise
@@ -534,7 +534,7 @@ class Gate:
         if row is None:
             raise errors.JournalError("The action vanished from the journal.")
         if row.state != "approved" or row.digest != action.digest:
-            # Another run may have asked again meanwhile: then that is the question now.
+            # Another run may have made a new revision meanwhile: go on with that.
             return False, tx.expire_if_late(tx.newest(row.id) or row)
         if not row.is_as_shown():
             raise BrokenRecord(f"The action {row.id} is not what was approved.")

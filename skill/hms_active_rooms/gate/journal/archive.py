@@ -103,7 +103,7 @@ def _upto(tx: Writing, action_id: str) -> int:
 def _is_exported(tx: Writing, action: Action) -> bool:
     newest = sa.select(sa.func.max(events.c.seq))
     newest = newest.where(events.c.action_id == action.id, events.c.kind != EXPORTED)
-    # Not equal: a later export counts the event of an earlier one too.
+    # `<=`, since a later export also counts the event that an earlier one has left.
     return not action.contradiction and 0 < (tx.db.scalar(newest) or 0) <= _upto(tx, action.id)
 
 

@@ -71,8 +71,9 @@ KEPT = "(kept) "
 """`Journal.prune` keeps a row of the table `hms_asks` if its `place` has this prefix."""
 
 CALLED_AGAIN = "called_again"
-"""Kind of event: a call was made again, and ran an earlier action that was held back (`HELD`). Both
-ids get the event. That of the new call names the earlier action in `runs`."""
+"""Kind of event: a call was made again, and ran an earlier action that was held back (`HELD`).
+There is one event for the earlier action, and one for the new call: its `runs` is the id of the
+earlier action."""
 
 PRUNED = "pruned"
 """Kind of event: the action was exported and deleted. This event stays."""
@@ -148,13 +149,13 @@ class Action:
     decided_by: str = ""  # "" for nobody
     decided_way: Way | Literal[""] = ""
     worker: str = ""  # the process that sends or sent the request
-    granted_in: str = ""  # the process in which a yes covers later calls like it too; else ""
+    granted_in: str = ""  # the process where the scope "session" covers later calls; else ""
     decided_at: datetime | None = None
     sent_at: datetime | None = None
     lease_until: datetime | None = None  # until when the worker may still be sending
     finished_at: datetime | None = None
     result: Result = NOTHING  # how sending ended
-    edited_from: str | None = None  # id of the action from which a person made this by an edit
+    edited_from: str | None = None  # id of the action that a person edited to make this one
     content: str = ""  # digest of the call as it was made, before ids were completed
     told_at: datetime | None = None  # when the program that asked was first told how it ended
     contradiction: str = ""  # why the row cannot be read or trusted; "" if it is fine
@@ -188,7 +189,7 @@ class Action:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more is sent for this action. Its outcome may still be unknown."""
+        """True if nothing more will be sent for this action. Its outcome may still be unknown."""
         return self.state in FINAL or self.state == "unknown"
 
     @property

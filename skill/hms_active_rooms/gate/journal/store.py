@@ -243,7 +243,7 @@ class Reading:
         return found["alike"], found["whole"]
 
     def rivals(self, action: Action) -> list[Action]:
-        """Other destructive actions in the room of `action` that are being sent."""
+        """Other destructive actions that are being sent to the room of `action`."""
         sent = self.actions(state="sent", room_id=action.room_id, limit=1000)
         # An action whose record is broken never ends, so nobody waits for it.
         return [o for o in sent if o.id != action.id and o.gate == "hard" and not o.contradiction]
@@ -499,7 +499,8 @@ class Writing(Reading):
         return True
 
     def told(self, action_id: str) -> None:
-        """Record the first time that the requester is told how the action ended."""
+        """Record that the requester was told how the action ended; after the first time, do
+        nothing."""
         first = actions.update().where(actions.c.id == action_id, actions.c.told_at.is_(None))
         if self.db.execute(first.values(told_at=self.now())).rowcount == 1:
             self.note(action_id, "told", way="call")
