@@ -106,8 +106,8 @@ def for_model(action: Action) -> str:
 # --- as data --------------------------------------------------------------------------------------
 
 MAX_PEOPLE: Final = 20
-"""The most people that a view shows. For a role removal it is also the most outcomes shown; those
-of people who are still in the room come first."""
+"""The most people that a view shows. The outcomes of a role removal have the same limit: people who
+are still in the room come first."""
 
 _OUT: Final = ("removed", "gone", "no longer there")
 

@@ -86,7 +86,8 @@ class Arguments(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _absent(cls, given: object) -> object:
-        """Drop optional arguments that are null or "". Models in strict mode must send them all."""
+        """Drop optional arguments that are null or "": in strict mode a model must send them
+        all."""
         if not isinstance(given, Mapping):
             return given
         if "body" in given:

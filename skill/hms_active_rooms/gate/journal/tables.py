@@ -42,8 +42,8 @@ class _Json(sa.TypeDecorator[Any]):
 
 
 def _lenient(read: Any, instead: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Makes a reader of a column that never fails. For a value that cannot be read, such as a wrong
-    time, it returns a stand-in, so that other rows can still be read."""
+    """Makes a column reader that never fails. For a value that cannot be read, such as a wrong
+    time, it returns a stand-in: the other rows can still be read."""
 
     def read_or_stand_in(value: Any) -> Any:
         try:
