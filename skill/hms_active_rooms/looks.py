@@ -18,7 +18,7 @@ SEEN_CHARS: Final = 128
 """How many visible characters are compared; a grid tile or a participant list shows fewer."""
 
 SCANNED_CHARS: Final = 1024
-"""Visible characters are searched this far into a name: it may begin with invisible ones."""
+"""How many characters are read to find the visible ones: a name may begin with invisible ones."""
 
 _BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
 """Characters drawn as a blank, although they count as letters or symbols."""

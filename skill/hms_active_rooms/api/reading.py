@@ -158,8 +158,8 @@ def read_peer(body: bytes, asked: Mapping[str, str]) -> PeerDetails:
 
 
 def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
-    """The acknowledgement in a body. An empty body, `null` and {} count as one. Raises Unusable if
-    another body does not say that the request was accepted, since a refusal may have any form."""
+    """The acknowledgement in a body. An empty body, `null` and {} count as one. Any other body has
+    to say that the request was accepted, or Unusable is raised: a refusal may have any form."""
     found = {} if body.strip() in (b"", b"null") else _object(body, asked)
     said = _named(found)
     told = [

@@ -76,8 +76,8 @@ def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCa
 
 
 def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
-    """How many of the newest calls in this turn were rejected or expired one after another. Only
-    calls that change a room count."""
+    """How many calls in a row were rejected or expired, up to now in this turn. Calls that only
+    read do not count."""
     count = 0
     for message in reversed(this_turn(messages)):
         if not isinstance(message, ToolMessage):
