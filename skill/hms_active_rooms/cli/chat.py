@@ -1,8 +1,8 @@
 """The commands `chat` and `demo`, which run the moderator in a terminal, and `chats`.
 
 LangGraph's checkpoints of a chat are in `chat.sqlite`, in the user's state directory, so a later
-process can go on with it. The file stays small: only the newest checkpoints of a conversation are
-kept, and conversations that are too old or too large are deleted. A demo writes no file.
+process can continue the chat. The file stays small: only the newest checkpoints of a conversation
+are kept, and conversations that are too old or too large are deleted. A demo writes no file.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _REPAIR: Final = {
     "disk I/O": "Make room on its disk.",
     "readonly": "Let this user write to it.",
 }
-"""What the person should do. The keys are words in SQLite's error message."""
+"""Hints for the person. The keys are words in SQLite's error message."""
 
 
 class Chat(NamedTuple):
@@ -215,7 +215,6 @@ def _place() -> str:
 
 
 def _chats(db: sqlite3.Connection) -> list[Chat]:
-    """All conversations; first the one that was used last."""
     rows = db.execute(
         "SELECT c.thread_id, max(c.checkpoint_id), max(json_extract(c.metadata, '$.room_id')),"
         " sum(length(c.checkpoint) + length(c.metadata)) + coalesce((SELECT sum(length(w.value))"

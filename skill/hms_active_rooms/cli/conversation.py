@@ -1,9 +1,9 @@
 """A person talks to the moderator in a terminal, or a program does so by JSON lines.
 
 The graph pauses with one interrupt for all actions that need a person. The person is asked about
-one action after the other, and each is decided and run as by the other commands (`person.finish`).
-Then the graph resumes, and reads in the journal how the actions ended. If the input ends, or at
-Ctrl-C, nothing is decided.
+one action after the other. Each action is decided and run as in the other commands
+(`person.finish`). Then the graph resumes, and reads in the journal how the actions ended. If the
+input ends, or at Ctrl-C, nothing is decided.
 
 Standard output has these events, as text or, with `--json`, as JSON lines:
 

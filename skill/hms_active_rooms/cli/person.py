@@ -42,7 +42,7 @@ _ASKED_WORDS: Final = ("message", "reason")
 @dataclass(eq=False)
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C came while a person was asked about `action`, or while it was sent. The caller has to
-    tell the person what became of it."""
+    tell the person how the action ended."""
 
     action: Action
 
@@ -52,7 +52,7 @@ class Desk:
 
     Attributes:
         way: how the person is asked, as the journal records it.
-        session: whether "session" is an answer: it approves this message and later ones unasked.
+        session: whether a person can answer "session", which also approves later messages.
         place: the number of the next question, and how many are asked together.
         settings: the options for the commands that the person is told to type.
     """
@@ -65,7 +65,6 @@ class Desk:
         self.settings, self.shown = settings, sys.stderr
 
     def question(self, request: ApprovalRequest) -> None:
-        """Show a question, with its deadline and, if there are several, its number."""
         number, total = self.place
         head = bold(f"Action {number} of {total}\n", self.shown) if total > 1 else ""
         until = f"{at(request.deadline)}, {time_left(request.deadline, datetime.now(UTC))}"
@@ -73,7 +72,6 @@ class Desk:
         screen.say(self.shown, f"\n{head}{request.text}\n{end}")
 
     def notice(self, text: str) -> None:
-        """Show a line that is no question."""
         screen.say(self.shown, text)
 
     def read(self, prompt: str) -> str | None:
@@ -149,8 +147,8 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
         The newest revision of the action. It is `proposed` if the input ended before an answer.
 
     Raises:
-        Interrupted: Ctrl-C came. If its action is neither `proposed` nor `approved`, the action may
-            have been executed.
+        Interrupted: Ctrl-C came. `action` may have been executed, if it is neither `proposed` nor
+            `approved`.
         ActiveRoomsError: the action could not be sent. The hint says what is still open.
     """
 

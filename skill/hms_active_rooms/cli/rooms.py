@@ -31,8 +31,8 @@ from hms_active_rooms.cli.settings import (
     Settings,
     open_gate,
     person_here,
+    read_room,
     refuse_bytes,
-    seen,
 )
 from hms_active_rooms.errors import InvalidCall, PeerNotFound
 from hms_active_rooms.untrusted import lookalikes, quoted, short_ids, shortened
@@ -45,7 +45,7 @@ def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = 
     """Show the running session of a room."""
     from hms_active_rooms.tools.roster import room_data
 
-    live = seen(Settings(policy=policy), room, lambda gate: gate.active_room(room))
+    live = read_room(Settings(policy=policy), room, lambda gate: gate.active_room(room))
     if all or json:
         screen.document(live.model_dump(mode="json") if all else room_data(live))
         return
@@ -97,7 +97,7 @@ def peers(
             f"With --json, --limit is at most {MAX_ROWS}.",
             hint="Use --offset to see the next rows. Or write everybody to a file: --all > FILE.",
         )
-    everyone = seen(Settings(policy=policy), room, lambda gate: gate.peers(room))
+    everyone = read_room(Settings(policy=policy), room, lambda gate: gate.peers(room))
     rows = len(everyone) if all else rows
     view = roster.select(everyone, role=role, user_id=user_id, name=name, limit=rows, offset=offset)
     if (json or all) and view.unreadable:
@@ -188,7 +188,7 @@ def _change(
     words = {name.lstrip("-"): value for name, value in given.items() if value is not None}
     if peer is not None:
         words["peer_id"] = peer_ref(
-            peer, lambda: seen(settings, room, lambda gate: gate.peers(room))
+            peer, lambda: read_room(settings, room, lambda gate: gate.peers(room))
         )
     call = parse_call(tool, {"room_id": room, **words})
     with open_gate(settings, room) as gate:

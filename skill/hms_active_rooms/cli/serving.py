@@ -272,7 +272,7 @@ def guides() -> dict[str, str]:
 
 @contextmanager
 def simulator_errors() -> Iterator[None]:
-    """Turn errors of the simulator into errors for the person, also if it is not installed."""
+    """Turn errors of the simulator into errors for the person. One is that it is not installed."""
     with extra("sim", "simulator", "jwt", "uvicorn"):
         from hms_active_rooms.sim.scenes import SceneError
         from hms_active_rooms.sim.server import ServerError

@@ -159,7 +159,7 @@ def open_gate(settings: Settings, room: str) -> Iterator[Gate]:
             blocking.run(client.aclose)
 
 
-def seen(settings: Settings, room: str, look: Callable[[Gate], Work[Result]]) -> Result:
+def read_room(settings: Settings, room: str, look: Callable[[Gate], Work[Result]]) -> Result:
     """Returns what `look` reads in the room. Nothing is recorded."""
     with (
         open_gate(replace(settings, journal=":memory:"), room) as gate,
@@ -183,8 +183,7 @@ def person_here() -> str:
 
 def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
     """Raises InvalidCall if the person typed an option that has no effect together with `beside`
-    (an option or a subcommand). `names` are the parameters without effect. If none are named, it is
-    all of the command's parameters."""
+    (an option or a subcommand). `names` are the parameters without effect; by default all."""
     for option in ctx.command.params:
         source = ctx.get_parameter_source(option.name or "")
         if source and source.name == "COMMANDLINE" and (not names or option.name in names):

@@ -118,7 +118,6 @@ def _record(target: Path) -> dict[str, str] | None:
 
 
 def _changed(target: Path, written: Mapping[str, str]) -> list[str]:
-    """The files that were changed, added or deleted since the install."""
     there = {
         path.relative_to(target).as_posix(): _hash(path.read_bytes())
         for path in target.rglob("*")

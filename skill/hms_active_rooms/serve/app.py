@@ -70,7 +70,7 @@ async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[No
 
     At the start, send the actions that were approved but not sent when the server stopped. (Of
     several servers with one journal, only one sends each.) At the end, wait for the open requests
-    to 100ms. `lifespans` are open from before the start until after the end.
+    to 100ms. `lifespans` are open during all of this.
     """
     async with AsyncExitStack() as stack:
         for start in lifespans:

@@ -1,5 +1,5 @@
-"""Tells which program calls: by its token, its own name and its session. In one session, it refuses
-a request whose id another open request has.
+"""Tells which program calls: by its token, its own name and its session. Within a session, it
+refuses a request with the id of another open request.
 
 Some clients open a new session for each call. So when a session has ended (here, or at another
 server with the same journal), the next session with the same token and name gets the outcomes of
@@ -29,8 +29,8 @@ VERSION: Final = "mcp-protocol-version"
 KEY: Final = "hms_active_rooms.mcp_sessions"  # in an ASGI scope: `Sessions` and the session's tag
 
 CONNECTIONS: Final = "hms_active_rooms.connections"
-"""In a request's ASGI scope: a function that returns the names of the server's open connections, by
-the client's address."""
+"""A key in a request's ASGI scope. The value is a function that returns the names of the server's
+open connections, by the client's address."""
 
 _NOTHING: Final = "Nothing was executed."
 TWICE: Final = (

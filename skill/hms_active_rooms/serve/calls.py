@@ -10,8 +10,7 @@ same caller is answered like this:
 - Any later call is a new action. It asks a person, even where the policy would not.
 - A call with an idempotency key gets the same action for ever.
 
-Only the answer to a call tells an outcome in this sense. A program may read the action (GET) as
-often as it likes.
+Only the answer to a call counts here. Reading the action (GET) changes nothing.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ DATA: Final[dict[str, type[BaseModel]]] = {
 """The pydantic model of `Answer.data`, by the tool's name."""
 
 MCP_DATA: Final[dict[str, type[BaseModel]]] = {**DATA, "hms-list-peers": PeersTable}
-"""The same for MCP. Its clients may show a model text and data, so a roster is a compact table."""
+"""`DATA` for MCP: a client may show a model both text and data, so a roster is a compact table."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,6 @@ def where_to_approve(action_id: str, page: str = "") -> str:
 
 
 def action_answer(action: Action, page: str = "") -> Answer:
-    """The answer to a call that changes a room, made from the action in the journal."""
     text, approve_at = for_model(action), where_to_approve(action.id, page)
     if action.state == "proposed":
         note = f"It is asked again: {action.note} " if action.note else ""
@@ -162,7 +160,7 @@ async def open_call(
     The module's docstring says when an earlier action is used.
 
     Args:
-        shown: the way by which a person is shown a new question right after this, if there is one.
+        shown: by which way a person sees a new question right after this; None if by none.
 
     Raises:
         RateLimited: too many new calls. No action is recorded.
@@ -228,7 +226,7 @@ def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:
 
 
 def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
-    # If the policy lets more actions a minute be sent, it also lets as many be asked for.
+    # A policy that allows more actions a minute also allows as many new calls.
     most = max(MOST_NEW_A_MINUTE, gate.policy.actions_per_minute)
     refusals, who = refusals_of(gate.journal), f"{caller.thread} {caller.requester}"
     for name, limit in ((who, most), (f"token {caller.token}", most * CALLERS_OF_A_TOKEN)):
@@ -257,8 +255,7 @@ async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str 
     """Answer a call from its action. If the action has ended, record that its outcome was told.
 
     `began` is when the call came. If the action had ended before that, the answer says that this
-    call sent nothing. MCP passes None for a call that brings a person's answer: its action is its
-    own.
+    call sent nothing. MCP passes None for a call that brings a person's answer.
     """
     if action.ended:
         await _record_told(gate, action)
@@ -279,7 +276,7 @@ async def _record_told(gate: Gate, action: Action) -> None:
     try:
         await asyncio.to_thread(note)
     except JournalError as error:
-        # Without this note the next same call only gets the same outcome again; nothing is sent.
+        # Without this note, the same call would only get the same outcome again.
         _log.warning("told, and not on record: %s: %s", action.id, error)
 
 

@@ -143,8 +143,8 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
 
 
 async def already_decided(gate: Gate, action: Action) -> Verdict:
-    """What to tell a person who decided too late. `action` is as it is now."""
-    # Only the newest revision of a call is ever sent, so there is none to look for after that.
+    """What to tell a person who decided too late. Takes the action as it is now."""
+    # Only the newest revision is ever sent, so a sent action has no newer one.
     newest = action if action.sent_at else await gate.latest(action.id)
     return Verdict(False, newest, told(action, newest))
 
@@ -210,7 +210,7 @@ def _forget(task: asyncio.Task[Any]) -> None:
 
 
 async def run(gate: Gate, action: Action) -> Action:
-    """`gate.run`. An error after the end of the action is dropped, and the action returned."""
+    """Run the action by `gate.run`. If an error comes after its end, return the ended action."""
     try:
         return await gate.run(action)
     except ActiveRoomsError:

@@ -35,7 +35,7 @@ _TOKEN: Final = re.compile(rf"[!#-%(-+\--:<-{{}}~]{{{MIN_TOKEN_CHARS},}}")
 tokens does not pass as one token."""
 
 APPROVER_VARIABLE: Final = "HMS_APPROVER_TOKEN"
-"""Holds the token of the approver "approver"; `HMS_APPROVER_TOKEN_ADA` that of "ada"."""
+"""The variable of an approver's token. A suffix names the approver: `HMS_APPROVER_TOKEN_ADA`."""
 
 _APPROVER: Final = re.compile(APPROVER_VARIABLE + r"(?:_(.*))?", re.DOTALL)
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
@@ -110,7 +110,7 @@ class GuardSettings:
 
     @cached_property
     def principals(self) -> dict[bytes, Principal]:
-        """The owner of each token, by its hash: the time of a look-up by hash leaks no token."""
+        """The owners by the hash of their token: the time of a look-up by hash leaks no token."""
         alone = len(self.callers) < 2
         programs = {t: Principal(n, alone=alone, known=True) for n, t in self.callers.items()}
         people = {t: Principal(n, approves=True, known=True) for n, t in self.approvers.items()}

@@ -115,7 +115,7 @@ def build_server(
     """The MCP server, without a transport.
 
     Args:
-        page: address of the approvals page. A client is told it when its call waits.
+        page: address of the approvals page. Clients whose call waits are told this address.
         guides: the skill's files to offer, by path ("references/examples/x.py").
         elicit: whether clients may ask their person. A client could answer in the person's place.
     """
@@ -314,8 +314,7 @@ async def answer(
     gate: Gate, page: str, elicit: bool, context: Context, params: types.CallToolRequestParams
 ) -> types.CallToolResult | types.InputRequiredResult:
     """Answer a tool call, or the repeated call that brings a person's answer. For `page` and
-    `elicit` see `build_server`. Raises MCPError for an unknown tool and for an unexpected
-    exception."""
+    `elicit` see `build_server`. Raises MCPError if the tool is unknown or the server fails."""
     if params.name not in ARGUMENTS:
         raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
     try:
@@ -381,7 +380,6 @@ class _Change:
     async def answer(
         self, call: StateChange, params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
-        """Returns the outcome of the call, or the question to ask the person."""
         before = None
         if params.request_state:
             before = _Asked.model_validate_json(params.request_state)  # it was sealed by us
@@ -471,7 +469,7 @@ class _Change:
     async def _say_that_it_waits(self) -> None:
         for count in itertools.count(1):
             await asyncio.sleep(PROGRESS_S)
-            # Progress has to grow. It stays below 1, where that of a role removal begins.
+            # Progress has to grow. It stays below 1, where the progress of a removal begins.
             progress = 1 - 1 / (count + 1)
             await self.context.session.report_progress(progress, None, "A person is asked.")
 
@@ -516,8 +514,8 @@ class _Change:
         return answer.saying(verdict.text)
 
     async def _with_progress(self, action_id: str, work: Awaitable[_T]) -> _T:
-        """Await `work`, which may remove many people, and return its result. Meanwhile tell the
-        client how many requests were sent, as the journal has them."""
+        """Await `work`, which may remove many people, and return its result. Meanwhile read in the
+        journal how many requests were sent, and tell the client."""
         told = 0
 
         async def report() -> None:

@@ -98,7 +98,7 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
 
 
 def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str, Any]:
-    """The JSON of the notice about an action that waits. `page` as in `tell_of_questions`. Pure."""
+    """The JSON of the notice about an action that waits. For `page` see `tell_of_questions`."""
     link = f"{page}#action={action.id}" if page else ""
     count = action.shown.total
     told = f"{action.tool} waits for approval: {people_count(count)}"
@@ -151,14 +151,14 @@ async def tell_of_questions(
             waiting = await asyncio.to_thread(find, rooms=gate.policy.only_rooms)
             told &= {action.id for action in waiting}
             for action in waiting:
-                if action.id not in told and await _told(gate.journal, action, settings, page):
+                if action.id not in told and await _notified(gate.journal, action, settings, page):
                     told.add(action.id)
         except JournalError as error:
             _log.warning("nobody is told of what waits: %s", error)
         await sleep(LOOK_S)
 
 
-async def _told(journal: Journal, action: Action, settings: NotifySettings, page: str) -> bool:
+async def _notified(journal: Journal, action: Action, settings: NotifySettings, page: str) -> bool:
     """Send a notice of this action, unless it is too early for another try. Returns whether the
     receiver has accepted a notice by now, from this server or another."""
     place = f"(notice) {action.id} "
@@ -177,8 +177,8 @@ async def _told(journal: Journal, action: Action, settings: NotifySettings, page
 
 
 def _begin(journal: Journal, action_id: str, place: str) -> Literal["begun", "told", "not now"]:
-    """Record that a try begins, unless the receiver accepted an earlier one ("told"), the last try
-    is too recent, or the action no longer waits ("not now")."""
+    """Record that a try begins. Nothing is recorded if the receiver accepted an earlier try
+    ("told"), or if the last try is too recent or the action no longer waits ("not now")."""
     with journal.read() as view:
         if view.asked_at(f"{place}told"):
             return "told"

@@ -155,7 +155,7 @@ class DecidedAction(_Model):
 
 def rest_entry(toolkit: ActiveRoomsToolkit, page: str = "") -> Entry:
     """The REST API, for `serve.app.create_app`. `page` is the address of the approvals page, if
-    there is one. A caller is told it when its action waits."""
+    there is one. Callers whose action waits are told this address."""
     rest = _Rest(toolkit, page)
     app = FastAPI(
         title="HMS Active Rooms",
@@ -231,7 +231,8 @@ class _Read(Request):
 
 class _Route(APIRoute):
     """Refuses a token of the wrong kind, an unknown query parameter, and a query parameter or
-    Idempotency-Key that is given twice. (Another program may read the other of the two values.)"""
+    Idempotency-Key that is given twice. (A proxy might check one of two values, and this server use
+    the other.)"""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle, known = super().get_route_handler(), set[str]()
@@ -295,7 +296,7 @@ class _Rest:
             if not told.action:  # also show the fields that have their default value
                 data = DATA[tool.name].model_validate(data).model_dump(mode="json")
             content = {"text": told.text, "data": data, "repeated": told.repeated}
-            return _pointing(Json(content), told.action)
+            return _accepted(Json(content), told.action)
 
         call.__annotations__["arguments"] = ARGUMENTS[tool.name]
         return call
@@ -335,13 +336,13 @@ class _Rest:
         if not verdict.counted:
             hint = "Your decision changed nothing."
             raise Refused(409, "already_decided", verdict.text, hint, action=data)
-        return _pointing(Json(DecidedAction(text=verdict.text, action=data)), verdict.action)
+        return _accepted(Json(DecidedAction(text=verdict.text, action=data)), verdict.action)
 
     def _data(self, action: Action) -> ActionView:
         return view(action, approve_at=where_to_approve(action.id, self._page))
 
 
-def _pointing(answer: Json, action: Action | None) -> Json:
+def _accepted(answer: Json, action: Action | None) -> Json:
     """If the action waits for a person, give the answer status 202 and a Location."""
     if action is not None and action.state == "proposed":
         answer.status_code = 202

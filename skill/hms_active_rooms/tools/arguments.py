@@ -1,4 +1,4 @@
-"""The arguments of all tools. Those of tools that only read are here, the others in the gate."""
+"""The arguments of the tools. Those of the tools that change a room are in `gate.actions`."""
 
 from __future__ import annotations
 

@@ -92,8 +92,7 @@ class Place:
         return json.dumps([self.thread, self.task, number])
 
     def subgraph(self) -> str:
-        """The beginning of the positions of all questions in this run of a subgraph; "" if there is
-        no subgraph."""
+        """All positions in this run of a subgraph begin with this; "" outside a subgraph."""
         run, _, _ = self.task.rpartition("|")
         return json.dumps([self.thread, f"{run}|"])[:-2] if ":" in run else ""
 
@@ -106,7 +105,6 @@ def _unbroken(read: Callable[[str], Action | None], name: str) -> Action | Broke
 
 
 def place_of(config: RunnableConfig) -> Place:
-    """The place of a tool call, read from its config."""
     configurable = config.get("configurable") or {}
     thread = configurable.get("thread_id")
     task = configurable.get("checkpoint_ns")
@@ -261,7 +259,7 @@ class Interrupts:
         items = [part for each in requests for part in (each.action_id, each.problem)]
         with self._gate.journal.write(notes_only=True) as tx:
             place = self._place.position(self._number)
-            # Two runs at once ask the same question; another one at this place is another call's.
+            # Two runs may ask the same question. A different question here is another call's.
             if not tx.ask(place, items) and tx.asked_at(place) != items:
                 return Refuse(ANOTHER_ASKS)
             for each in requests:
@@ -286,8 +284,7 @@ async def perform(
         ActiveRoomsError: the call is refused, or the room or the journal cannot be read.
     """
     if place.can_interrupt:
-        # One message can hold the same call twice; the second one must find the answer to the
-        # first.
+        # One message can hold the same call twice: the second has to find the answer to the first.
         async with _one_at_a_time(call_key(call, origin)):
             return await _interrupting(gate, call, origin, place)
     shown: Way | None = None if confirm is None else "callback"

@@ -1,7 +1,7 @@
 """Who is in a room, as a text for a model. The text is short even if the room is full.
 
 A room may hold 20,000 peers, and strangers wrote every name. So the text has counts by role, then
-as many peers as fit, one in each row, then how many are left out and how to narrow the question.
+as many peers as fit, one in each row, then how many are left out and how to search for fewer.
 `artifact` has the same peers with all their fields. Nothing here does I/O.
 """
 
@@ -122,8 +122,8 @@ def select(
     offset: int = 0,
 ) -> Roster:
     """Counts the peers that match, and makes the rows asked for. `find` is a part of the name, role
-    or user id, or the beginning of the peer id. `named` says what a part of a name is. The other
-    arguments are those of `ListPeers`."""
+    or user id, or the beginning of the peer id. For parts of names see `named`. The other arguments
+    are those of `ListPeers`."""
     given = {"role": role, "user_id": user_id, "name": name, "find": find}
     filters = {key: text for key, text in given.items() if text is not None}
     offset, roles = max(offset, 0), by_role(peers)
@@ -272,8 +272,8 @@ def unread(view: Roster) -> str:
 
 
 def _counts(before: str, roles: tuple[tuple[str, int], ...], total: int) -> str:
-    """`12 as "student" and 1 as "host"`. The Latin word before each role keeps a right-to-left role
-    from moving its count."""
+    """Counts by role, like `12 as "student" and 1 as "host"`. The Latin word before each role keeps
+    a right-to-left role from moving its count."""
     if not total or not roles:
         return ""
     shown = [f'{count:,} as "{shortened(role, *LABEL)}"' for role, count in roles[:SHOWN_ROLES]]
@@ -462,7 +462,7 @@ def peers_within(
 
     Args:
         budget: the most tokens of the written data, by `token_bound`. One row is always kept.
-        written: makes the text of the data that its reader gets.
+        written: turns the data into the text that the reader gets.
     """
     # The roles are fitted first, so that rows do not take all the space.
     roles, nobody = min(len(view.by_role), SHOWN_ROLES), replace(view, rows=())

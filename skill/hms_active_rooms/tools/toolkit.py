@@ -30,8 +30,8 @@ class ActiveRoomsToolkit(BaseToolkit):
     Args:
         client: the API client.
         policy: what an agent may do. It must name its rooms.
-        confirm: asks a person where no graph can pause. Without it, a call there is refused if it
-            needs an approval.
+        confirm: asks a person where no graph can pause. Without it, a call there that needs an
+            approval is refused.
         journal: a `Journal`, a URL, a path, or None for the file in the user's state directory.
         requester: who asks, for the record.
 

@@ -38,8 +38,6 @@ _GENTLE: Final = 5  # after a read of the rooms, the pause is at least this many
 
 @dataclass(frozen=True)
 class PageSettings:
-    """Times of the page, in seconds."""
-
     link_s: float = 12 * 3600.0  # how long a login link can be used (once)
     session_s: float = 12 * 3600.0  # how long a login lasts
     journal_s: float = 1.0  # between two reads of the journal
@@ -48,7 +46,7 @@ class PageSettings:
 
 
 class Feed:
-    """Holds the current picture, and gives it to viewers who have not seen it yet."""
+    """Holds what the page shows, and gives it to viewers who have not seen it yet."""
 
     def __init__(self, gate: Gate, settings: PageSettings) -> None:
         self._gate = gate
@@ -65,7 +63,7 @@ class Feed:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Open while the server runs. Afterwards no room is read any more."""
+        """Context that is open while the server runs. After that, no room is read any more."""
         try:
             yield
         finally:
@@ -74,8 +72,8 @@ class Feed:
                 await asyncio.gather(self._rooms, return_exceptions=True)
 
     async def news(self, seen: str, lasts: Callable[[], bool]) -> dict[str, Any]:
-        """The picture with its `tag`, a hash. If the viewer has `seen` this tag, wait for another
-        picture: at most `hold_s`, and only while the viewer's session `lasts()`."""
+        """What the page shows, with its `tag`, a hash. If the viewer has `seen` this tag, wait for
+        something new: at most `hold_s`, and only while the viewer's session `lasts()`."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._settings.hold_s
         while True:
@@ -110,7 +108,7 @@ class Feed:
         try:
             count, waiting, newest = await asyncio.to_thread(self._look)
             questions = [action_view(row) for row in waiting]
-            await self._on_record(waiting)
+            await self._record_shown(waiting)
         except ActiveRoomsError as error:
             self._found(trouble=str(error))
             return
@@ -128,7 +126,7 @@ class Feed:
             waiting = reading.actions(**asked, oldest_first=True, limit=MAX_WAITING)
             return reading.count(**asked), waiting, reading.actions(**mine, limit=_NEWEST)
 
-    async def _on_record(self, waiting: Sequence[Action]) -> None:
+    async def _record_shown(self, waiting: Sequence[Action]) -> None:
         """Record that the page shows these questions to people. Each is recorded only once."""
         self._shown &= {row.id for row in waiting}
         for row in waiting:

@@ -1,7 +1,7 @@
 """The HTTP routes of the approvals page.
 
 A one-time link logs a person in: it opens a session. Without a session, only the empty page and the
-login answer. A request has to bring its session's cookie and its session's key. Scripts cannot read
+login answer. A request has to bring both the cookie and the key of its session. Scripts cannot read
 the cookie. Pages of other origins cannot read the key, but a page on another port of this host may
 get the cookie. A decision has to come from a script of the page's own origin. Links and sessions
 are in memory, as hashes, and end with the process.
@@ -120,7 +120,6 @@ class Logins:
         return session, cookie, key
 
     def find(self, cookie: str, key: str) -> Session | None:
-        """The session with this cookie and this key; None if there is none or it has ended."""
         session = self._sessions.get(hashed(cookie) + hashed(key))
         return session if session and self.lasts(session) else None
 
