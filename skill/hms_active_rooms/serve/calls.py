@@ -281,7 +281,7 @@ async def _record_told(gate: Gate, action: Action) -> None:
 
 
 async def _is_over(gate: Gate, action: Action, caller: Caller) -> bool:
-    """Whether the same call is a new action from now on. The module's docstring has the rules."""
+    """Whether the same call would now make a new action. The module's docstring has the rules."""
     if caller.key or not action.ended:
         return False
     now = gate.journal.now()
