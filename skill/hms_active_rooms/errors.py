@@ -99,7 +99,7 @@ class BrokenRecord(JournalError):
     """The record of an action cannot be read, or contradicts its own events."""
 
     code = "broken_record"
-    default_hint = "Nothing is sent for it. Look for who else can write to the journal."
+    default_hint = "Nothing is sent for it. Find out who else can write to the journal."
 
 
 class ApiError(ActiveRoomsError):
@@ -157,7 +157,7 @@ class NotFound(ApiError):
     """404 with a text that is about neither a session nor a peer."""
 
     code = "not_found"
-    default_hint = "Nobody may be in the room; else check the room id and the base URL."
+    default_hint = "Perhaps the room is empty. If not, check the room id and the base URL."
 
 
 class InvalidRequest(ApiError):

@@ -201,7 +201,7 @@ def test_when_the_person_changed_meanwhile_it_is_asked_again(
     child.expect(QUESTION)
     control(sim, f"/peers/{peer_id(sim, 'Spam Bot')}", role="teacher")
     child.sendline("yes")
-    child.expect("Asked again: It was ")
+    child.expect("Asked again: The person was ")
     child.expect('"Spam Bot", role "teacher"')
     child.expect(QUESTION)
     assert posts(sim) == []
@@ -350,5 +350,5 @@ def test_the_next_question_about_the_same_says_that_the_last_one_may_have_been_e
         ended(child)
     assert "Note:" not in shown[0]
     for text in shown[1:]:
-        assert "Note: The same was sent" in text
+        assert "Note: The same call was sent" in text
         assert "may have reached the room" in " ".join(text.split())

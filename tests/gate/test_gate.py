@@ -403,7 +403,7 @@ async def test_an_unclear_removal_is_looked_up() -> None:
     room.after = lambda _: _raise(TimedOut("No answer.", executed="maybe"))
     action = await carried_out(gate, remove())
     assert action.state == "done"
-    assert "Whether by this request is not known" in outcome(action)
+    assert "Whether this request removed them is not known" in outcome(action)
     assert len(room.posts) == 1
 
 
@@ -1516,7 +1516,7 @@ async def test_a_repeated_call_says_when_the_same_was_sent_and_what_came_of_it()
     clock.now += timedelta(seconds=5)
     again = await gate.propose(send(), call_number(2))
     text = gate.request(again).text
-    assert "\nNote: The same was sent 5 s ago. The outcome is unknown" in text
+    assert "\nNote: The same call was sent 5 s ago. The outcome is unknown" in text
     assert first.id in text
     other = await gate.propose(send("other"), call_number(3))
     elsewhere = await gate.propose(send(), Origin("other", "m", "c", "agent"))

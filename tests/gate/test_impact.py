@@ -76,7 +76,7 @@ def test_a_role_that_is_nearly_a_protected_one_is_pointed_out(misspelled: str) -
     policy = Policy(rooms=(ROOM,), protected_roles={misspelled, "host"})
     for call in (remove(peer_id=CLASS[0].id), remove(role="teacher")):
         [told] = assess(call, room(), CLASS, policy)[1].warnings
-        assert (quoted(misspelled) in told, '"teacher" is not protected' in told) == (True, True)
+        assert (quoted(misspelled) in told, 'does not protect "teacher"' in told) == (True, True)
     # Where both roles are held, they are two roles; others are far from it.
     both = [*CLASS, peer(5, "Ed", misspelled)]
     assert assess(remove(peer_id=CLASS[0].id), room(), both, policy)[1].warnings == ()
@@ -302,7 +302,7 @@ def test_other_connections_of_the_same_user_are_named_before_and_afterwards() ->
     for call in (remove(peer_id=CLASS[2].id), remove(role="student")):
         shown = _shown(call, now)
         warnings = " ".join(shown.warnings)
-        assert "same user id is also in the room by a connection that stays" in warnings
+        assert "same user id has another connection that stays in the room" in warnings
         assert '"A second tab", role "guest"' in warnings
         change = drift(call, shown, room(), now, POLICY)
         assert change.verdict == "go"

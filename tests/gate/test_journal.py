@@ -1178,7 +1178,7 @@ def test_closing_one_in_memory_keeps_nobody_waiting_and_says_that_it_is_gone() -
         journal.close()
         for thread in threads:
             thread.join()
-        with pytest.raises(JournalError, match="was in memory and is closed"):
+        with pytest.raises(JournalError, match="in memory is closed"):
             journal.actions()
         journal.close()  # once more is nothing
 
@@ -1408,4 +1408,4 @@ def test_with_a_key_a_row_that_was_changed_is_not_told_as_one_from_before_the_ke
     with closing(sqlite3.connect(file)) as other, other:
         other.execute("UPDATE hms_actions SET requester = 'somebody else'")
     [found] = journal.actions()
-    assert "was changed outside" in found.contradiction
+    assert "another program changed it" in found.contradiction

@@ -34,7 +34,8 @@ from hms_active_rooms.gate.view import (
 from stand_in import ROOM, StandInRoom, gate_on, peer, row
 
 LOST = TimedOut("No answer.", executed="maybe")
-NOT_KNOWN = "the room shows it. Whether by this request is not known."
+NOT_REMOVED = "Whether this request removed them is not known."
+NOT_ENDED = "Whether this request ended it is not known."
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ TOLD = [
         {"peer_id": peer(2).id, "reason": "spam"},
         [f'Remove "Ben" (role "student") from {IN}:', BEN, 'Reason shown to the others: "spam"'],
         'Removed "Ben" (id 00000002). Checked: the room shows it.',
-        f'"Ben" is no longer in the room: {NOT_KNOWN}',
+        f'"Ben" is no longer in the room. {NOT_REMOVED}',
     ),
     Told(
         "hms-remove-peers",
@@ -82,7 +83,7 @@ TOLD = [
             "Warning: More than 50 people",
         ],
         'Removed everyone with the role "student". Checked: the room shows it.',
-        f"Those shown are no longer in the room: {NOT_KNOWN}",
+        f"Those shown are no longer in the room. {NOT_REMOVED}",
         students=51,
     ),
     Told(
@@ -94,7 +95,7 @@ TOLD = [
             'Reason shown to the others: "late"',
         ],
         "The session was ended for 3 people. Checked: the room shows it.",
-        f"The session that was shown is over: {NOT_KNOWN} The answer was lost",
+        f"The session that was shown is over. {NOT_ENDED} The answer was lost",
     ),
     Told(
         "hms-end-active-room",
@@ -102,7 +103,7 @@ TOLD = [
         ["END the session and LOCK the room for everyone in ", "Session: ", "Warning: The room"],
         "The session was ended for 3 people and the room was locked. "
         "Checked: the session is over. The lock cannot be checked.",
-        f"The session that was shown is over: {NOT_KNOWN} Nor whether the room is locked.",
+        f"The session that was shown is over. {NOT_ENDED} It is also not known whether the room is locked.",
     ),
     Told(
         "hms-send-message",
@@ -414,7 +415,7 @@ def test_what_changed_comes_first_when_asked_again_and_a_note_last_otherwise() -
 def test_what_was_sent_an_hour_ago_is_told_and_a_second_earlier_not(ago_s: int, told: str) -> None:
     now = datetime(2026, 11, 1, tzinfo=UTC)
     sent = sent_before(replace(row(now), state="done", sent_at=now), now + timedelta(seconds=ago_s))
-    assert sent.startswith(f"The same was sent {told}" if told else "")
+    assert sent.startswith(f"The same call was sent {told}" if told else "")
     assert bool(sent) == bool(told)
 
 

@@ -307,7 +307,7 @@ async def test_a_question_says_that_the_same_was_sent_by_a_connection_that_is_go
                         tx.told(told[0]["action_id"])  # the answer that was lost
                     room.peers = students().peers
     assert told[1]["waiting"]
-    assert "The same was sent" in told[1]["note"]
+    assert "The same call was sent" in told[1]["note"]
 
 
 async def test_a_session_is_only_for_the_token_that_began_it() -> None:

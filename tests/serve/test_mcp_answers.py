@@ -68,7 +68,7 @@ async def test_resumed_without_a_new_answer_what_is_asked_again_stays_open(mode:
         await end_asked_again(room, person)
         told = await person.invoke(END, CALL)
     assert told.structured_content["waiting"] is True
-    assert "Too late, nothing is sent" in person.shown[-1].message
+    assert "it was for another question, and came too late" in person.shown[-1].message
     assert room.posts == []
 
 
@@ -97,8 +97,8 @@ async def test_an_answer_that_comes_too_late_does_not_decide_the_same_call_made_
 ) -> None:
     person = Resumed()
     room, toolkit, told = await late(mode, answer, person)
-    assert "Too late, nothing is sent" not in person.shown[0].message
-    assert "Too late, nothing is sent" in person.shown[1].message
+    assert "it was for another question, and came too late" not in person.shown[0].message
+    assert "it was for another question, and came too late" in person.shown[1].message
     assert told.structured_content["state"] == "done"
     assert [verb for verb, _ in room.posts] == ["end"]
     new, old = toolkit.gate.journal.actions()

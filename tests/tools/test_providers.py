@@ -227,7 +227,7 @@ def test_a_tool_reads_null_and_nothing_as_absent() -> None:
 @pytest.mark.parametrize("name", ["hms-send-message", "hms-remove-peers", "hms-end-active-room"])
 def test_the_contracts_nested_body_is_told_where_its_members_go(name: str) -> None:
     given = {"room_id": ROOM, "body": GIVEN[name]}
-    line = "give the members of body beside room_id, without body"
+    line = "give the arguments beside room_id, not inside body"
     with pytest.raises(InvalidCall, match=line) as caught:
         checked(name, given)
     assert str(caught.value).count(";") == 0

@@ -38,7 +38,7 @@ def checked_base_url(url: str, source: str = "The base URL") -> str:
     ):
         raise ConfigurationError(
             f"{source} is not a URL like https://host/v2.",
-            hint="It holds scheme, host, port and a plain path: no user name, no password, no query.",
+            hint="Give only scheme, host, port and a plain path: no user name, no password, no query.",
         )
     if parts.scheme == "http" and not is_loopback(host):
         raise ConfigurationError(
@@ -78,5 +78,5 @@ def unusable_proxy() -> ConfigurationError:
     """The error does not show the URL of the proxy, which may hold a password."""
     return ConfigurationError(
         "A proxy of the environment cannot be used.",
-        hint="Look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY: it has to be http:// or https://.",
+        hint="Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY: each has to be http:// or https://.",
     )

@@ -93,7 +93,7 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
         raise Unusable(wire.CUT_OFF, "it is an old answer, from the cache of a proxy")
     kind = headers.get("content-type") or ""
     if (headers.get("grpc-status") or "0") != "0" or "problem+" in kind:
-        raise Unusable(wire.CONTRADICTS, "its status is a success, but its head is an error's")
+        raise Unusable(wire.CONTRADICTS, "its status says success, but its headers say error")
     try:
         found = read(b"" if nothing else answer.body, asked)
     except RecursionError:
@@ -138,8 +138,8 @@ def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> F
         hint = f"Wait {wait:g} seconds, then try again."
     elif cause is _REFUSED and status not in _OF_ARGUMENTS:
         hint = (
-            "100ms, or a proxy before it, refuses such requests, whatever the arguments: the "
-            "same call again does not help."
+            "100ms, or a proxy before it, refuses this request whatever its arguments are. "
+            "The same call again does not help."
         )
     elif cause is _NOT_FOUND and _NO_PEER.search(message):
         cause = cause._replace(error=PeerNotFound)
@@ -183,8 +183,8 @@ def _clock_hint(date: str | None, now: float) -> str | None:
         return None
     way = "ahead of" if off > 0 else "behind"
     return (
-        f"This machine's clock is {abs(off):,.0f} seconds {way} the server's, which makes a token "
-        "invalid: only a person can set it."
+        f"This machine's clock is {abs(off):,.0f} seconds {way} the server's, which makes tokens "
+        "invalid. Only a person can set the clock."
     )
 
 

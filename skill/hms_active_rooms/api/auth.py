@@ -216,7 +216,7 @@ def _checked(given: str | SecretStr, source: str) -> SecretStr:
     if not _PRINTABLE.fullmatch(value):
         raise ConfigurationError(
             f"{source} holds a space, a line break or another character that no key or token has.",
-            hint="Look for a line break at its end, and for quotes or brackets copied along.",
+            hint="Look for a line break at its end, and for quotes or brackets that were copied too.",
         )
     return secret
 

@@ -221,7 +221,7 @@ class ActiveRoomsClient:
         """
         body = _texts(message=message, role=role, type=type)
         if "message" not in body:
-            raise InvalidCall("message must be a text, not nothing.")
+            raise InvalidCall("message must be a text.")
         if peer_id is not None and role is not None:
             raise InvalidCall("Give peer_id or role, not both.")
         body |= {} if peer_id is None else {"peer_id": parse_peer_id(peer_id)}

@@ -31,13 +31,13 @@ def parse_room_id(value: object) -> str:
 
 def parse_peer_id(value: object) -> str:
     """A full peer id (a UUID with dashes). Short ids are refused."""
-    return _parsed(value, _PEER_ID, "a full peer id: it is a UUID of 36 characters")
+    return _parsed(value, _PEER_ID, "a full peer id, which is a UUID of 36 characters")
 
 
 def parse_peer_ref(value: object) -> str:
     """A full or a short peer id. A short one is the first 8 or more characters of a UUID. This does
     not check which peer it means."""
-    told = f"a peer id: it is a UUID or its first {SHORT_ID_CHARS} or more characters, as the list"
+    told = f"a peer id: a UUID, or at least its first {SHORT_ID_CHARS} characters, as the list"
     rest = _ANY_UUID[max(len(value), SHORT_ID_CHARS) :] if isinstance(value, str) else ""
     return _parsed(value, _PEER_ID, f"{told} of peers shows it", rest)
 

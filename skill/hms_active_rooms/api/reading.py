@@ -358,7 +358,7 @@ def _refuse_error(found: Fields) -> None:
         words = [f"{wrong[0]:g}"] if wrong else []
         words += [quoted(message, 100)] if isinstance(message, str) and message else []
         why = f": {', '.join(words)}" if words else ""
-        raise _contradicts(f"its status is a success, but its body is an error{why}")
+        raise _contradicts(f"its status says success, but its body says error{why}")
 
 
 def _means(value: object) -> bool | None:

@@ -204,7 +204,7 @@ def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> Non
     if pruned.left and not json:
         export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
         screen.err(
-            f"Not deleted: {screen.counted(pruned.left, 'action')} not exported, or changed since. "
+            f"Kept: {screen.counted(pruned.left, 'action')}, not exported or changed after the export. "
             f"Export them, then prune again: {export}"
         )
 
@@ -253,7 +253,7 @@ def approve(action: ActionId, settings: Settings) -> int:
         named = existing(book, action)
         row = book.latest(named.call_key) or named
     if row.id != named.id:
-        screen.err(already(named, row) or f"The action {named.id} went on as {row.id}.")
+        screen.err(already(named, row) or f"The action {named.id} was replaced by {row.id}.")
     if row.state in FINAL:
         if words := already(row):
             screen.err(words)

@@ -15,7 +15,7 @@ _SETTINGS: Final = """\b
 Settings (environment):
   HMS_ACCESS_KEY and HMS_SECRET   the app's key pair
   HMS_MANAGEMENT_TOKEN            a management token, in place of a key pair
-  HMS_BASE_URL                    address of the API, to use a simulator instead of 100ms
+  HMS_BASE_URL                    address of the API; set it to use a simulator
   HMS_JOURNAL                     URL of the journal, the database of all actions
                                   (default: a file in your state directory)
   HMS_JOURNAL_KEY                 a secret (32+ characters) that signs the journal

@@ -57,10 +57,10 @@ KEPT_MB: Final = 200
 
 _MOVE: Final = "Move that file away."
 _REPAIR: Final = {
-    "locked": "Another program writes to it: try again, or end that one.",
+    "locked": "Another program writes to it: try again, or stop that program.",
     "is full": "Make room on its disk.",
     "disk I/O": "Make room on its disk.",
-    "readonly": "Let this user write to it.",
+    "readonly": "Give this user the right to write to it.",
 }
 """Hints for the person. The keys are words in SQLite's error message."""
 
@@ -189,11 +189,11 @@ def chats(ctx: Context, json: Json = False) -> None:
 
 def prune(
     days: Annotated[
-        float, Option(min=0, max=100_000, help="Delete those that were not used for so many days.")
+        float, Option(min=0, max=100_000, help="Delete those that nobody used for this many days.")
     ] = KEPT_DAYS,
     mb: Annotated[
         float,
-        Option(min=0, max=1_000_000, help="Then delete the oldest until so many MB are left."),
+        Option(min=0, max=1_000_000, help="Then delete the oldest, down to this many MB."),
     ] = KEPT_MB,
     json: Json = False,
 ) -> None:

@@ -275,7 +275,7 @@ class Transcript(Desk):
         if self._typed and not screen.is_terminal(self.shown):
             self.cannot_ask = "Nobody can be asked: the output is no terminal."
         elif not self._typed and not piped_answers:
-            only = "yes and no are taken from it only with --approve-from-stdin"
+            only = "answers from a pipe count only with --approve-from-stdin"
             self.cannot_ask = f"Nobody was asked: the input is no terminal, and {only}."
         self._stop_progress: Callable[[], None] = lambda: None
         self._outcome = ""

@@ -112,7 +112,7 @@ def next_step(action: Action, settings: Settings) -> str:
     until = f"{at(action.expires_at)}, {time_left(action.expires_at, datetime.now(UTC))}"
     match action.state:
         case "proposed" | "approved" if settings.forgotten:
-            return "Its journal is in memory and ends with this command: nobody can decide later."
+            return "The journal is in memory and ends with this command: nobody can decide later."
         case "proposed":
             return f"Decide in a terminal until {until}: {approve}"
         case "approved":
@@ -124,8 +124,8 @@ def next_step(action: Action, settings: Settings) -> str:
             return f"See who is there first: hms-active-rooms peers {action.room_id}"
         case "unknown":
             return (
-                f"Ask somebody in the room whether the {action.call.noun} arrived. The same"
-                " command again is a new action: it asks first, and would send it once more."
+                f"Ask somebody in the room whether the {action.call.noun} arrived. If you"
+                " run the command again, it is a new action: it asks, and sends once more."
             )
     return ""
 
@@ -222,7 +222,7 @@ def ask(
 def _edit(request: ApprovalRequest, words: Sequence[str], desk: Desk) -> Edit | None:
     changes: dict[str, str] = {}
     for word in words:
-        line = desk.read(f"New {word} (empty: as it is): ")
+        line = desk.read(f"New {word} (empty keeps the old): ")
         if line is None:
             return None
         if text := line.strip():

@@ -126,7 +126,7 @@ def refuse_a_terminal(wanted: bool) -> bool:
     """Typer calls this for `--all`. Raises InvalidCall if standard output is a terminal."""
     if wanted and is_terminal(sys.stdout):
         raise InvalidCall(
-            "--all prints what strangers wrote as it is, which could take over a terminal.",
+            "--all prints the text of strangers unchanged. It could take over a terminal.",
             hint="Redirect it to a file (> FILE) or a pipe (| jq .).",
         )
     return wanted

@@ -71,8 +71,8 @@ def mcp(
 ) -> None:
     """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
-    Clients send a bearer token. Set it in HMS_SERVER_TOKEN, or several in HMS_SERVER_TOKENS
-    ("name=token,name=token"). If other machines can reach the server, one of the two must be set.
+    Clients send a bearer token. HMS_SERVER_TOKEN sets one, HMS_SERVER_TOKENS several
+    ("name=token,name=token"). If other machines can reach the server, set one of the two.
     """
     with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.mcp import build_server, serve_stdio
@@ -171,8 +171,8 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
             screen.err("Ctrl-C ends it.")
         if not guard.callers:
             answers = ", and answer its own question in a person's place" if elicit else ""
-            warning = f"without HMS_SERVER_TOKEN any program on this machine may call{answers}."
-            screen.err(f"Warning: {warning}")
+            warning = f"any program on this machine may call the tools{answers}."
+            screen.err(f"Warning: without HMS_SERVER_TOKEN {warning}")
 
     if page:
         from hms_active_rooms.serve.rest import rest_entry
@@ -284,7 +284,7 @@ def simulator_errors() -> Iterator[None]:
         except ServerError as error:
             raise ConfigurationError(
                 f"The simulator {error}.",
-                hint="Choose another --host or --port; 0 takes any free port.",
+                hint="Use --host 127.0.0.1, or another --port. Port 0 is any free one.",
             ) from None
 
 
@@ -316,10 +316,10 @@ def sim(
                 screen.document({**told, "environment": environment(sim)})
             else:
                 screen.err(f"Simulated 100ms: {sim.base_url}, room {sim.room_id}. Ctrl-C ends it.")
-                screen.err(f"What people do, and what goes wrong, is set at {sim.control_url}/")
+                screen.err(f"It is controlled at {sim.control_url}/ (joins, leaves, faults).")
                 screen.err("Paste this into another terminal:")
                 for name, value in environment(sim).items():
                     screen.out(f"export {name}={shlex.quote(value)}")
-                screen.err(f"A client without a key pair takes this management token: {token}")
+                screen.err(f"For a client that takes no key pair, a management token: {token}")
             while True:
                 time.sleep(3600)

@@ -63,7 +63,7 @@ Model = Annotated[
     Option(
         metavar="NAME",
         envvar="HMS_MODEL",
-        help='A chat model, as "provider:model". Default: none; plain sentences become commands.',
+        help='A chat model, as "provider:model". Default: no model, a grammar reads commands.',
     ),
 ]
 
@@ -197,7 +197,7 @@ def refuse_empty(given: Mapping[str, object]) -> None:
     forgot to set a variable."""
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
-            raise InvalidCall(f"The {name} is empty.", hint="Give a text, or leave an option out.")
+            raise InvalidCall(f"The {name} is empty.", hint="Give a text. Options can be left out.")
 
 
 def refuse_bytes(given: Mapping[str, object]) -> None:

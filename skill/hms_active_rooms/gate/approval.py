@@ -200,7 +200,7 @@ def parse_answer(answer: object) -> Decision:
     if isinstance(answer, BadAnswerError):
         raise answer
     if not isinstance(answer, Decision | dict):
-        raise BadAnswerError("an answer is an object with a type")
+        raise BadAnswerError("the answer is no object with a type")
     try:
         if isinstance(answer, Decision):
             return _OBJECTS[type(answer)].validate_python(vars(answer))
@@ -221,7 +221,7 @@ def parse_answer(answer: object) -> Decision:
 
 # --- a decision on an action, inside one transaction of the journal -----------------------------
 
-_LATE = "It did not count: decided before, or too late."
+_LATE = "This answer came too late, or after another one."
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,7 @@ def record_decision(
                 raise BadAnswerError("a destructive action cannot be approved for the session")
             case Approve(scope="session") if row.thread.startswith(records.OUTSIDE):
                 raise BadAnswerError(
-                    "what another program asks for is approved once, never for the session"
+                    "a call of another program is approved once, never for the session"
                 )
             case Approve():
                 more = decision.scope == "session" and not row.thread.startswith(records.NOWHERE)

@@ -75,7 +75,7 @@ _BROKEN_BEFORE: Final = (
     "The same call was made before, and its record is broken: whether it was sent is not known."
 )
 
-ANOTHER_ASKS = "one call at a time can ask here; another one is asking. Call again afterwards"
+ANOTHER_ASKS = "only one call at a time can ask here, and another one asks now. Call again later"
 """Why a call is rejected: another call already asks at the same place of the graph."""
 
 _POLL_S = 0.2
@@ -154,7 +154,7 @@ class Gate:
                     raise errors.BadResponse(
                         f"The {what} leaves out {len(missing)} of {len(there)} people who are in the "
                         f"{where}.",
-                        hint="Who would be hit cannot be known; try again, and report it to 100ms.",
+                        hint="Nobody can tell whom it affects. Try again, and report this to 100ms.",
                     )
         return Room.read(room, peers)
 
@@ -541,7 +541,7 @@ class Gate:
         if fault := row.contradiction or records.history_fault(row, tx.events(row.id)):
             raise BrokenRecord(f"The record of the action {row.id} {fault}.")
         if records.ran_unasked(row.decided_way) and not policy.runs_unasked(row.tool):
-            reason = "This policy does not let it run unasked."
+            reason = "This policy does not let the tool run unasked."
             return False, tx.move(row, "expired", by="policy", way="policy", reason=reason)
         if change.verdict == "refused":
             told: dict[str, Any] = {
@@ -650,8 +650,8 @@ def _not_too_often(slow: int) -> None:
     if slow >= _SLOW_REREADS:
         raise errors.TimedOut(
             f"Reading the room took longer than {_REREAD_LASTS.total_seconds():.0f} s, {slow} times: "
-            "who is in it when the request arrives cannot be known.",
-            hint="It is still approved and was not sent. Try again when 100ms answers faster.",
+            "nobody can tell who will be there when the request arrives.",
+            hint="The action is still approved and was not sent. Try again when 100ms answers faster.",
         )
 
 

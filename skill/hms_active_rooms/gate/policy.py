@@ -132,7 +132,7 @@ class Policy(BaseModel):
     @classmethod
     def _no_truth_value(cls, given: object) -> object:
         if isinstance(given, bool):
-            raise ValueError("true and false are no values here")
+            raise ValueError("true and false are not allowed here")
         return given
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -232,7 +232,7 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     except (OSError, *_NOT_TOML) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         what = "" if isinstance(error, OSError) else " is not TOML"
-        hint = f"{ENV_PREFIX}FILE or --policy names it."
+        hint = f"Check the file that {ENV_PREFIX}FILE or --policy names."
         raise ConfigurationError(f"{source}{what}: {reason}.", hint=hint) from None
     return values, {key: f"{source}: {shortened(key, 60)}" for key in values}
 

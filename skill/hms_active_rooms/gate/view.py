@@ -90,7 +90,7 @@ def sent_before(action: Action, now: datetime) -> str:
         return ""
     ago_s = (now - action.sent_at).total_seconds()
     ago = f"{ago_s:.0f} s" if ago_s < 120 else f"{ago_s / 60:.0f} min"
-    return f"The same was sent {ago} ago. {outcome(action)}"
+    return f"The same call was sent {ago} ago. {outcome(action)}"
 
 
 def for_model(action: Action) -> str:
@@ -153,7 +153,7 @@ class ImpactView(_View):
     session_id: str
     total: int = Field(description="How many people.")
     by_role: _Roles = Field(description="The largest roles of those.")
-    people: _People = Field(description="Those named one by one; the first of them.")
+    people: _People = Field(description="The first of them, by name.")
     lock: bool = Field(description="The room is also locked.")
     warnings: list[str]
 
@@ -170,7 +170,7 @@ class ResultView(_View):
     """How sending ended."""
 
     text: str
-    verified: bool | None = Field(description="The room showed the effect; null: not looked.")
+    verified: bool | None = Field(description="Whether the room shows it; null: not looked.")
     notes: list[str]
     people: list[OutcomeView]
     people_left_out: int
@@ -192,13 +192,13 @@ class ActionView(_View):
     impact: ImpactView | None = Field(description="Null: refused before anybody was looked up.")
     digest: str = Field(description="Binds an answer to this call and these people.")
     gate: Literal["soft", "hard"]
-    editable: list[str] = Field(description="Arguments an approver may give other words.")
-    note: str = Field(description="Why it is asked again, if it is.")
+    editable: list[str] = Field(description="Arguments whose words an approver may change.")
+    note: str = Field(description="Why the person is asked again; else empty.")
     requester: _Line
     created_at: _Time = Field(description="RFC 3339, UTC.")
     deadline: _Time = Field(description="Until when a decision counts; RFC 3339, UTC.")
     approve_at: str = Field(description="Where a person decides, while it waits; else empty.")
-    decided_by: _Line = Field(description="The person; empty while, and if, nobody decided.")
+    decided_by: _Line = Field(description="The person who decided; empty if none.")
     decided_way: str
     decided_at: _Time | None
     sent_at: _Time | None

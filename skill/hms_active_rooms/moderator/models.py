@@ -9,8 +9,8 @@ from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import message_of, quoted
 
 _HINT = (
-    'Name a model as "provider:model" (--model or HMS_MODEL). Or take "commands": it is no language '
-    "model, and needs no key and nothing installed."
+    'Name a model as "provider:model" (--model or HMS_MODEL). Or use "commands", which is no '
+    "language model: it needs no key and no more packages."
 )
 
 

@@ -103,7 +103,7 @@ def listen(host: str, port: int) -> socket.socket:
         reason = getattr(problem, "strerror", None) or problem
         raise ConfigurationError(
             f"Cannot listen on {shortened(host, 60)}:{port}: {reason}.",
-            hint="Choose another --host or --port; 0 takes any free port.",
+            hint="Use another --host or --port. With --port 0 any free port is taken.",
         ) from None
     return listener
 

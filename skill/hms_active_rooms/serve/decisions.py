@@ -225,7 +225,7 @@ def _by_row(error: ActiveRoomsError, row: Action | None, action_id: str) -> Acti
     is None if it cannot be read."""
     if row is None:
         hidden = isinstance(error, JournalError) and error.executed == "no"
-        text = f"Whether the action {action_id} was sent cannot be read."
+        text = f"Nobody can tell whether the action {action_id} was sent."
         return OutcomeUnknown(f"{error} {text}") if hidden else error
     if row.executed == "no" or error.executed != "no":
         return error

@@ -99,7 +99,7 @@ class GuardSettings:
             raise ConfigurationError(
                 f"A token needs at least {MIN_TOKEN_CHARS} ASCII characters. It cannot have spaces, "
                 "quotes or any of , ; | &.",
-                hint=f"Set another one in HMS_SERVER_TOKEN, HMS_SERVER_TOKENS or {APPROVER_VARIABLE}.",
+                hint=f"Check HMS_SERVER_TOKEN, HMS_SERVER_TOKENS and {APPROVER_VARIABLE}.",
             )
         if len(set(tokens)) < len(tokens):
             raise ConfigurationError(

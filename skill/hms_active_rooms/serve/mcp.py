@@ -239,7 +239,7 @@ PROGRESS_S: Final = 15.0  # between two reports while a person is asked; clients
 
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
 
-LATE: Final = "it was given for another question. Too late, nothing is sent"
+LATE: Final = "it was for another question, and came too late. Nothing is sent"
 
 _CHOICE: Final = re.compile(r"(?:approve|reject) [0-9a-f]{32}")
 

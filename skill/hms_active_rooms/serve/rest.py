@@ -99,13 +99,13 @@ class Approval(_Model):
         default="once", description="An action asked for by MCP or REST takes only `once`."
     )
     words: dict[Literal["message", "type", "reason"], str] | None = Field(
-        default=None, min_length=1, description="Other words, for what `editable` of it names."
+        default=None, min_length=1, description="New words for arguments in `editable`."
     )
 
 
 class Rejection(_Model):
     reason: ReasonText = Field(default="", max_length=2000, description="Told to whoever asked.")
-    digest: Digest | None = Field(default=None, description="As in an approval; may be left out.")
+    digest: Digest | None = Field(default=None, description="As in an approval; optional.")
 
 
 _NO_REASON: Final = Rejection()
@@ -145,7 +145,7 @@ class EventData(_Model):
 class ShownAction(_Model):
     action: ActionView
     events: list[EventData] = Field(description=f"At most the last {MAX_EVENTS}, oldest first.")
-    newest_id: str = Field(description="The action that replaced it (edited, asked again), or it.")
+    newest_id: str = Field(description="The action that replaced it, else its own id.")
 
 
 class DecidedAction(_Model):
@@ -322,7 +322,7 @@ class _Rest:
         decision: Decision = Approve(given.digest, scope=given.scope)
         if given.words is not None:
             if given.scope != "once":
-                raise InvalidCall("An approval for the session cannot have other words.")
+                raise InvalidCall("An approval for the session cannot change words.")
             decision = Edit(given.digest, {str(k): text for k, text in given.words.items()})
         return await self._decided(id, decision, request)
 

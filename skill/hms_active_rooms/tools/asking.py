@@ -64,9 +64,9 @@ _UNANSWERED: Final = "unanswered "  # the question was decided without an answer
 _POLL_S: Final = 0.02
 _MAX_RESTARTS = 3  # if a subgraph asks so often in one run, it seems to have no checkpointer
 
-NOBODY = Refuse("nobody can be asked here: no thread id or no checkpointer to pause, no callback")
+NOBODY = Refuse("nobody can be asked here: it takes a thread id and a checkpointer, or `confirm`")
 _FORGETS = Refuse(
-    "this subgraph starts anew with each answer, so none is ever heard; compile it without "
+    "this subgraph starts anew with each answer, and never hears one; compile it without "
     "checkpointer=False"
 )
 
@@ -252,7 +252,7 @@ class Interrupts:
             refusal = None if recorded else await asyncio.to_thread(self._record, requests)
         if refusal is None:
             self._answers(requests)  # raises GraphInterrupt: nobody has answered these yet
-        stale = BadAnswerError("the answer was there before the question")
+        stale = BadAnswerError("the answer came before the question")
         return [refusal or stale for _ in requests]
 
     def _record(self, requests: Sequence[ApprovalRequest]) -> Refuse | None:

@@ -266,8 +266,8 @@ def counts(view: Roster) -> list[str]:
 
 def unread(view: Roster) -> str:
     return (
-        f"100ms told nothing usable about {people_count(view.unreadable)} more in the room; "
-        "no row shows them."
+        f"100ms told nothing usable about {people_count(view.unreadable)} more in the room, "
+        "so no row shows them."
     )
 
 
@@ -420,7 +420,7 @@ class _RosterData(_Data):
     )
     details: list[PeerDetail] = Field(
         default=[],
-        description=f"Of each row, where at most {MOST_DETAILED} people match; else empty.",
+        description=f"For each row, if at most {MOST_DETAILED} people match; else empty.",
     )
 
 

@@ -91,7 +91,7 @@ class Arguments(BaseModel):
         if not isinstance(given, Mapping):
             return given
         if "body" in given:
-            raise ValueError("give the members of body beside room_id, without body")
+            raise ValueError("give the arguments beside room_id, not inside body")
         optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
         return {k: v for k, v in given.items() if v not in (None, "") or k not in optional}
 
@@ -174,7 +174,7 @@ class StateChange(Arguments, ABC):
 
     def condition(self, impact: Impact) -> str:
         """The outcome if no answer came, but the room shows the effect, whatever caused it."""
-        return "The room shows it. Whether by this request is not known."
+        return "The room shows the effect. Whether this request caused it is not known."
 
     @property
     def checked(self) -> str:

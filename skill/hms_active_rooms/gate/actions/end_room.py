@@ -66,10 +66,9 @@ class EndRoom(StateChange):
         return f"The session was ended for {people_count(total)}{lock}."
 
     def condition(self, impact: Impact) -> str:
-        lock = " Nor whether the room is locked." if self.lock else ""
+        lock = " It is also not known whether the room is locked." if self.lock else ""
         return (
-            "The session that was shown is over: the room shows it. "
-            f"Whether by this request is not known.{lock}"
+            f"The session that was shown is over. Whether this request ended it is not known.{lock}"
         )
 
     @property

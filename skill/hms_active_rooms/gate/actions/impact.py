@@ -52,7 +52,7 @@ class Person:
         """Whether an approved call to this person may still be sent. `now` is the same peer, as
         just read from the room. If role or user id has changed, a person is asked again."""
         if not self.same_person(now):
-            return Drift("ask_again", f"It was {self.line()}; it is now {now.line()}.")
+            return Drift("ask_again", f"The person was {self.line()}, and is now {now.line()}.")
         renamed = f"{quoted(self.name)} now goes by {quoted(now.name)}."
         notes = (renamed,) if self.name != now.name else ()
         return Drift("go", notes=notes, people=(now,), total=1)
@@ -126,8 +126,8 @@ class Room:
         name, held = folded(role), {folded(known) for known in {p.role for p in self.people}}
         unseen = {n: r for r in policy.protected_roles if (n := folded(r)) not in held}
         return tuple(
-            f"The policy protects the role {quoted(unseen[near])}, which nobody has here; "
-            f"{quoted(role)} is not protected."
+            f"The policy protects the role {quoted(unseen[near])}, but nobody here has it. "
+            f"It does not protect {quoted(role)}."
             for near in get_close_matches(name, unseen, n=1, cutoff=_NEAR)
             or [words for words in unseen if name in re.split(r"\W+", words)][:1]
         )
@@ -153,8 +153,8 @@ class Room:
         if self.unreadable:
             raise BadResponse(
                 f"100ms told nothing usable about {people_count(self.unreadable)} in the room, so "
-                "who would be hit cannot be known.",
-                hint="Name a person by peer id instead; report it to 100ms.",
+                "nobody can tell whom the call would affect.",
+                hint="Name a person by peer id instead, and report this to 100ms.",
             )
 
     def holders(self, role: str | None) -> tuple[Person, ...]:
@@ -286,8 +286,8 @@ def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
             untold = "user id"
         if untold:
             raise PolicyRefusal(
-                f"100ms does not tell the {untold} of {quoted(person.name)}, and the policy "
-                f"protects some {untold}s."
+                f"100ms does not tell the {untold} of {quoted(person.name)}. The policy "
+                f"protects some {untold}s, and this may be one."
             )
         if what := policy.protects(role=person.role, user_id=person.user_id):
             raise PolicyRefusal(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hms_active_rooms.api.client import ActiveRoomsClient
 
 _ALL_AT_ONCE = (
-    f"More than {PER_PERSON_LIMIT} people: this is one request for the whole role, "
+    f"More than {PER_PERSON_LIMIT} people are removed by one request for the whole role, "
     "so whoever takes the role in that instant is removed too."
 )
 
@@ -74,7 +74,7 @@ class RemovePeers(StateChange):
         if len(hit) > policy.max_peers:
             raise PolicyRefusal(
                 f"{len(hit)} people have the role {quoted(role)}; "
-                f"the policy lets one removal hit at most {policy.max_peers}."
+                f"the policy allows at most {policy.max_peers} in one removal."
             )
         each = len(hit) <= PER_PERSON_LIMIT
         warnings = _staying(room, hit) if each else (_ALL_AT_ONCE, *_staying(room, hit))
@@ -134,13 +134,11 @@ class RemovePeers(StateChange):
     def condition(self, impact: Impact) -> str:
         one = impact.kind == "remove-peer"
         who = f"{quoted(impact.people[0].name)} is" if one else "Those shown are"
-        return (
-            f"{who} no longer in the room: the room shows it. Whether by this request is not known."
-        )
+        return f"{who} no longer in the room. Whether this request removed them is not known."
 
 
 def _staying(room: Room, people: Sequence[Person]) -> tuple[str, ...]:
-    return room.other_connections(people, "is also in the room by a connection that stays")
+    return room.other_connections(people, "has another connection that stays in the room")
 
 
 def _nobody_left(reason: str, shown: Impact, room: Room) -> Drift:
@@ -157,7 +155,7 @@ def _drift_each(shown: Impact, room: Room, policy: Policy) -> Drift:
     impacts.refuse_protected(still, policy)
     if len(still) > policy.max_peers:
         raise PolicyRefusal(
-            f"The policy lets one removal hit at most {policy.max_peers} people now."
+            f"The policy now allows at most {policy.max_peers} people in one removal."
         )
     known = {p.id for p in shown.people}
     role = shown.people[0].role

@@ -70,7 +70,7 @@ def answered(call: StateChange, shown: Impact, total: int, seen: Observation | N
     if seen.gone:
         return "done", Result(f"{text} {call.checked}", "yes", verified=True)
     why = seen.why if seen.gone is False else f"the look {seen.words()}"
-    text = f"{text} Accepted by 100ms, but {why}; look again."
+    text = f"{text} 100ms accepted the call, but {why}. Look again."
     return "done", Result(text, "yes", verified=False)
 
 

@@ -34,7 +34,7 @@ _SHOWN_CHARS = 5000
 def _message(value: str) -> str:
     size = len(value.encode())
     if size > MAX_MESSAGE_BYTES:
-        raise ValueError(f"the message has {size} bytes; at most {MAX_MESSAGE_BYTES} are sent")
+        raise ValueError(f"the message has {size} bytes; at most {MAX_MESSAGE_BYTES} are allowed")
     return value
 
 
@@ -93,7 +93,7 @@ class SendMessage(StateChange):
             return Drift("ask_again", f"The audience {grew}.")
         notes: tuple[str, ...] = ()
         if now.total != shown.total:
-            notes = (f"{now.total} people were there when it was sent, {shown.total} when shown.",)
+            notes = (f"It was shown for {shown.total} people and sent to {now.total}.",)
         return Drift("go", notes=notes, total=now.total)
 
     def question(self, impact: Impact) -> list[str]:

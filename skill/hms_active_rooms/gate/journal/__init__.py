@@ -105,8 +105,8 @@ class Journal:
         with self._opening:
             if self._url == ":memory:" and (self._closed or self._process != os.getpid()):
                 raise JournalError(
-                    "The journal was in memory and is closed, or of another process: nothing can "
-                    "be recorded in it."
+                    "The journal in memory is closed, or of another process: nothing can be "
+                    "recorded in it."
                 )
             if self._opened is None:
                 from hms_active_rooms.gate.journal.engines import Database

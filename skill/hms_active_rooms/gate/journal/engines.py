@@ -70,8 +70,8 @@ _UNSENT = "Nothing is sent without a record; "
 _REPAIR = {
     "malformed": _RECOVER,
     "not a database": _RECOVER,
-    "database is locked": _UNSENT + "end what keeps the journal locked.",
-    "timeout": _UNSENT + "end what keeps the journal locked, or raise the timeout.",
+    "database is locked": _UNSENT + "stop the program that locks the journal.",
+    "timeout": _UNSENT + "stop the program that locks the journal, or raise the timeout.",
     "is full": _UNSENT + "make room on its disk.",
     "disk I/O": _UNSENT + "see that its disk has room, and that its path is a file's.",
     "unable to open": _UNSENT + "name a file that this user may read and write.",
@@ -104,8 +104,8 @@ class Database:
         except (sa.exc.ArgumentError, ImportError, OSError, ValueError, RuntimeError) as error:
             why = error.strerror if isinstance(error, OSError) else ""
             hint = (
-                "HMS_JOURNAL or --journal: name a sqlite:/// path that can be written, or a "
-                f"postgresql+psycopg:// URL, which needs an extra: {how_to_install('postgres')}."
+                "HMS_JOURNAL or --journal takes sqlite:///FILE or postgresql+psycopg://HOST/NAME. "
+                f"PostgreSQL needs more packages: {how_to_install('postgres')}."
             )
             drive = _DRIVE.match(url)
             if drive or not set(":@=") & set(url):  # else it may hold a password
@@ -156,7 +156,7 @@ class Database:
             path = _path(parsed, name)
             if _UNEXPANDED.match(name):
                 raise ConfigurationError(
-                    f"The journal {self.place} would not be there: only shells read ~ and variables.",
+                    f"The journal {self.place} cannot be opened: only shells read ~ and variables.",
                     hint="Write the whole path of the file.",
                 )
             read_only = parsed.query.get("mode") == "ro"
@@ -345,8 +345,8 @@ def _begin_postgresql(connection: sa.Connection) -> None:
         )
     if encoding not in ("UTF8", "SQL_ASCII"):
         raise JournalError(
-            f"The database's encoding, {quoted(str(encoding))}, lacks characters of names and "
-            "reasons: an answer could not be recorded.",
+            f"The database's encoding, {quoted(str(encoding))}, lacks some characters, so a "
+            "name or a reason could not be recorded.",
             hint="Make a database with the encoding UTF8 for the journal.",
         )
 
@@ -512,10 +512,10 @@ def _make_private(path: Path) -> None:
     # SQLite's lock files are beside the journal, with names made from its name.
     if path.is_file() and path.stat().st_nlink > 1:
         raise _refused(
-            f"The file {name} has another name too, a hard link, with locks of its own: delete one"
+            f"The file {name} has a second name, a hard link, with other locks: delete one of the two"
         )
     if path.resolve().parts in mounts:
-        raise _refused(f"The file {name} is mounted without its folder, which holds its locks")
+        raise _refused(f"The file {name} is mounted without its folder, where its locks are")
     if not _locks(folder):
         raise _refused(f"The folder of {name} does not lock files")
 

@@ -384,7 +384,7 @@ def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> s
     if key and found == seal(b"", columns, event):
         return "is from before the journal had a key, or from somebody who does not have the key"
     return (
-        "contradicts itself: it was changed outside. Its last step on record is "
+        "contradicts itself: another program changed it. Its last step on record is "
         f"{quoted(event['kind'], 24)} by {quoted(event['by'])} ({quoted(event['way'], 24)}) "
         f"at {event['at']:%Y-%m-%d %H:%M:%S} UTC"
     )

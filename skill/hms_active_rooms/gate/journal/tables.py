@@ -216,10 +216,10 @@ def prepare(db: sa.Connection, key: bytes) -> bool:
     elif found < SCHEMA_VERSION:
         if "content" in {column["name"] for column in sa.inspect(db).get_columns(actions.name)}:
             raise JournalError(
-                f"The journal has schema version {found}, of a development build between releases; it is "
-                "not migrated.",
-                hint="Nothing is sent without a record. Use another journal (HMS_JOURNAL), and the "
-                "build that wrote this one for what is in it.",
+                f"The journal has schema version {found}, of a development build. It cannot be "
+                "migrated.",
+                hint="Nothing is sent without a record. Use another journal (HMS_JOURNAL). Only the "
+                "build that wrote this one can read it.",
             )
         on_postgresql = db.dialect.name == "postgresql"
         for statement in _FROM_0_1_0:
@@ -260,7 +260,7 @@ def check(db: sa.Connection, key: bytes) -> int | None:
     known = db.scalar(sa.select(versions.c.key_check)) if found == SCHEMA_VERSION else ""
     if known and known != _key_check(key):
         raise JournalError(
-            f"The journal is sealed with {'another' if key else 'a'} key, so nothing it says can "
+            f"The journal is signed with {'another' if key else 'a'} key, so nothing it says can "
             "be checked.",
             hint="Set HMS_JOURNAL_KEY to the key with which it was begun.",
         )
