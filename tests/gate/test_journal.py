@@ -812,7 +812,7 @@ def test_a_journal_that_was_begun_with_a_key_is_not_opened_without_it(tmp_path: 
     url = f"sqlite:///{tmp_path / 'j.sqlite'}"
     Journal(url).close()  # before there was a key
     Journal(url, key=KEY).close()
-    for key, words in (("", "sealed with a key"), (ANOTHER, "sealed with another key")):
+    for key, words in (("", "signed with a key"), (ANOTHER, "signed with another key")):
         for opened in (url, f"{url}?mode=ro"):
             with pytest.raises(JournalError, match=words) as refused:
                 Journal(opened, key=key)
@@ -834,7 +834,7 @@ def test_rows_from_before_the_key_are_named_and_not_acted_on(tmp_path: Path) -> 
     after = insert(journal, row(journal.now(), "after"))
     assert first.get(action.id) == action
     assert (read := first.get(after.id)) is not None
-    assert "changed outside" in read.contradiction
+    assert "another program changed it" in read.contradiction
 
 
 def test_the_key_is_read_from_the_environment_and_shown_nowhere(
@@ -850,7 +850,7 @@ def test_the_key_is_read_from_the_environment_and_shown_nowhere(
     url = f"sqlite:///{tmp_path / 'j.sqlite'}"
     assert KEY not in repr(Journal(url))
     monkeypatch.delenv("HMS_JOURNAL_KEY")
-    with pytest.raises(JournalError, match="sealed with a key"):
+    with pytest.raises(JournalError, match="signed with a key"):
         Journal(url)
 
 
@@ -995,7 +995,7 @@ def test_a_row_that_cannot_be_read_or_contradicts_itself_is_exported_and_not_pru
     wrong = {record["action"]["call_key"]: record["contradiction"] for record in told}
     assert wrong["whole"] == ""
     assert "cannot be read" in wrong["unreadable"]
-    assert "changed outside" in wrong["forged"]
+    assert "another program changed it" in wrong["forged"]
     assert journal.prune(before=clock(), by="ada") == Pruned(actions=1, left=2)
     assert {a.call_key for a in journal.actions()} == {"unreadable", "forged"}
 

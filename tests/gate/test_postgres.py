@@ -489,7 +489,7 @@ def test_a_key_holds_and_steps_without_a_seal_are_refused(url: str) -> None:
     url = new_database(url)
     journal = Journal(url, key="k" * 32)
     action = insert(journal, row(journal.now()))
-    with pytest.raises(JournalError, match="sealed with a key"):
+    with pytest.raises(JournalError, match="signed with a key"):
         Journal(url)
     with pytest.raises(JournalError, match="newer release"), journal.write() as tx:
         tx.note(action.id, "approved", by="ada", way="page")
