@@ -157,7 +157,7 @@ def rest_entry(toolkit: ActiveRoomsToolkit, page: str = "") -> Entry:
     """The REST API, for `serve.app.create_app`. `page` is the address of the approvals page, if
     there is one. Callers whose action waits are told this address."""
     rest = _Rest(toolkit, page)
-    app = FastAPI(
+    app = _Api(
         title="HMS Active Rooms",
         version=__version__,
         description=_ABOUT,
@@ -174,6 +174,7 @@ def rest_entry(toolkit: ActiveRoomsToolkit, page: str = "") -> Entry:
     app.state.page, app.router.route_class = page, _Route
 
     def add(path: str, handler: Any, model: Any, who: Collection[str], **more: Any) -> None:
+        more.setdefault("methods", ["GET", "HEAD"])
         more["openapi_extra"] = {"security": [{each: []} for each in who]}
         if len(who) == 1:  # it changes a room, so a person may have to decide first
             where = {"Location": {"required": True, "schema": {"type": "string"}}}
@@ -194,19 +195,33 @@ def rest_entry(toolkit: ActiveRoomsToolkit, page: str = "") -> Entry:
         more = {"operation_id": f"{word}_action", "methods": ["POST"]}
         add(f"actions/{{id}}/{word}", decide_by, DecidedAction, ("approver",), **more)
 
-    document = app.openapi()
-    document["components"]["securitySchemes"] = {
-        name: {"type": "http", "scheme": "bearer", "description": text}
-        for name, text in _BEARERS.items()
-    }
-    for path in document["paths"].values():  # FastAPI would call the problems plain JSON
-        for operation in path.values():
-            content = operation["responses"]["default"]["content"]
-            content[MEDIA_TYPE] = content.pop("application/json")
-    for route in app.routes:
-        if isinstance(route, APIRoute) and route.methods == {"GET"}:
-            route.methods = {"GET", "HEAD"}  # after the document, which shall not list HEAD
     return Entry([Route("/v1", app), Route("/v1/{rest:path}", app)])
+
+
+class _Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The document. It is made for the first who asks: that takes longer than all else here."""
+        if self.openapi_schema:
+            return self.openapi_schema
+        read = [
+            route
+            for route in self.routes
+            if isinstance(route, APIRoute) and "HEAD" in route.methods
+        ]
+        for route in read:  # the document does not list HEAD
+            route.methods = {"GET"}
+        document = super().openapi()
+        for route in read:
+            route.methods = {"GET", "HEAD"}
+        document["components"]["securitySchemes"] = {
+            name: {"type": "http", "scheme": "bearer", "description": text}
+            for name, text in _BEARERS.items()
+        }
+        for path in document["paths"].values():  # FastAPI would call the problems plain JSON
+            for operation in path.values():
+                content = operation["responses"]["default"]["content"]
+                content[MEDIA_TYPE] = content.pop("application/json")
+        return document
 
 
 async def _on_invalid(request: Request, error: RequestValidationError) -> Response:
