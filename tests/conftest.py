@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
 from collections.abc import Generator
+from pathlib import Path
+from tempfile import mkstemp
 from typing import TypeVar
 
+import certifi
 import pytest
 from hypothesis import settings
 
@@ -25,10 +30,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure() -> None:
-    """A run in a script's background ignores Ctrl-C, and so would each command it starts."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+def pytest_configure(config: pytest.Config) -> None:
+    """A run in a script's background ignores Ctrl-C, and one under nohup a hang-up; so would each
+    command it starts."""
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+    # For each client httpx reads the certificates that it trusts. With certifi's it takes longer than
+    # most tests; here nobody has a certificate, so one is enough.
+    first, end, _ = certifi.contents().partition("-----END CERTIFICATE-----")
+    file, name = mkstemp(".pem")
+    config.add_cleanup(Path(name).unlink)
+    with os.fdopen(file, "w") as pem:
+        pem.write(first + end)
+    os.environ["SSL_CERT_FILE"] = name
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is never garbage, so no test looks through it for some."""
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -103,7 +103,7 @@ def by_elicitation(mode: str) -> Callable[[Place], None]:
 
     async def talk(url: str, arguments: dict[str, Any]) -> None:
         headers = {"authorization": f"Bearer {CALLER}"}
-        async with httpx2.AsyncClient(headers=headers, timeout=WAIT_S) as http:
+        async with httpx2.AsyncClient(headers=headers, timeout=WAIT_S, verify=False) as http:
             transport = streamable_http_client(url, http_client=http)
             async with Client(transport, mode=mode, elicitation_callback=yes) as client:  # type: ignore[arg-type]  # one of the modes
                 told = await client.call_tool(REMOVE, arguments)

@@ -62,7 +62,7 @@ async def connected(
     headers: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Client]:
     headers = {**headers, **({"authorization": f"Bearer {token}"} if token else {})}
-    async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
+    async with httpx2.AsyncClient(headers=headers, timeout=30, verify=False) as http:
         client = Client(
             streamable_http_client(f"{url}/mcp", http_client=http),
             mode=mode,
