@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -201,6 +202,17 @@ _FROM_0_1_0 = [
 """Migrates a journal of release 0.1.0 to this release."""
 
 
+@cache
+def _tables(dialect: str) -> list[str]:
+    """The statements that create the tables and their indexes. Compiling them takes longest."""
+    made: list[str] = []
+    mock = sa.create_mock_engine(
+        f"{dialect}://", lambda what, *_, **__: made.append(str(what.compile(dialect=mock.dialect)))
+    )
+    metadata.create_all(mock, checkfirst=False)
+    return made
+
+
 def prepare(db: sa.Connection, key: bytes) -> bool:
     """Create the tables, or migrate those of an earlier release. With a key, state changes are
     sealed from now on. Raises the errors of `check`.
@@ -210,7 +222,8 @@ def prepare(db: sa.Connection, key: bytes) -> bool:
     """
     found = check(db, key)
     if found is None:
-        metadata.create_all(db)
+        for statement in _tables(db.dialect.name):
+            db.exec_driver_sql(statement)
         db.execute(versions.insert().values(version=SCHEMA_VERSION))
         _protect_events(db)
     elif found < SCHEMA_VERSION:
