@@ -223,8 +223,9 @@ def _text_of(arguments: dict[str, Any], people: Sequence[Person]) -> str:
     return f"{json.dumps(arguments, ensure_ascii=False)} {known}".lower()
 
 
-def never() -> tuple[Graded, ...]:
-    groups: dict[str, list[str]] = yaml.safe_load(NEVER.read_text(encoding="utf-8"))
+@cache
+def never(path: Path = NEVER) -> tuple[Graded, ...]:
+    groups: dict[str, list[str]] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return tuple(
         Graded(say, kind, "no change", "a change" if changed else "no change", not changed, changed)
         for kind, sentences in groups.items()

@@ -67,13 +67,13 @@ def told(found: list[Score]) -> list[Any]:
 @pytest.fixture(
     scope="module",
     params=[
-        *((suite, 2) for suite in SUITES if suite != "scale"),
+        *((suite, 4) for suite in SUITES if suite != "scale"),
         *(pytest.param((suite, 1), marks=pytest.mark.nightly) for suite in SUITES),
     ],
     ids=lambda value: f"{value[0]}, one in {value[1]}",
 )
 def runs(request: pytest.FixtureRequest) -> list[Played]:
-    """What the offline model and a person who reads do in a suite; by day in every other scenario."""
+    """What the offline model and a person who reads do in a suite; by day in every fourth scenario."""
     suite, every = request.param
     cases = [Case(s, "moderator", "commands", "reader") for s in chosen((suite,))]
     return played(cases[::every])

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from evals import sentences
 from evals.model_card import CARD, REFUSED, card
-from evals.sentences import INDEPENDENT, grade, never, shows, table
+from evals.sentences import INDEPENDENT, TABLES, grade, never, shows, table
 from hms_active_rooms.moderator.offline.reading import CHANGES, read
 from hms_active_rooms.moderator.offline.turns import TOOLS
 
 PEOPLE = (("Ada", "host", "u0"), ("Bo", "guest", "u1"), ("Cy", "guest", "u2"))
 
 
-def test_the_committed_card_is_what_is_measured_now() -> None:
+@pytest.mark.nightly
+def test_the_committed_card_is_what_is_measured_now_and_nobody_else_is_ever_proposed() -> None:
     assert CARD.read_text(encoding="utf-8") == card(), "python -m evals card"
+    for name, path in TABLES.items():
+        least = 0.97 if name in ("plain", "near") else 0.9
+        assert sum(one.right for one in table(path)) / len(table(path)) >= least, name
+        assert [one.say for one in table(path) if one.wrong_change] == []
 
 
-def test_no_sentence_of_the_independent_set_becomes_a_wrong_change() -> None:
-    assert [graded for graded in table(INDEPENDENT) if graded.wrong_change] == []
+@pytest.mark.slow
+def test_of_the_sets_nine_of_ten_are_right_and_nobody_else_is_ever_proposed() -> None:
+    """All of the independent set; of the others, by day, one in five."""
+    others = [
+        grade(line, people)
+        for path in TABLES.values()
+        for people, lines in shows(path)
+        for line in lines[::5]
+    ]
+    for graded in (table(INDEPENDENT), others):
+        assert sum(one.right for one in graded) / len(graded) >= 0.9
+        assert [one.say for one in graded if one.wrong_change] == []
+    assert [one.say for one in never() if not one.right] == []
 
 
 def test_the_independent_set_is_of_three_shows_and_names_only_people_who_are_there() -> None:
@@ -111,13 +126,10 @@ def test_a_line_of_a_table_is_wrong_if_a_change_hits_somebody_else(
     assert (found.right, found.wrong_change) == (right, wrong_change)
 
 
-def test_a_change_in_the_never_set_is_counted(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_change_in_the_never_set_is_counted(tmp_path: Path) -> None:
     path = tmp_path / "never.yaml"
     path.write_text("orders: [kick Spam Bot]\nnegations: [don't kick Spam Bot]\n")
-    monkeypatch.setattr(sentences, "NEVER", path)
-    assert [(g.kind, g.right, g.wrong_change) for g in never()] == [
+    assert [(g.kind, g.right, g.wrong_change) for g in never(path)] == [
         ("orders", False, True),
         ("negations", True, False),
     ]

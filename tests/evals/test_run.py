@@ -45,7 +45,7 @@ from hms_active_rooms.untrusted import quoted
 MADE = About(date(2026, 11, 24), "python -m evals offline", "3.11.9", (), "a")
 PROJECT = Path(__file__).parents[2]
 SMALL = ("--scenario", "remove-one", "--scenario", "protected-role", "--agent", "moderator")
-SMALL_OFFLINE = ("offline", *SMALL, "--model", "commands", "--repeat", "2", "--workers", "2")
+SMALL_OFFLINE = ("offline", *SMALL, "--model", "commands", "--repeat", "2", "--workers", "1")
 
 DIES = """
 import os, signal, sys
@@ -212,8 +212,8 @@ async def test_a_run_that_cannot_be_set_up_judged_or_written_down_is_an_error_of
 ) -> None:
     case = case_of("remove-one")
     monkeypatch.setattr(place, instead)
-    monkeypatch.setattr("evals.offline.TO_JUDGE_S", 1.0)
-    score = SCORE.validate_json(await scored(case, 5.0))
+    monkeypatch.setattr("evals.offline.TO_JUDGE_S", 0.1)
+    score = SCORE.validate_json(await scored(case, 0.5 if instead is never_starts else 60.0))
     assert score.error.startswith(told)
     assert (score.key, score.done) == (case.key, False)
     assert got_past_the_gate([score]) == [score]
