@@ -38,7 +38,7 @@ class Installed:
             Installed(url="file:///d/r.whl", archive_info={}),
             "pip install 'hms-active-rooms[cli] @ file:///d/r.whl'",
         ),
-        (Installed(), "pip install 'hms-active-rooms[cli]==1.2.3', from the index it came from"),
+        (Installed(), "pip install 'hms-active-rooms[cli]==1.2.3', from the same index as before"),
     ],
 )
 def test_it_installs_from_where_the_package_came_from(

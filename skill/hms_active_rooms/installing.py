@@ -37,7 +37,7 @@ def how_to_install(extra: str) -> str:
     if url:
         return f"{install} '{NAME}[{extra}] @ {url}'"
     # It came from an index; name the installed version.
-    return f"{install} '{NAME}[{extra}]=={dist.version}', from the index it came from"
+    return f"{install} '{NAME}[{extra}]=={dist.version}', from the same index as before"
 
 
 @contextmanager

@@ -377,6 +377,6 @@ async def test_a_proxy_is_asked_for_a_tunnel_and_never_sees_the_token(
     with pytest.raises(ConnectionFailed) as caught:
         await make_client(base_url="https://api.example/v2").end_room(ROOM)
     assert caught.value.executed == "no"
-    assert "https://api.example, through the proxy of the environment" in str(caught.value)
+    assert "https://api.example, through the proxy that the environment sets" in str(caught.value)
     assert {(seen.method, seen.target) for seen in wire.seen} == {("CONNECT", "api.example:443")}
     assert all("authorization" not in seen.headers for seen in wire.seen)

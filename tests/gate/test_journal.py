@@ -827,7 +827,7 @@ def test_rows_from_before_the_key_are_named_and_not_acted_on(tmp_path: Path) -> 
     action = at(first, "approved", first.now())
     journal = Journal(url, key=KEY)
     [found] = journal.actions()
-    assert "is from before the journal had a key" in found.contradiction
+    assert "was made before the journal had a key" in found.contradiction
     with pytest.raises(BrokenRecord):
         move(journal, found, "sent")
     # A process that runs without the key does not read as true what it cannot check.

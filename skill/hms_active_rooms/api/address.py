@@ -77,6 +77,6 @@ def environment_proxy(url: str) -> str | None:
 def unusable_proxy() -> ConfigurationError:
     """The error does not show the URL of the proxy, which may hold a password."""
     return ConfigurationError(
-        "A proxy of the environment cannot be used.",
+        "The proxy that the environment names cannot be used.",
         hint="Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY: each has to be http:// or https://.",
     )

@@ -97,7 +97,7 @@ class Request:
     def origin(self) -> str:
         """For people: the scheme, host and port of the request, and whether a proxy is used."""
         parts = urlsplit(self.url)
-        way = ", through the proxy of the environment" if environment_proxy(self.url) else ""
+        way = ", through the proxy that the environment sets" if environment_proxy(self.url) else ""
         return f"{parts.scheme}://{parts.netloc}{way}"
 
     def headers(self, token: SecretStr) -> dict[str, str]:

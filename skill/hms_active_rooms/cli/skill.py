@@ -98,7 +98,7 @@ def _refusal(target: Path, *, force: bool) -> str:
     if target.is_symlink() or not target.is_dir():
         return "is a link or a file. Move it away first."
     if (target / ".git").exists() or _PACKAGE.is_relative_to(target.resolve()):
-        return "is a checkout, or holds the command that runs now."
+        return "is a checkout, or the place this command runs from."
     record = _record(target)
     if record is None:
         return "was not put there by this command. Move it away first."

@@ -382,7 +382,7 @@ def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> s
     if found == seal(key, columns, event):
         return ""
     if key and found == seal(b"", columns, event):
-        return "is from before the journal had a key, or from somebody who does not have the key"
+        return "was made before the journal had a key, or by somebody who does not have the key"
     return (
         "contradicts itself: another program changed it. Its last step on record is "
         f"{quoted(event['kind'], 24)} by {quoted(event['by'])} ({quoted(event['way'], 24)}) "
