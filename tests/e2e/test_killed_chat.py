@@ -38,7 +38,7 @@ def chat(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("every", [13, pytest.param(1, marks=pytest.mark.nightly)])
 def test_after_kill_9_of_a_chat_the_next_one_tells_the_truth_and_sends_nothing_twice(
     every: int, tmp_path: Path
 ) -> None:

@@ -206,7 +206,7 @@ class _Api(FastAPI):
         read = [
             route
             for route in self.routes
-            if isinstance(route, APIRoute) and "HEAD" in route.methods
+            if isinstance(route, APIRoute) and "HEAD" in (route.methods or ())
         ]
         for route in read:  # the document does not list HEAD
             route.methods = {"GET"}

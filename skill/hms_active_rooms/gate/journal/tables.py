@@ -206,7 +206,7 @@ _FROM_0_1_0 = [
 def _tables(dialect: str) -> list[str]:
     """The statements that create the tables and their indexes. Compiling them takes longest."""
     made: list[str] = []
-    mock = sa.create_mock_engine(
+    mock: Any = sa.create_mock_engine(
         f"{dialect}://", lambda what, *_, **__: made.append(str(what.compile(dialect=mock.dialect)))
     )
     metadata.create_all(mock, checkfirst=False)
