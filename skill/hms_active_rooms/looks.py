@@ -105,7 +105,7 @@ def visible(char: str) -> str:
     if char in _BLANKS or category in ("Zs", "Zl", "Zp") or char.isspace():
         return " "
     if category == "Cn":  # newer than this Python's Unicode; perhaps a visible letter
-        return char if char in _prototypes() else ""
+        return char if _code(char) in _prototypes() else ""
     if category in ("Cc", "Cf", "Cs", "Co") or _NOT_DRAWN.match(char):
         return ""
     return char
@@ -127,7 +127,8 @@ def _look(char: str) -> str:
 
 
 def _alike(char: str) -> str:
-    like = _prototypes().get(char, char)
+    codes = _prototypes().get(_code(char))
+    like = "".join(chr(int(code, 16)) for code in codes.split("+")) if codes else char
     if like in _SMALL_CAPITALS:
         return _SMALL_CAPITALS[like]
     drawn = unicodedata.name(like, "") if len(like) == 1 else ""
@@ -141,14 +142,14 @@ def _is_accent(char: str) -> bool:
 
 @cache
 def _prototypes() -> dict[str, str]:
-    """Unicode's table of confusables (UTS #39): for each character, what it looks like."""
-    found: dict[str, str] = {}
-    for line in Path(__file__).with_name("confusables.txt").read_text("utf-8").splitlines():
-        if not line.startswith("#"):
-            prototype, *characters = line.split()
-            like = "".join(chr(int(code, 16)) for code in prototype.split("+"))
-            found.update((chr(int(code, 16)), like) for code in characters)
-    return found
+    """Unicode's table of confusables (UTS #39): by `_code`, the codes of what it looks like."""
+    text = Path(__file__).with_name("confusables.txt").read_text("utf-8")
+    rows = [line.split() for line in text.splitlines() if not line.startswith("#")]
+    return {code: prototype for prototype, *codes in rows for code in codes}
+
+
+def _code(char: str) -> str:
+    return f"{ord(char):04X}"
 
 
 class _Table(dict[int, str]):
