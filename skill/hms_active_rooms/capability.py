@@ -19,6 +19,7 @@ from pydantic import AliasChoices, BaseModel, Field, PrivateAttr, StrictBool, Va
 from pydantic.alias_generators import to_camel
 
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
+from hms_active_rooms.plain import explain
 
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
@@ -219,15 +220,10 @@ def capability() -> Capability:
 
 def load(text: str) -> Capability:
     """The contract in a YAML text. Raises ConfigurationError if it is wrong; the message names the
-    place, for example "capability.exposes[0].tools[2].call"."""
+    place, for example "capability.exposes.0.tools.2.call"."""
     try:
         return Capability.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
         raise ConfigurationError(f"The contract is not valid YAML: {error}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"])
-        reason = first["msg"].removeprefix("Value error, ")
-        raise ConfigurationError(
-            f"The contract is wrong at {place[1:] or 'its top'}: {reason}."
-        ) from error
+        raise ConfigurationError(f"The contract is wrong: {explain(error, 'key')}.") from error

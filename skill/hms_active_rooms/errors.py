@@ -45,24 +45,14 @@ class ActiveRoomsError(Exception):
         return " ".join(filter(None, (str(self), _EXECUTED_TEXT[self.executed], self.hint)))
 
 
-def default_hint(code: str) -> str:
-    """What to do next after an error with this code; "" if nothing is known."""
-    known = [ActiveRoomsError]
-    for kind in known:
-        if kind.code == code:
-            return kind.default_hint
-        known += kind.__subclasses__()
-    return ""
-
-
 class ConfigurationError(ActiveRoomsError):
     """A setting, a file or an environment variable is missing or wrong."""
 
     code = "configuration"
 
 
-class InvalidCall(ActiveRoomsError):
-    """The arguments are wrong; no request was made."""
+class InvalidCall(ActiveRoomsError, ValueError):
+    """The arguments are wrong; no request was made. A ValueError, so that pydantic reports it too."""
 
     code = "invalid_call"
     default_hint = "Fix the arguments and call again."

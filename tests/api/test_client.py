@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -225,9 +226,10 @@ def test_a_deadline_is_a_number_of_seconds(deadline: Any) -> None:
 
 
 def test_a_missing_extra_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "hms_active_rooms.api.fast", None)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    monkeypatch.delitem(sys.modules, "hms_active_rooms.api.fast", raising=False)
     monkeypatch.delattr("hms_active_rooms.api.fast", raising=False)
-    with pytest.raises(ConfigurationError, match="aiohttp is not installed"):
+    with pytest.raises(ConfigurationError, match="transport aiohttp needs packages"):
         ActiveRoomsClient(FixedToken(), transport="aiohttp")
 
 

@@ -36,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, status: int) -> None:
         about = PEER if f"/peers/{PEER}" in self.path else ROOM
         document = {
-            "message": "session is ending",
+            "message": "ok" if status == 200 else "session not active",
             "peers": {},
             "id": about,
             "session": {"id": "s", "peers": []},

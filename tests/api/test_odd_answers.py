@@ -518,7 +518,14 @@ def test_a_body_that_does_not_say_that_it_was_accepted_may_have_been_executed(bo
 
 
 def test_a_request_may_be_accepted_in_other_words() -> None:
-    for said in ("Message sent.", "OK", "queued", "Success", "2 peers removed", "session ended"):
+    for said in (
+        "Session is ending.",
+        "OK",
+        "queued",
+        "Success",
+        "2 peers removed",
+        "session ended",
+    ):
         assert end({"message": said}).message == said
     for more in ({"ok": True}, {"status": "accepted"}, {"success": "true", "message": "x"}):
         assert end(more).model_extra
@@ -565,10 +572,78 @@ def test_an_acknowledgement_of_what_another_peer_was_sent_is_none(said: Any) -> 
         assert caught.value.executed == "maybe"
 
 
+def test_an_acknowledgement_of_another_request_is_none() -> None:
+    calls: dict[str, Call] = {
+        "message sent": lambda c: c.send_message(ROOM, "hi"),
+        "peer remove request submitted": lambda c: c.remove_peers(ROOM, role="student"),
+        "session is ending": lambda c: c.end_room(ROOM),
+    }
+    for said in calls:
+        for own, call in calls.items():
+            if said == own:
+                assert answered(call, {"message": said}).message == said
+                continue
+            with pytest.raises(BadResponse, match="it answers another request") as caught:
+                answered(call, {"message": said})
+            assert caught.value.executed == "maybe"
+
+
+def test_an_answer_that_names_another_room_a_level_down_is_no_answer() -> None:
+    other = "0" * 24
+    for more in (
+        {"room_id": other},
+        {"data": {"room_id": other}},
+        {"result": {"room": {"id": other}}},
+    ):
+        with pytest.raises(BadResponse, match="about another room or peer") as caught:
+            end({"message": "ok", **more})
+        assert caught.value.executed == "maybe"
+
+
+@pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
+async def test_a_connection_that_gave_another_requests_answer_is_not_used_again(
+    transport: Any,
+) -> None:
+    connections, served = 0, list[asyncio.Event]()
+
+    def about(room: str) -> bytes:
+        session = {"id": "5" * 24, "peers": [f"{connections:08x}-0000-4000-8000-000000000000"]}
+        body = json.dumps({"id": room, "name": "r", "customer_id": "c", "session": session})
+        return f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        served.append(asyncio.Event())
+        over = served[-1]
+        # On the first connection each request gets the answer of the one before it.
+        late = [about("0" * 24)] if connections == 1 else []
+        while await reader.readline():
+            while (await reader.readline()).strip():
+                pass
+            late.append(about(ROOM))
+            writer.write(late.pop(0))
+        writer.close()
+        await writer.wait_closed()
+        over.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with ActiveRoomsClient(FixedToken(), base_url=url, transport=transport) as client:
+            with pytest.raises(BadResponse, match="not about the room"):
+                await client.retrieve_active_room(ROOM)
+            for _ in range(2):
+                found = await client.retrieve_active_room(ROOM)
+                assert found.session.peers[0].startswith("00000002")
+        for over in served:
+            await over.wait()
+    assert connections == 2
+
+
 def test_a_word_that_only_resembles_an_error_is_none() -> None:
     for said in (
         {
-            "message": "message sent",
+            "message": "session is ending",
             "default": "x",
             "error_code": 0,
             "errors": [],

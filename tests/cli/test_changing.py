@@ -40,6 +40,18 @@ def test_without_a_terminal_it_is_recorded_and_nothing_is_sent(
     assert posts(sim) == []
 
 
+def test_a_name_that_is_the_short_id_of_somebody_else_is_asked_about(
+    sim: Simulation, call: Run
+) -> None:
+    short = peer_id(sim, "Nora Berg")[:8]
+    imposter = sim.world.join(sim.room_id, name=short, role="student")
+    done = call("remove", sim.room_id, short)
+    assert done.code == 2
+    assert imposter.id in done.err
+    assert peer_id(sim, "Nora Berg") in done.err
+    assert call("remove", sim.room_id, imposter.id).code == 3
+
+
 def test_what_is_told_to_type_finds_the_same_journal_in_time(
     sim: Simulation, call: Run, tmp_path: Path
 ) -> None:
@@ -352,3 +364,20 @@ def test_the_next_question_about_the_same_says_that_the_last_one_may_have_been_e
     for text in shown[1:]:
         assert "Note: The same call was sent" in text
         assert "may have reached the room" in " ".join(text.split())
+
+
+def test_a_journal_that_can_only_be_read_is_refused_at_the_start_and_can_be_read(
+    sim: Simulation, call: Run, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/journal.sqlite"
+    action = call("remove", sim.room_id, "Spam Bot", "--journal", url).out.strip()
+    only = {"HMS_JOURNAL": f"{url}?mode=ro"}
+    room = ("--room", sim.room_id)
+    commands: list[tuple[str, ...]] = [("serve", *room), ("mcp", *room), ("mcp", "--stdio", *room)]
+    for command in (*commands, ("chat", sim.room_id), ("send", sim.room_id, "hi")):
+        done = call(*command, given="who is here\n", **only)
+        assert (done.code, "can only be read" in done.err) == (2, True)
+    assert action in call("actions", **only).out
+    assert call("actions", "show", action, **only).code == 0
+    refused = call("approve", action, "--journal", url)
+    assert f"hms-active-rooms reject {action} --journal {url}" in refused.err

@@ -159,7 +159,7 @@ def until_refused(url: str) -> None:
     ("arguments", "variables", "complaint"),
     [
         ([], {}, "No room is named"),
-        (["--room", "abc"], {}, '--room: "abc" is not a room id'),
+        (["--room", "abc"], {}, '"abc" is not a room id'),
         (["--room", "ROOM", "--host", "0.0.0.0"], {}, "needs a token"),
         (["--room", "ROOM"], {"HMS_APPROVER_TOKEN": "short"}, "at least 16"),
         (

@@ -120,8 +120,29 @@ def test_a_short_id_that_fits_two_peers_is_refused() -> None:
         Peer(id="11111111-0000-4000-8000-000000000001", name="a", user_id="", role="x"),
         Peer(id="11111111-0000-4000-8000-000000000002", name="b", user_id="", role="x"),
     ]
-    with pytest.raises(InvalidCall, match="fits 2 peers"):
+    with pytest.raises(InvalidCall, match="name of 2 peers"):
         assess(remove(peer_id="11111111"), room(), twins, POLICY)
+
+
+def test_a_short_id_that_is_also_somebody_elses_name_is_refused_and_both_are_named() -> None:
+    everything, short = Policy(rooms=(ROOM,)), CLASS[1].id[:8]
+    for name in (short, short.upper(), f"{short[:-1]}\u200b{short[-1]}"):
+        people = [CLASS[0].model_copy(update={"name": name}), *CLASS[1:]]
+        for ref in (short, short.upper()):
+            with pytest.raises(InvalidCall, match="the id or the name of 2 peers") as refused:
+                assess(remove(peer_id=ref), room(), people, everything)
+            assert CLASS[0].id in str(refused.value)
+            assert CLASS[1].id in str(refused.value)
+        _, shown = assess(remove(peer_id=CLASS[1].id), room(), people, everything)
+        assert [p.id for p in shown.people] == [CLASS[1].id]
+
+
+def test_an_id_that_nobody_has_but_somebody_is_called_is_refused_with_that_persons_id() -> None:
+    for name in ("deadbeef", peer(99).id):
+        people = [CLASS[0].model_copy(update={"name": name}), *CLASS[1:]]
+        with pytest.raises(PeerNotFound, match="It is the name of") as refused:
+            assess(remove(peer_id=name), room(), people, POLICY)
+        assert CLASS[0].id in str(refused.value)
 
 
 def test_somebody_who_is_not_there_is_not_found() -> None:

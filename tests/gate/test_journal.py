@@ -1409,3 +1409,19 @@ def test_with_a_key_a_row_that_was_changed_is_not_told_as_one_from_before_the_ke
         other.execute("UPDATE hms_actions SET requester = 'somebody else'")
     [found] = journal.actions()
     assert "another program changed it" in found.contradiction
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no FIFOs in folders")
+@pytest.mark.parametrize("name", ["journal", "journal-journal", "journal-wal", "journal-shm"])
+def test_a_path_that_is_no_regular_file_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ConfigurationError, match="is not a regular file"):
+        Journal(tmp_path / "journal")
+
+
+@pytest.mark.parametrize("place", ["folder", "/dev/null"])
+def test_a_folder_or_a_device_is_no_journal(tmp_path: Path, place: str) -> None:
+    (tmp_path / "folder").mkdir()
+    for create in (True, False):
+        with pytest.raises(ConfigurationError, match="is not a regular file"):
+            Journal(tmp_path / place, create=create)

@@ -22,7 +22,7 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin
 from hms_active_rooms.gate.policy import Policy
-from hms_active_rooms.gate.view import outcome
+from hms_active_rooms.gate.view import for_model, outcome
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation, running_sim
 from stand_in import ROOM, Clock, StandInRoom, gate_on, peer
@@ -221,6 +221,7 @@ async def test_a_wait_that_is_too_long_is_said_and_not_waited_for(
     failed = await lesson.gate.run(action.id)
     assert failed.state == "failed"
     assert f"Wait {asked_s} seconds" in outcome(failed)
+    assert for_model(failed).count("try again") == 1
     assert lesson.waits.waited == []
 
 

@@ -14,7 +14,6 @@ from hms_active_rooms.errors import (
     InvalidCall,
     ServerError,
     TimedOut,
-    default_hint,
 )
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, Impact, Person
@@ -392,8 +391,8 @@ def test_a_model_is_told_not_to_ask_again_after_a_persons_no_and_a_hint_after_a_
     now = datetime(2026, 11, 1, tzinfo=UTC)
     no = replace(row(now), state="rejected", decided_way="page", decided_by="ada", decided_at=now)
     assert for_model(no) == outcome(no) + NOT_AGAIN
-    failed = replace(no, state="failed", result=Result("It failed.", "no", error="forbidden"))
-    assert for_model(failed) == f"{outcome(failed)} {default_hint('forbidden')}"
+    failed = replace(no, state="failed", result=Result("It failed.", "no", hint="Do it."))
+    assert for_model(failed) == f"{outcome(failed)} Do it."
     without_error = replace(failed, result=Result("It failed.", "no"))
     assert for_model(without_error) == outcome(without_error)
     done = replace(failed, state="done")

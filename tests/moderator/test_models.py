@@ -119,6 +119,7 @@ def test_a_model_that_cannot_be_had_is_one_clear_error(
     with pytest.raises(ConfigurationError, match="cannot be used") as raised:
         resolve_model(name, ROOM)
     assert str(raised.value).isprintable()
+    assert "anthropic" not in str(raised.value), "no list of what there is elsewhere"
     assert "\\u0060" not in str(raised.value), "backticks are shown as they are"
 
 

@@ -153,7 +153,7 @@ def test_bad_input_is_a_422_that_names_the_place(
 ) -> None:
     answer = control.post(path, json=body)
     assert answer.status_code == 422
-    assert answer.json()["problems"]
+    assert answer.json()["message"]
 
 
 def test_refusals_of_the_world_are_answers(control: httpx.Client) -> None:

@@ -197,7 +197,7 @@ def test_null_and_nothing_are_refused_for_what_is_no_argument(nothing: object) -
 def test_what_is_too_long_is_told_in_characters_and_a_long_name_is_cut() -> None:
     with pytest.raises(InvalidCall) as caught:
         checked("hms-end-active-room", {"room_id": ROOM, "reason": "x" * 501, "k" * 99: 1})
-    told = f"reason: String should have at most 500 characters; {'k' * 40}…: there is no such argument."
+    told = f"reason: give at most 500 characters; {'k' * 40}…: there is no such argument."
     assert str(caught.value) == told
 
 
@@ -206,7 +206,7 @@ def test_a_number_of_any_length_is_a_clear_error(huge: float) -> None:
     listed = next(tool for tool in tools() if tool.name == "hms-list-peers")
     given = {"room_id": ROOM, "offset": huge}
     told = listed.invoke({"type": "tool_call", "id": "c", "name": listed.name, "args": given})
-    assert "offset: Input should be less than or equal to 1000000" in told.content
+    assert "offset: give at most 1000000" in told.content
     assert "Nothing was executed" in told.content
 
 

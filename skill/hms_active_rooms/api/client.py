@@ -27,7 +27,7 @@ from hms_active_rooms.api.ids import parse_peer_id, parse_room_id, shown
 from hms_active_rooms.api.models import Acknowledgement, ActiveRoom, PeerDetails, Peers
 from hms_active_rooms.api.per_loop import PerLoop
 from hms_active_rooms.api.reading import read_done, read_peer, read_room, read_roster
-from hms_active_rooms.api.wire import MAX_ANSWER_BYTES, Backoff, Pool, Request, Timeouts, Unusable
+from hms_active_rooms.api.wire import MAX_ANSWER_BYTES, Backoff, Request, Timeouts, Unusable
 from hms_active_rooms.blocking import run
 from hms_active_rooms.capability import Operation, capability
 from hms_active_rooms.environment import one_of
@@ -289,9 +289,9 @@ class ActiveRoomsClient:
         timer = asyncio.timeout(seconds)
         outcome: T | ApiError
         try:
-            async with await self._pools.here() as pool, timer:
-                ids = {**meant, **path, **query}
-                outcome = await self._attempts(pool, request, read, ids, timer)
+            async with timer:
+                ids = {**meant, **path, **query, "operation": name}
+                outcome = await self._attempts(request, read, ids, timer)
         except TimeoutError:
             if not timer.expired():
                 raise
@@ -303,7 +303,6 @@ class ActiveRoomsClient:
 
     async def _attempts(
         self,
-        pool: Pool,
         request: Request,
         read: Reader[T],
         asked: Mapping[str, str],
@@ -314,11 +313,14 @@ class ActiveRoomsClient:
             token = self._auth.token()
             answered = None
             try:
-                answered = await pool.send(request, token)
+                async with await self._pools.here() as pool:
+                    answered = await pool.send(request, token)
                 if 200 <= answered.status < 300:
                     return answers.typed(answered, read, asked)
                 error, again, wait = answers.refused(answered, request, token, self._clock())
             except Unusable as why:
+                if answered is not None:  # this connection may give the answers of other requests
+                    await self._pools.renew()
                 error, again, wait = answers.unusable(why, request, token, answered)
             except ApiError as said:
                 return said

@@ -74,14 +74,19 @@ class PerLoop:
         await anext(held.keeper)
         return held
 
+    async def renew(self) -> None:
+        """Use no connection of the running loop's pool again; the next request gets a new pool."""
+        with self._lock:
+            here = self._held.pop(asyncio.get_running_loop(), None)
+        if here is not None:
+            await here.close()
+
     async def aclose(self) -> None:
         """Close all pools and refuse further use. Does not wait for the pools of other loops."""
         with self._lock:
             self._closed = True
-            here = self._held.pop(asyncio.get_running_loop(), None)
+        await self.renew()
         _close_all(self._held)
-        if here is not None:
-            await here.close()
 
 
 def _close_all(held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held]) -> None:

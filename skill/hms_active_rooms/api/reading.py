@@ -33,7 +33,7 @@ from hms_active_rooms.api.models import (
     as_list,
 )
 from hms_active_rooms.api.wire import CONTRADICTS, CUT_OFF, Unusable
-from hms_active_rooms.errors import InvalidCall, NotActive
+from hms_active_rooms.errors import NotActive
 from hms_active_rooms.untrusted import quoted, shortened
 
 M = TypeVar("M", bound=Document)
@@ -97,6 +97,13 @@ _ACCEPTED: Final = re.compile(
 _NOT_ACCEPTED: Final = re.compile(
     r"\b(no|not|none|nothing|never|zero|0|too|un\w+|cannot|could|must)\b|n.t\b|error|fail|invalid"
 )
+
+_ANSWERS: Final = {
+    "message sent": "sendmessage",
+    "peer remove request submitted": "removepeers",
+    "session is ending": "endactiveroom",
+}
+"""By the documented text of an acknowledgement, the operation that it acknowledges."""
 
 _DOCUMENTED: Final = {
     field
@@ -166,6 +173,8 @@ def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
         v for n in ("message", *_SAID, *_DONE) if (v := said.get(n)) and isinstance(v, str | int)
     ]
     words = [str(value).lower().replace("_", " ") for value in told]
+    if _ANSWERS.get(words[0].rstrip(".") if words else "", own := asked["operation"]) != own:
+        raise _contradicts(f"it answers another request: {quoted(str(told[0]), 100)}")
     if found and (not any(map(_ACCEPTED.search, words)) or any(map(_NOT_ACCEPTED.search, words))):
         why = f": {quoted(str(told[0]), 100)}" if told else ""
         raise _contradicts(f"it does not say that the request was accepted{why}")
@@ -256,7 +265,7 @@ def _peer(key: str, entry: object, asked: Mapping[str, str]) -> Peer | None:
     try:
         own = parse_peer_id(key if given in (None, "") else given)
         peer = Peer.model_validate({**entry, "id": own})
-    except (InvalidCall, ValidationError):
+    except ValueError:
         return None
     other = (key and own != normal_id(key)) or _of_other(entry, {**asked, "peer_id": own})
     return None if other else peer
@@ -299,7 +308,7 @@ def _of_other(found: Fields, asked: Mapping[str, str]) -> bool:
         given = [said.get(what + "id"), nested.get("id") if isinstance(nested, dict) else None]
         if any(one and normal_id(one) != asked[what + "_id"] for one in given):
             return True
-    return False
+    return any(_of_other(said[n], asked) for n in _ENVELOPE if isinstance(said.get(n), dict))
 
 
 def _named(found: Fields) -> Fields:

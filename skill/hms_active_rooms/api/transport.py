@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from hms_active_rooms.api import wire
 from hms_active_rooms.api.address import environment_proxy, is_local, unusable_proxy
 from hms_active_rooms.errors import ConfigurationError
-from hms_active_rooms.installing import how_to_install
+from hms_active_rooms.installing import extra
 
 CustomTransport = httpx.AsyncBaseTransport
 """For tests: httpx's MockTransport, ASGITransport or one of your own."""
@@ -62,13 +62,8 @@ def pools(
         return lambda: HttpxPool(timeouts, max_bytes, choice)
     tls = _tls(not is_local(base_url))  # reads files, which must not block an event loop
     if choice == "aiohttp":
-        try:
+        with extra("fast", "transport aiohttp", "aiohttp", "yarl"):
             from hms_active_rooms.api.fast import AiohttpPool
-        except ImportError:
-            raise ConfigurationError(
-                "The transport aiohttp is not installed.",
-                hint=f"Install it: {how_to_install('fast')}.",
-            ) from None
         return lambda: AiohttpPool(timeouts, max_bytes, tls, environment_proxy(base_url))
     if choice == "httpx":
         return lambda: HttpxPool(timeouts, max_bytes, _connections(tls, base_url))

@@ -262,7 +262,7 @@ def approve(action: ActionId, settings: Settings) -> int:
         raise ConfigurationError(
             "Approving needs a person at a terminal; nothing was decided.",
             hint="Run this command in a terminal, without pipes."
-            f" Rejecting needs no terminal: hms-active-rooms reject {row.id}",
+            f" Rejecting needs no terminal: {settings.command('reject', row.id)}",
         )
     with open_gate(settings, row.room_id) as gate:
         screen.err(f"Asked by {quoted(row.requester)} at {screen.at(row.created_at)}.")

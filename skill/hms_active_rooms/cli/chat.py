@@ -55,7 +55,6 @@ KEPT_DAYS: Final = 90
 KEPT_MB: Final = 200
 
 
-_MOVE: Final = "Move that file away."
 _REPAIR: Final = {
     "locked": "Another program writes to it: try again, or stop that program.",
     "is full": "Make room on its disk.",
@@ -296,7 +295,8 @@ def _connected() -> Iterator[sqlite3.Connection]:
             hint="Set XDG_STATE_HOME to a folder that can be written.",
         ) from None
     except sqlite3.Error as error:
-        hint = next((todo for words, todo in _REPAIR.items() if words in str(error)), _MOVE)
+        fitting = (todo for words, todo in _REPAIR.items() if words in str(error))
+        hint = next(fitting, "Move that file away.")
         raise ConfigurationError(
             f"The conversations in {_place()} cannot be read or written: {error}.",
             hint=f"{hint} The journal is a different file and stays as it is.",

@@ -225,13 +225,10 @@ def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
     if len(fit) == 1 and same:
         return fit[0].id
     name = quoted(wanted)
-    if len(fit) > 1:
-        head = f"{len(fit)} peers have the name {name} or one that looks like it:"
-    elif fit:
-        head = f"Nobody has exactly the name {name}; this one looks like it:"
-    else:
-        fit = [p for p in peers if wanted.casefold() in p.name.casefold()]
-        head = f"Nobody has exactly the name {name}; it is part of these:"
+    head = f"{len(fit)} peers have the name {name} or one that looks like it:"
+    if not same:
+        head = f"Nobody has exactly the name {name}; these look like it, or contain it:"
+        fit = fit or [p for p in peers if wanted.casefold() in p.name.casefold()]
     if not fit:
         raise PeerNotFound(
             f"Nobody in the room has the name {name}.",

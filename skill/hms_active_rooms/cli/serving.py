@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from typer import Context, Option
 
-from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import screen
 from hms_active_rooms.cli.main import SIGNALS
 from hms_active_rooms.cli.settings import Json, Scene, Settings, journal_of, refuse_idle
@@ -239,11 +238,6 @@ def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=shape)
     environ = settings.environ()
     policy = Policy.from_env(environ)
-    for room in sorted({*rooms} - {ANY_ROOM}):
-        try:
-            parse_room_id(room)
-        except InvalidCall as error:
-            raise ConfigurationError(f"--room: {error}") from None
     named = () if ANY_ROOM in policy.rooms else policy.rooms
     if named and (foreign := [room for room in rooms if room not in named]):
         raise ConfigurationError(

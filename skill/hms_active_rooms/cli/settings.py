@@ -21,7 +21,7 @@ from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.blocking import Work
 from hms_active_rooms.cli import screen
 from hms_active_rooms.environment import refuse_unknown
-from hms_active_rooms.errors import InvalidCall
+from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted, storable
 
 if TYPE_CHECKING:
@@ -117,6 +117,11 @@ def journal_of(settings: Settings, *, create: bool = True) -> Journal:
     from hms_active_rooms.gate.journal import Journal
 
     journal = Journal(settings.environ().get("HMS_JOURNAL") or None, create=create)
+    if create and journal.is_read_only:
+        raise ConfigurationError(
+            f"The journal {journal.place} can only be read, and what is sent must be recorded.",
+            hint="Make it writable, or name another by HMS_JOURNAL or --journal (without mode=ro).",
+        )
     if journal.begun:
         screen.err(f"Started a new journal at {journal.place}.")
     return journal
@@ -140,7 +145,7 @@ def existing(journal: Journal, action_id: str) -> Action:
         )
     raise InvalidCall(
         f"There is no action {quoted(action_id)} in the journal {journal.place}.",
-        hint="List them with: hms-active-rooms actions",
+        hint="List them, with the same --journal: hms-active-rooms actions",
     )
 
 

@@ -24,6 +24,7 @@ from hms_active_rooms.gate.journal import records
 from hms_active_rooms.gate.journal.records import Action, Way, action_id
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
+from hms_active_rooms.plain import explain
 from hms_active_rooms.untrusted import storable
 
 if TYPE_CHECKING:
@@ -206,9 +207,7 @@ def parse_answer(answer: object) -> Decision:
             return _OBJECTS[type(answer)].validate_python(vars(answer))
         parsed = _ANSWER.validate_python(answer)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in problem["loc"])[:80]
-        raise BadAnswerError(f"{place or 'type'}: {problem['msg'][:200]}") from None
+        raise BadAnswerError(explain(error, "field")) from None
     match parsed:
         case RejectAnswer():
             return Reject(parsed.message, digest=parsed.digest)

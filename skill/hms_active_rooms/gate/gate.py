@@ -225,7 +225,7 @@ class Gate:
             by: Way = "policy" if isinstance(error, PolicyRefusal) else "gate"
             # `reason` is for people; `refused_again` makes the error again from `result`.
             refused = row.decided("rejected", by, by, now, reason=str(error))
-            refused = replace(refused, result=Result(str(error), error=error.code))
+            refused = replace(refused, result=Result(str(error), error=error.code, hint=error.hint))
             await asyncio.to_thread(self._insert, refused, None, "", False)
             raise
         bound = row.bound(full, impact)
@@ -544,10 +544,9 @@ class Gate:
             reason = "This policy does not let the tool run unasked."
             return False, tx.move(row, "expired", by="policy", way="policy", reason=reason)
         if change.verdict == "refused":
-            told: dict[str, Any] = {
-                "reason": change.reason,
-                "result": Result(change.reason, error=PolicyRefusal.code),
-            }
+            hint = PolicyRefusal.default_hint
+            result = Result(change.reason, error=PolicyRefusal.code, hint=hint)
+            told: dict[str, Any] = {"reason": change.reason, "result": result}
             return False, tx.move(row, "rejected", by="policy", way="policy", **told)
         if change.verdict == "nothing_to_do" or room is None:
             reason = f"{change.reason} Nothing was sent."

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, field_validator
-from pydantic.fields import FieldInfo
 
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.capability import Hints, capability
 from hms_active_rooms.environment import refuse_unknown, unknown_setting
-from hms_active_rooms.errors import ConfigurationError, InvalidCall, PolicyRefusal
+from hms_active_rooms.errors import ConfigurationError, PolicyRefusal
 from hms_active_rooms.looks import folded
+from hms_active_rooms.plain import plain
 from hms_active_rooms.untrusted import quoted, shortened
 
 Gate = Literal["none", "soft", "hard"]
@@ -54,10 +54,7 @@ def _texts(
             texts = list(given)
         if not all(isinstance(text, str) and text.strip() for text in texts):
             raise ValueError("give a list of texts that are not empty")
-        try:
-            return kind(map(check, texts))
-        except InvalidCall as error:
-            raise ValueError(str(error).removesuffix(".")) from None
+        return kind(map(check, texts))
 
     return PlainValidator(checked)
 
@@ -269,21 +266,10 @@ def _validated(values: Mapping[str, Any], outside: Mapping[str, str] | None = No
         first = error.errors(include_url=False)[0]
         field = str(first["loc"][0])
         named = outside.get(field) or f"policy: {shortened(field, 60)}"
-        if first["type"] == "extra_forbidden":
-            raise ConfigurationError(f"{named}: there is no such setting.") from None
-        allowed = first["msg"].removeprefix("Value error, ")
-        if field in _NUMBERS:
-            allowed = _bounds(Policy.model_fields[field])
+        allowed = plain(first, "setting")
         raise ConfigurationError(f"{named} is {_as_typed(first['input'])}: {allowed}.") from None
 
 
 def _as_typed(value: object) -> str:
     names = value if isinstance(value, list | tuple | set | frozenset) else [value]
     return quoted(", ".join(map(str, names)), 100)
-
-
-def _bounds(field: FieldInfo) -> str:
-    kind = "a whole number" if field.annotation is int else "a number"
-    least, most = field.metadata
-    low = f"from {least.ge} to" if hasattr(least, "ge") else f"above {least.gt}, at most"
-    return f"give {kind} {low} {most.le:,}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from langchain_core.language_models import BaseChatModel
 
 from hms_active_rooms.errors import ConfigurationError
-from hms_active_rooms.installing import how_to_install
+from hms_active_rooms.installing import extra
 from hms_active_rooms.untrusted import message_of, quoted
 
 _HINT = (
@@ -28,18 +28,14 @@ def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> Bas
         from hms_active_rooms.moderator.offline import CommandsModel
 
         return CommandsModel(room_id=room_id)
-    try:
+    with extra("models", f"model {quoted(model)}", "langchain"):
         from langchain.chat_models import init_chat_model
-    except ImportError:
-        raise ConfigurationError(
-            f"The model {quoted(model)} needs packages that are not installed. "
-            f"To get them: {how_to_install('models')}.",
-            hint=_HINT,
-        ) from None
     try:
         found, why = init_chat_model(model), "it names none"  # for "" it returns no chat model
     except Exception as error:  # noqa: BLE001 - each provider's constructor has errors of its own
         found, why = None, f'"{message_of(error)}"'
+        if "infer model provider" in why:  # a long list of names follows
+            why = "LangChain knows no provider of that name"
     if not isinstance(found, BaseChatModel):
         raise ConfigurationError(f"The model {quoted(model)} cannot be used: {why}.", hint=_HINT)
     return found

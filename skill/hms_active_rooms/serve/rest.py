@@ -20,10 +20,11 @@ from starlette.routing import Route
 from hms_active_rooms import __version__
 from hms_active_rooms.capability import Tool, capability
 from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.gate.actions.change import Arguments, RoomId, explain_all
+from hms_active_rooms.gate.actions.change import Arguments, RoomId
 from hms_active_rooms.gate.approval import Approve, Decision, Edit, ReasonText, Reject, Scope
 from hms_active_rooms.gate.journal.records import Action, State, Way
 from hms_active_rooms.gate.view import ActionView, view
+from hms_active_rooms.plain import explain
 from hms_active_rooms.serve.app import Entry
 from hms_active_rooms.serve.callers import caller, threads_of
 from hms_active_rooms.serve.calls import DATA, call_tool, input_schema, where_to_approve
@@ -229,7 +230,7 @@ async def _on_invalid(request: Request, error: RequestValidationError) -> Respon
     if any(each["loc"][0] == "path" for each in found):  # not the form of an id
         return await on_error(request, NoAction(NO_ACTION))
     where = [{**each, "loc": each["loc"][1:]} for each in found]
-    return await on_error(request, InvalidCall(explain_all(where)))
+    return await on_error(request, InvalidCall(f"{explain(where)}."))
 
 
 class _Read(Request):

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError, validate_call
 
+from hms_active_rooms.plain import explain
 from hms_active_rooms.sim.faults import Fault, Faults
 from hms_active_rooms.sim.operations import path_pattern, update
 from hms_active_rooms.sim.records import Peer, nanos_text
@@ -91,11 +92,7 @@ class Control:
         except RefusedError as refused:
             return refused.status, _json({"message": refused.message})
         except ValidationError as bad:
-            problems = [
-                {"at": ".".join(map(str, each["loc"])), "problem": each["msg"]}
-                for each in bad.errors()
-            ]
-            return 422, _json({"message": "invalid input", "problems": problems})
+            return 422, _json({"message": explain(bad)})
 
 
 def _json(value: object) -> bytes:

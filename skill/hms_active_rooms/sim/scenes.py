@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from hms_active_rooms.plain import explain
 from hms_active_rooms.sim.records import IdSource, PeerKind, Roles, RoomId, Seconds
 from hms_active_rooms.sim.settings import Settings
 from hms_active_rooms.sim.world import World
@@ -98,11 +99,7 @@ def load_scene(scene: str | Path) -> Scene:
     try:
         return Scene.model_validate({"name": path.stem, **data})
     except ValidationError as bad:
-        problems = [
-            ": ".join([str(path), *filter(None, [".".join(map(str, error["loc"]))]), error["msg"]])
-            for error in bad.errors()
-        ]
-        raise SceneError("\n".join(problems).replace("Value error, ", "")) from None
+        raise SceneError(f"{path}: {explain(bad, 'field')}") from None
 
 
 # The C loader is faster and as safe; some builds of PyYAML lack it.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,7 +20,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from hms_active_rooms.api.ids import parse_peer_ref, parse_room_id
 from hms_active_rooms.errors import InvalidCall, NotActive, NotFound, PeerNotFound
 from hms_active_rooms.gate.actions.result import CHECKED, Observation
-from hms_active_rooms.untrusted import quoted, shortened
+from hms_active_rooms.plain import explain
+from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from hms_active_rooms.api.client import ActiveRoomsClient
@@ -37,18 +38,10 @@ GONE = (NotActive, PeerNotFound, NotFound)
 """The errors for a 404. The room or peer was there a moment ago, so it has gone since."""
 
 
-def _checked(parse: Callable[[str], str]) -> AfterValidator:
-    def check(value: str) -> str:
-        try:
-            return parse(value)
-        except InvalidCall as error:
-            raise ValueError(str(error)) from None
-
-    return AfterValidator(check)
-
-
-RoomId = Annotated[str, _checked(parse_room_id), Field(description="Room id: 24 hex characters.")]
-PeerRef = Annotated[str, _checked(parse_peer_ref)]
+RoomId = Annotated[
+    str, AfterValidator(parse_room_id), Field(description="Room id: 24 hex characters.")
+]
+PeerRef = Annotated[str, AfterValidator(parse_peer_ref)]
 Label = Annotated[str, Field(min_length=1, max_length=MAX_LABEL_CHARS)]
 Reason = Annotated[
     str, Field(min_length=1, max_length=MAX_REASON_CHARS, description="Shown to the others.")
@@ -81,7 +74,7 @@ class Arguments(BaseModel):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            raise InvalidCall(explain(error)) from None
+            raise InvalidCall(f"{explain(error)}.") from None
 
     @model_validator(mode="before")
     @classmethod
@@ -206,24 +199,3 @@ class StateChange(Arguments, ABC):
 def reason_lines(reason: str | None) -> list[str]:
     """The line of a question that shows the reason; no line if there is no reason."""
     return [f"Reason shown to the others: {quoted(reason, 600)}"] if reason else []
-
-
-def explain(error: ValidationError) -> str:
-    """One line that says which arguments are wrong and why. Long names are shortened."""
-    return explain_all(error.errors(include_url=False, include_input=False))
-
-
-def explain_all(problems: Sequence[Mapping[str, Any]]) -> str:
-    """Like `explain`, but for pydantic's list of errors."""
-    parts = []
-    for problem in problems[:5]:
-        place = ".".join(shortened(str(p), 40) for p in problem["loc"]) or "arguments"
-        if problem["type"] == "extra_forbidden":
-            parts.append(f"{place}: there is no such argument")
-        elif problem["type"] == "string_too_short":
-            parts.append(f"{place}: it is empty")
-        elif problem["type"] == "string_unicode":
-            parts.append(f"{place}: it holds a lone surrogate, which cannot be sent")
-        else:
-            parts.append(f"{place}: {problem['msg'].removeprefix('Value error, ').rstrip('.')}")
-    return "; ".join(parts) + "."

@@ -133,20 +133,27 @@ class Room:
         )
 
     def person(self, ref: str) -> Person:
-        """The person with this peer id, short or full.
+        """The person with this peer id, short or full. A name can look like an id.
 
         Raises:
             PeerNotFound: nobody has this id now.
-            InvalidCall: a short id fits several peers.
+            InvalidCall: a short id fits several peers, or is the name of another one.
         """
         matches = resolve_short_id(ref, [p.id for p in self.people])
-        if not matches:
-            raise PeerNotFound(f"No peer with the id {quoted(ref)} is in the room now.")
-        if len(matches) > 1:
+        names = {ref, *lookalikes(ref, [p.name for p in self.people])}
+        if matches == [ref.lower()]:
+            names.clear()  # a full id is an id, whoever is called like it
+        fit = [p for p in self.people if p.id in matches or p.name in names]
+        if len(fit) == len(matches) == 1:
+            return fit[0]
+        listed = "; ".join(f"{p.called()}, id {p.id}" for p in fit[:_SHOWN_TWINS])
+        if matches:
             raise InvalidCall(
-                f"The short id {quoted(ref)} fits {len(matches)} peers; give more of it."
+                f"{quoted(ref)} fits the id or the name of {len(fit)} peers: {listed}.",
+                hint="Give the full id of the one that is meant.",
             )
-        return next(p for p in self.people if p.id == matches[0])
+        also = f" It is the name of {listed}." if fit else ""
+        raise PeerNotFound(f"No peer with the id {quoted(ref)} is in the room now.{also}")
 
     def must_be_readable(self) -> None:
         """Raises BadResponse if 100ms sent unusable data about somebody in the room."""

@@ -43,6 +43,7 @@ class Result:
     notes: tuple[str, ...] = ()  # more sentences for the outcome
     people: tuple[PersonResult, ...] = ()  # for a role removal: what became of each person
     error: str = ""  # the error's code, if there was an error
+    hint: str = ""  # what a model should do next
 
 
 Ended = tuple[Ending, Result]
@@ -98,7 +99,8 @@ def failed(error: ActiveRoomsError) -> Ended:
     """The outcome if the request was surely not executed."""
     # A hint of its own tells a fact, such as how long to wait; a default hint speaks to a model.
     own = error.hint if error.hint != error.default_hint else ""
-    return "failed", Result(f"{error.for_person()} {own}".strip(), error=error.code)
+    text = f"{error.for_person()} {own}".strip()
+    return "failed", Result(text, error=error.code, hint=error.hint)
 
 
 def stopped(error: BaseException) -> Ended:
@@ -137,5 +139,5 @@ def for_each(
             look = f"A look {seen.words()}"
         text += f" {CHECKED if verified else look}"
     state: Ending = "unknown" if count["unknown"] else "failed" if left else "done"
-    code = error.code if error else ""
-    return state, Result(text, executed, verified=verified, people=rows, error=code)
+    code, hint = (error.code, error.hint) if error else ("", "")
+    return state, Result(text, executed, verified=verified, people=rows, error=code, hint=hint)

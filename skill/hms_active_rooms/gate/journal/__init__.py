@@ -126,6 +126,10 @@ class Journal:
         """Whether opening this journal created it."""
         return self._opened is not None and self._opened.begun
 
+    @property
+    def is_read_only(self) -> bool:
+        return self._opened is not None and self._opened.is_read_only
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.place})"
 

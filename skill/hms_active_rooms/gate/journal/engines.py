@@ -73,7 +73,7 @@ _REPAIR = {
     "database is locked": _UNSENT + "stop the program that locks the journal.",
     "timeout": _UNSENT + "stop the program that locks the journal, or raise the timeout.",
     "is full": _UNSENT + "make room on its disk.",
-    "disk I/O": _UNSENT + "see that its disk has room, and that its path is a file's.",
+    "disk I/O": _UNSENT + "see that its disk has room.",
     "unable to open": _UNSENT + "name a file that this user may read and write.",
     "permission denied": _UNSENT + "let this role read, write and make the journal's tables.",
     "read-only transaction": _UNSENT + "use the server that can be written, not its copy.",
@@ -101,6 +101,7 @@ class Database:
         self.place, self._key, self._in_memory = _place(url), key, url == ":memory:"
         try:
             self._modes = self._engines(url, create)
+            self.is_read_only = "writes" not in self._modes
         except (sa.exc.ArgumentError, ImportError, OSError, ValueError, RuntimeError) as error:
             why = error.strerror if isinstance(error, OSError) else ""
             hint = (
@@ -164,7 +165,7 @@ class Database:
                 raise self._missing()
             read_only = read_only or (path.exists() and not os.access(path, os.W_OK))
             _refuse_foreign(path, os.R_OK)
-            for beside in ("wal", "shm"):
+            for beside in ("journal", "wal", "shm"):
                 _refuse_foreign(Path(f"{path}-{beside}"), os.R_OK | (0 if read_only else os.W_OK))
             files = _Files(path)
             reads = _sqlite(_reading(parsed, path), None, None if read_only else files)
@@ -176,19 +177,18 @@ class Database:
         return {mode: one.execution_options(hms_mode=mode) for mode, one in of_mode.items()}
 
     def _prepare(self, create: bool) -> None:
-        writable = "writes" in self._modes
-        if not create or not writable:
+        if not create or self.is_read_only:
             with self.begin("reads") as db:
                 found = check(db, self._key)
             self.dispose(kept=True)  # once somebody writes, it may have other files
             if found is None:
                 raise self._missing()
-            if not writable and found != SCHEMA_VERSION:
+            if self.is_read_only and found != SCHEMA_VERSION:
                 raise JournalError(
                     f"The journal {self.place} is of an earlier release, and cannot be written.",
                     hint="Copy it to where it can be written, and open that.",
                 )
-        if writable:
+        if not self.is_read_only:
             with self.begin("writes") as db:
                 self.begun = prepare(db, self._key) and not self._in_memory
 
@@ -485,6 +485,11 @@ def _reading(url: sa.URL, path: Path) -> sa.URL:
 
 
 def _refuse_foreign(file: Path, needs: int) -> None:
+    if file.exists() and not file.is_file():  # SQLite would wait for ever for a named pipe
+        raise ConfigurationError(
+            f"{quoted(str(file), 300)} is not a regular file but a folder, pipe, device or socket.",
+            hint="HMS_JOURNAL or --journal: name a file, which may be a new one.",
+        )
     if file.exists() and not os.access(file, needs):
         try:
             owner = file.owner()
@@ -510,7 +515,7 @@ def _make_private(path: Path) -> None:
         raise _refused(f"The folder of {name} is on a network file system ({kind})")
     path.touch(mode=0o600, exist_ok=True)
     # SQLite's lock files are beside the journal, with names made from its name.
-    if path.is_file() and path.stat().st_nlink > 1:
+    if path.stat().st_nlink > 1:
         raise _refused(
             f"The file {name} has a second name, a hard link, with other locks: delete one of the two"
         )

@@ -26,9 +26,9 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal, NoReturn, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from hms_active_rooms.errors import BrokenRecord, InvalidCall, JournalError
+from hms_active_rooms.errors import BrokenRecord, JournalError
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.actions.impact import Impact
@@ -352,7 +352,7 @@ def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
             "impact": None if row["impact"] is None else _IMPACT.validate_python(row["impact"]),
             "result": _RESULT.validate_python(result),
         }
-    except (InvalidCall, ValidationError, ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         wrong = f"cannot be read: {quoted(str(error).splitlines()[0], 200)}"
         found |= {name: _UNKNOWN[name] for name in _KNOWN if row[name] not in _KNOWN[name]}
         call = Unreadable.model_construct(room_id=str(row["room_id"]))

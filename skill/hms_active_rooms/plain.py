@@ -1,0 +1,49 @@
+"""Plain words for what pydantic refuses. Its own texts speak of types and patterns of this program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from hms_active_rooms.untrusted import shortened
+
+_WORDS: Final = {
+    "string": "give a text",
+    "string_too_long": "give at most {max_length} characters",
+    "string_pattern_mismatch": "it does not have the form that is documented",
+    "string_unicode": "it holds a lone surrogate, which cannot be sent",
+    "int": "give a whole number",
+    "float": "give a number",
+    "bool": "give true or false",
+    "literal": "give {expected}",
+    "greater_than": "give more than {gt}",
+    "greater_than_equal": "give at least {ge}",
+    "less_than_equal": "give at most {le}",
+    "union_tag_invalid": "give one of {expected_tags}",
+    "value_error": "{error}",
+    **dict.fromkeys(("missing", "union_tag_not_found"), "it is missing"),
+    **dict.fromkeys(("too_short", "string_too_short"), "it is empty"),
+    **dict.fromkeys(("list", "tuple"), "give a list"),
+    **dict.fromkeys(("dict", "model", "dataclass"), "give an object"),
+    **dict.fromkeys(("extra_forbidden", "unexpected_keyword_argument"), "there is no such {kind}"),
+}
+"""By pydantic's name of the error, or the first word of that name."""
+
+
+def plain(problem: Mapping[str, Any], kind: str = "argument") -> str:
+    """What is wrong with one value. `kind` is what a name stands for that nobody knows."""
+    name = problem["type"]
+    words = _WORDS.get(name) or _WORDS.get(name.split("_")[0]) or "it cannot be used"
+    return words.format(kind=kind, **problem.get("ctx", {})).rstrip(".")
+
+
+def explain(error: ValidationError | Sequence[Mapping[str, Any]], kind: str = "argument") -> str:
+    """One line, without a full stop: the first five wrong values, each with its place."""
+    told = []
+    for one in (error.errors() if isinstance(error, ValidationError) else error)[:5]:
+        tag = one.get("ctx", {}).get("discriminator", "").strip("'")
+        place = [shortened(str(part), 40) for part in (*one["loc"], tag) if part != ""]
+        told.append(f"{'.'.join(place) or f'{kind}s'}: {plain(one, kind)}")
+    return "; ".join(told)
