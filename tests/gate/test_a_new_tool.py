@@ -82,7 +82,7 @@ async def test_a_tool_with_another_effect_overrides_one_look(works: bool) -> Non
     assert (state, result.executed, result.verified) == ("done", "yes", works)
     later, seen = await sending.look_for_it()
     assert later == ("done" if works else "unknown")
-    assert ("the room shows it" in seen.text.lower()) == works
+    assert ("the room shows the effect" in seen.text.lower()) == works
 
 
 async def test_a_yes_for_the_session_covers_other_words_and_no_other_target() -> None:
