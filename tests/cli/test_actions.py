@@ -137,6 +137,11 @@ def test_the_list_can_be_narrowed(sim: Simulation, waiting: str, call: Run) -> N
     assert text.out.splitlines()[1].endswith(f" {zone}")
 
 
+def test_an_action_whose_record_is_broken_is_not_listed_as_waiting(waiting: str, call: Run) -> None:
+    listed = call("actions", HMS_JOURNAL_KEY="k" * 32)  # its row is from before the key
+    assert f"{waiting}\tproposed (broken record)\t" in listed.out
+
+
 def test_a_question_nobody_answered_counts_as_expired(late: str, call: Run) -> None:
     assert call("actions", "--state", "proposed", "--json").json["actions"] == []
     (row,) = call("actions", "--state", "expired", "--json").json["actions"]

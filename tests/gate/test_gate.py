@@ -1239,6 +1239,7 @@ NEXT = {
     "another requester": Next(SAME, requester="somebody else"),
     "another session": Next(SAME, session="4" * 24),
     "after its time": Next(SAME, later_s=1801),
+    "before it, by a clock that was set back": Next(SAME, later_s=-1),
     "a grown audience": Next(SAME, newcomers=10),
     **{
         f"{role} and {kind}, each for itself": Next(
@@ -1519,6 +1520,9 @@ async def test_a_repeated_call_says_when_the_same_was_sent_and_what_came_of_it()
     assert "\nNote: The same call was sent 5 s ago. The outcome is unknown" in text
     assert first.id in text
     other = await gate.propose(send("other"), call_number(3))
+    clock.now -= timedelta(minutes=1)  # the clock is set back
+    assert "The same was sent 0 s ago." in (await gate.propose(send(), call_number(6))).note
+    clock.now += timedelta(minutes=1)
     elsewhere = await gate.propose(send(), Origin("other", "m", "c", "agent"))
     another = await gate.propose(send(), call_number(5, "another"))
     assert not another.note

@@ -196,6 +196,22 @@ def test_look_alikes_and_namesakes_are_pointed_out() -> None:
     assert any("looks alike" in w for w in impact.warnings)
 
 
+@pytest.mark.parametrize(
+    ("name", "user_id", "warning"),
+    [
+        ("Sam", "", "Another peer has the same name, or one that looks alike"),
+        ("", "u", "The same user id is also in the room by a connection that stays"),
+    ],
+)
+def test_of_very_many_alike_a_few_are_named_and_the_others_counted(
+    name: str, user_id: str, warning: str
+) -> None:
+    people = [peer(n, name, user_id=user_id) for n in range(1, 31)]
+    told = _shown(remove(peer_id=people[0].id), people).warnings
+    assert [line.startswith(f"{warning}: ") for line in told] == [True] * 6
+    assert told[-1] == f"{warning}: 24 more."
+
+
 def test_a_message_counts_its_audience() -> None:
     assert assess(send(), room(), CLASS, POLICY)[1].total == 4
     assert assess(send(), room(), CLASS, POLICY)[1].kind == "everyone"
@@ -209,6 +225,8 @@ def test_an_end_shows_session_roles_and_lock() -> None:
     assert dict(impact.by_role) == {"teacher": 1, "student": 3}
     assert impact.lock
     assert "locked" in impact.warnings[0]
+    [head, *_] = end().question(assess(end(), room(), [], POLICY)[1])
+    assert "(0 people: nobody)" in head
 
 
 def _shown(call: StateChange, people: list[Peer], policy: Policy = POLICY) -> Impact:

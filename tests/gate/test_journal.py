@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -310,8 +310,11 @@ def test_a_decision_is_recorded_at_the_time_after_the_wait(tmp_path: Path, after
     assert journal.events(action.id)[-1].at == late
 
 
-async def test_a_look_that_is_too_old_after_the_wait_claims_nothing(tmp_path: Path) -> None:
-    journal, action, _ = waited(tmp_path, "approved", 20)
+@pytest.mark.parametrize("wait_s", [20, -20], ids=["late", "the clock was set back"])
+async def test_a_look_that_is_too_old_after_the_wait_claims_nothing(
+    tmp_path: Path, wait_s: float
+) -> None:
+    journal, action, _ = waited(tmp_path, "approved", wait_s)
     room = StandInRoom([peer(1)])
     looked = room.retrieve_active_room
 
@@ -819,6 +822,47 @@ def test_a_journal_that_was_begun_with_a_key_is_not_opened_without_it(tmp_path: 
             assert "HMS_JOURNAL_KEY" in refused.value.hint
             assert ANOTHER not in f"{refused.value}{refused.value.hint}"
     assert Journal(url, key=KEY).actions() == []
+
+
+def made_newer(url: str) -> None:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db, db:
+        db.execute("UPDATE hms_journal SET version = 99")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (lambda url: Journal(url, key=KEY).close(), "sealed with a key"),
+        (made_newer, "schema version 99"),
+    ],
+    ids=["begun with a key", "of a newer release"],
+)
+async def test_a_journal_that_another_program_changed_is_written_no_more(
+    tmp_path: Path, changed: Callable[[str], object], words: str
+) -> None:
+    url, room = f"sqlite:///{tmp_path / 'j.sqlite'}", StandInRoom([peer(1)])
+    gate = gate_on(room, Journal(url, key=""))
+    action = at(gate.journal, "approved", gate.journal.now())
+    changed(url)
+    with pytest.raises(JournalError, match=words):
+        await gate.run(action)
+    assert room.posts == []
+
+
+def test_a_disk_without_room_is_named_as_one(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    journal = Journal(f"sqlite:///{tmp_path / 'j.sqlite'}")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, ((tmp_path / "j.sqlite-wal").stat().st_size, before[1])
+    )
+    try:
+        with pytest.raises(JournalError) as refused:
+            at(journal, "approved", journal.now())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "its disk has room" in refused.value.hint
+    assert at(journal, "approved", journal.now()).state == "approved"
 
 
 def test_rows_from_before_the_key_are_named_and_not_acted_on(tmp_path: Path) -> None:

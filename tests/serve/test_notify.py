@@ -219,6 +219,42 @@ async def test_what_was_not_taken_is_sent_again_until_it_is(
     assert receiver.url not in caplog.text
 
 
+async def test_a_broken_record_keeps_nobody_from_being_told_of_the_next(receiver: Receiver) -> None:
+    toolkit = kit(students())
+    broken, whole = await waits(toolkit, 1), await waits(toolkit, 2)
+    with toolkit.gate.journal.write() as tx:
+        tx.db.exec_driver_sql(f"UPDATE hms_actions SET note = 'x' WHERE id = '{broken.id}'")
+
+    async def only_once(_: float) -> None:
+        await asyncio.Event().wait()
+
+    settings = NotifySettings(receiver.url)
+    async with meanwhile(tell_of_questions(toolkit.gate, settings, sleep=only_once)):
+        told = await receiver.told(1)
+    assert [each["action_id"] for each in told] == [whole.id]
+
+
+async def test_after_the_clock_was_set_back_a_notice_is_sent_again_as_ever(
+    receiver: Receiver,
+) -> None:
+    receiver.statuses = [500, 500, 200]
+    clock = Clock()
+    toolkit = kit(students(), Journal(":memory:", clock=clock))
+    action = await waits(toolkit)
+    pauses: list[float] = []
+
+    async def set_back_once(seconds: float) -> None:
+        clock.now += timedelta(seconds=seconds if pauses else -3600)
+        pauses.append(seconds)
+        await asyncio.sleep(0)
+
+    settings = NotifySettings(receiver.url)
+    async with meanwhile(tell_of_questions(toolkit.gate, settings, sleep=set_back_once)):
+        told = await receiver.told(3)
+    assert {each["action_id"] for each in told} == {action.id}
+    assert 10 < len(pauses) < 100  # looks, of two seconds each
+
+
 async def test_what_a_crash_kept_from_being_sent_is_sent_after_the_restart(
     receiver: Receiver,
 ) -> None:

@@ -106,6 +106,8 @@ def actions(
 
 
 def _state(action: records.Action, now: datetime) -> str:
+    if action.contradiction:
+        return f"{action.state} (broken record)"
     left = f" ({time_left(action.expires_at, now)})" if action.state == "proposed" else ""
     return action.state + left
 

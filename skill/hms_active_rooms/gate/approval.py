@@ -347,9 +347,14 @@ def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float
 def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
     """An earlier action, approved with the scope "session", that lets this one run unasked; or
     None. Both have the same target, conversation and process: only the text differs."""
-    since = tx.now() - timedelta(seconds=policy.grant_ttl_s)
-    rows = tx.grants(action.thread, since) if action.gate == "soft" else []
-    return next((row for row in rows if _covers(row, action, policy)), None)
+    now, lasts = tx.now(), timedelta(seconds=policy.grant_ttl_s)
+    for row in tx.grants(action.thread) if action.gate == "soft" else []:
+        # If the clock was set back since, nobody knows how old an approval is.
+        if now - lasts < (row.decided_at or records.NO_TIME) <= now and _covers(
+            row, action, policy
+        ):
+            return row
+    return None
 
 
 def _covers(row: Action, action: Action, policy: Policy) -> bool:

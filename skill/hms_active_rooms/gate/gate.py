@@ -462,7 +462,7 @@ class Gate:
                 mine, row = await sending.run_to_its_end(
                     self._claim, action, reread, undo=self._give_back
                 )
-                if row is None and self.journal.now() - reread.at > _REREAD_LASTS:
+                if row is None and self._is_old(reread):
                     slow += 1
                     _not_too_often(slow)
             except (ApiError, PolicyRefusal) as error:
@@ -495,6 +495,9 @@ class Gate:
         except errors.NotActive:
             return _Reread(at, Drift("nothing_to_do", "The session is over."))
 
+    def _is_old(self, reread: _Reread) -> bool:
+        return abs(self.journal.now() - reread.at) > _REREAD_LASTS  # a clock can be set back
+
     def _sending(self, action: Action, change: Drift, attempt: int = 1) -> sending.Sending:
         return sending.Sending(
             self._client, self.journal, self.policy, self._sleep, action, change, attempt
@@ -514,7 +517,7 @@ class Gate:
         except errors.JournalError:
             self._give_back(claim)
             raise
-        if claim[0] and self.journal.now() - reread.at > _REREAD_LASTS:  # the commit took long
+        if claim[0] and self._is_old(reread):  # the commit took long
             self._give_back(claim)
             return False, None
         return claim
@@ -556,7 +559,7 @@ class Gate:
             again = again or "What was allowed for the session is not allowed any more."
         if again:
             return False, self._ask_again(tx, row, again, room)
-        if tx.now() - reread.at > _REREAD_LASTS:
+        if self._is_old(reread):
             return False, None
         _check_rate(tx, row, policy)
         if row.call.hits_on_arrival(row.shown) and tx.has_rival(action):

@@ -87,7 +87,7 @@ def sent_before(action: Action, now: datetime) -> str:
     """Says when `action` sent the same call, and its outcome. "" if that was over an hour ago."""
     if action.sent_at is None or now - action.sent_at > _LATELY:
         return ""
-    ago_s = (now - action.sent_at).total_seconds()
+    ago_s = max((now - action.sent_at).total_seconds(), 0.0)  # the clock may have been set back
     ago = f"{ago_s:.0f} s" if ago_s < 120 else f"{ago_s / 60:.0f} min"
     return f"The same call was sent {ago} ago. {outcome(action)}"
 

@@ -29,6 +29,7 @@ from hms_active_rooms.gate.actions.impact import people_count
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
+from hms_active_rooms.gate.sending import write_in_thread
 from hms_active_rooms.gate.view import describe
 from hms_active_rooms.serve.app import Lifespan
 from hms_active_rooms.serve.decisions import meanwhile
@@ -145,26 +146,22 @@ async def tell_of_questions(
     """Send a notice of each action that waits for a person, until cancelled. `page` is the address
     of the approvals page, if there is one."""
     find = partial(gate.journal.actions, state="proposed", oldest_first=True, limit=MOST_WAITING)
-    told = set[str]()
     while True:
         try:
-            waiting = await asyncio.to_thread(find, rooms=gate.policy.only_rooms)
-            told &= {action.id for action in waiting}
-            for action in waiting:
-                if action.id not in told and await _notified(gate.journal, action, settings, page):
-                    told.add(action.id)
+            for action in await asyncio.to_thread(find, rooms=gate.policy.only_rooms):
+                if not action.contradiction:
+                    await _tell(gate.journal, action, settings, page)
         except JournalError as error:
             _log.warning("nobody is told of what waits: %s", error)
         await sleep(LOOK_S)
 
 
-async def _notified(journal: Journal, action: Action, settings: NotifySettings, page: str) -> bool:
-    """Send a notice of this action, unless it is too early for another try. Returns whether the
-    receiver has accepted a notice by now, from this server or another."""
+async def _tell(journal: Journal, action: Action, settings: NotifySettings, page: str) -> None:
+    """Send a notice of this action, unless the receiver has accepted one, from this server or
+    another, or it is too early for another try."""
     place = f"(notice) {action.id} "
-    state = await asyncio.to_thread(_begin, journal, action.id, place)
-    if state != "begun":
-        return state == "told"
+    if not await asyncio.to_thread(_begin, journal, action.id, place):
+        return
     body = json.dumps(notice(action, settings, page)).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "hms-active-rooms"}
     if settings.secret:
@@ -172,28 +169,23 @@ async def _notified(journal: Journal, action: Action, settings: NotifySettings, 
         headers["X-HMS-Signature-256"] = f"sha256={made}"
     if problem := await post_once(settings.url, headers, body, _TIMEOUT_S):
         _log.warning("no notice of action %s: %s", action.id, problem)
-        return False
-    return await asyncio.to_thread(_put, journal, f"{place}told", "")
+    else:
+        await write_in_thread(journal, lambda tx: tx.ask(f"{place}told", [""]))
 
 
-def _begin(journal: Journal, action_id: str, place: str) -> Literal["begun", "told", "not now"]:
-    """Record that a try begins. Nothing is recorded if the receiver accepted an earlier try
-    ("told"), or if the last try is too recent or the action no longer waits ("not now")."""
+def _begin(journal: Journal, action_id: str, place: str) -> bool:
+    """Record that a try begins. Returns False if there must be none: the receiver has accepted an
+    earlier one, the last try is too recent, or the action no longer waits."""
     with journal.read() as view:
-        if view.asked_at(f"{place}told"):
-            return "told"
-        row = view.get(action_id)
-        tries = [datetime.fromisoformat(at) for [at] in view.asked_below(place)]
+        row, told = view.get(action_id), view.asked_at(f"{place}told")
+        tries = [] if told else [datetime.fromisoformat(at) for [at] in view.asked_below(place)]
+    if told or row is None or row.state != "proposed":
+        return False
     pause = timedelta(seconds=min(_PAUSE_S * 2 ** (len(tries) - 1), _LONGEST_PAUSE_S))
-    lately = tries and journal.now() - max(tries) < pause
-    waits = row is not None and row.state == "proposed" and not lately
-    begun = waits and _put(journal, f"{place}{len(tries)}", journal.now().isoformat())
-    return "begun" if begun else "not now"
-
-
-def _put(journal: Journal, place: str, item: str) -> bool:
+    if any(abs(journal.now() - at) < pause for at in tries):  # a clock can be set back
+        return False
     with journal.write() as tx:
-        return tx.ask(place, [item])
+        return tx.ask(f"{place}{len(tries)}", [tx.now().isoformat()])
 
 
 def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:

@@ -106,19 +106,15 @@ class Room:
         with "The same user id", followed by `what`."""
         ids, users = {p.id for p in people}, {p.user_id for p in people if p.user_id}
         others = [p for p in self.people if p.user_id in users and p.id not in ids]
-        return tuple(f"The same user id {what}: {p.brief()}." for p in others[:_SHOWN_TWINS])
+        return _warnings(f"The same user id {what}", others)
 
     def lookalikes(self, person: Person) -> tuple[str, ...]:
         """A warning for each other peer whose name equals this person's name, or looks like it."""
         others = [p for p in self.people if p.id != person.id]
-        shown, alike = quoted(person.name), set(lookalikes(person.name, [p.name for p in others]))
-        same = [p for p in others if p.name == person.name or quoted(p.name) == shown]
-        twins = [*same, *(p for p in others if p.name in alike and p not in same)]
-        return tuple(
-            f"Another peer {'has the same name' if twin.name == person.name else 'looks alike'}: "
-            f"{twin.brief()}."
-            for twin in twins[:_SHOWN_TWINS]
-        )
+        alike = {person.name, *lookalikes(person.name, [p.name for p in others])}
+        shown = quoted(person.name)
+        twins = [p for p in others if p.name in alike or quoted(p.name) == shown]
+        return _warnings("Another peer has the same name, or one that looks alike", twins)
 
     def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:
         """A warning if `role` may be a misspelt protected role. Protected roles that somebody in
@@ -217,7 +213,7 @@ class Impact:
         shown = self.by_role[:SHOWN_ROLES]
         text = " and ".join(f"{count:,} as {quoted(role, 30)}" for role, count in shown)
         left = len(self.by_role) - len(shown)
-        return f"{text} and {left} other roles" if left else text
+        return f"{text} and {left} other roles" if left else text or "nobody"
 
     def lines(self) -> list[str]:
         """One line for each person who is named, then how many are left out."""
@@ -305,6 +301,12 @@ def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
 
 def people_count(total: int) -> str:
     return "1 person" if total == 1 else f"{total:,} people"
+
+
+def _warnings(what: str, people: Sequence[Person]) -> tuple[str, ...]:
+    """A warning for each of the first people, then how many more there are."""
+    more = [f"{what}: {left:,} more."] if (left := len(people) - _SHOWN_TWINS) > 0 else []
+    return (*(f"{what}: {p.brief()}." for p in people[:_SHOWN_TWINS]), *more)
 
 
 def names(of: Sequence[str], most: int) -> str:

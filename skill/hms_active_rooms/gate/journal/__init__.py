@@ -161,10 +161,12 @@ class Journal:
                 disk: if the machine loses power soon afterwards, its events may be lost.
         """
         from hms_active_rooms.gate.journal.store import Writing
+        from hms_active_rooms.gate.journal.tables import check_still
 
         mode: Mode = "notes" if notes_only else "writes"
         on_commit = self._on_commit or (lambda _: None)
         with self._open().begin(mode) as db:
+            check_still(db, self._key)
             yield Writing(db, self._clock, self._key)
             on_commit("before")
         on_commit("after")

@@ -73,7 +73,7 @@ _REPAIR = {
     "database is locked": _UNSENT + "stop the program that locks the journal.",
     "timeout": _UNSENT + "stop the program that locks the journal, or raise the timeout.",
     "is full": _UNSENT + "make room on its disk.",
-    "disk I/O": _UNSENT + "see that its disk has room.",
+    "disk i/o": _UNSENT + "see that its disk has room.",
     "unable to open": _UNSENT + "name a file that this user may read and write.",
     "permission denied": _UNSENT + "let this role read, write and make the journal's tables.",
     "read-only transaction": _UNSENT + "use the server that can be written, not its copy.",
@@ -82,7 +82,7 @@ _REPAIR = {
     "statement pooling": _UNSENT + "set PgBouncer's pool_mode to transaction.",
     "connection": _UNSENT + "see that the server runs, and lets in whom the URL names.",
 }
-"""Hints for the user. Each key is a text that occurs in the database's error message."""
+"""Hints for the user. Each key occurs in the database's error message in lower case."""
 
 _NOT_BY_URL: Final = {"autocommit", "row_factory", "cursor_factory", "context"}
 """Arguments of psycopg that a URL cannot set, since their values are not texts."""

@@ -57,11 +57,7 @@ def _newest(*which: sa.ColumnElement[bool]) -> sa.Select[Any]:
 _BY_ID = _ROW.where(actions.c.id == _given("id"))
 _OF_CALL = actions.c.call_key == _given("key")
 _LATEST = _ROW.where(_OF_CALL).order_by(actions.c.revision.desc()).limit(1)
-_GRANTS = _ROW.where(
-    actions.c.thread == _given("thread"),
-    actions.c.granted_in != "",
-    actions.c.decided_at > _given("moment"),
-)
+_GRANTS = _ROW.where(actions.c.thread == _given("thread"), actions.c.granted_in != "")
 _EDITED_INTO = _newest(actions.c.edited_from == _given("id"))
 _ALIKE = [actions.c[name] == _given(name) for name in ("content", "thread", "requester")]
 _SAME_CALL = _newest(*_ALIKE)
@@ -279,10 +275,10 @@ class Reading:
         query = sa.select(asks.c["items"]).where(asks.c.place.startswith(place, autoescape=True))
         return [_ids(items) for items in self.db.scalars(query)]
 
-    def grants(self, thread: str, since: datetime = records.NO_TIME) -> list[Action]:
-        """The actions of a conversation that were approved with the scope "session" after `since`.
-        Approvals that were taken back are left out."""
-        rows = self._actions(self._rows(_GRANTS, thread=thread, moment=since))
+    def grants(self, thread: str) -> list[Action]:
+        """The actions of a conversation that were approved with the scope "session". Approvals that
+        were taken back are left out."""
+        rows = self._actions(self._rows(_GRANTS, thread=thread))
         return [r for r in rows if not r.contradiction and r.state not in ("rejected", "expired")]
 
     def _execute(
