@@ -832,7 +832,7 @@ def made_newer(url: str) -> None:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        (lambda url: Journal(url, key=KEY).close(), "sealed with a key"),
+        (lambda url: Journal(url, key=KEY).close(), "signed with a key"),
         (made_newer, "schema version 99"),
     ],
     ids=["begun with a key", "of a newer release"],
