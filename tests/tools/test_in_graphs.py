@@ -10,6 +10,7 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from langchain.agents import create_agent
@@ -592,6 +593,17 @@ def test_an_abandoned_question_is_withdrawn_by_the_toolkit(build: Build) -> None
     late = asyncio.run(kit.gate.decide(asked.value["action_id"], yes, by="bob", way="page"))
     assert (late.counted, late.action.decided_by) == (False, "ada")
     assert room.posts == []
+
+
+@GRAPHS
+@pytest.mark.parametrize("thread", [0, 7, UUID(int=5), "t"])
+def test_a_thread_id_of_any_type_is_asked_in_and_withdrawn(build: Build, thread: object) -> None:
+    kit = toolkit(students())
+    graph = build(ScriptedModel.saying(calls(remove(1))), kit, InMemorySaver())
+    out = graph.invoke({"messages": [HumanMessage("go")]}, {"configurable": {"thread_id": thread}})
+    [asked] = out["__interrupt__"]
+    assert kit.withdraw(None) == []
+    assert kit.withdraw(thread) == [asked.value["action_id"]]
 
 
 @GRAPHS

@@ -238,11 +238,12 @@ def test_what_was_approved_elsewhere_stays_approved_when_a_callback_never_answer
     assert message.artifact["decided_by"] == "bob"
 
 
-def test_a_callback_that_fails_sends_nothing() -> None:
+@pytest.mark.parametrize("failure", [RuntimeError("no display"), StopIteration(), SystemExit()])
+def test_a_callback_that_fails_sends_nothing(failure: BaseException) -> None:
     room = students()
 
     def confirm(_: ApprovalRequest) -> Any:
-        raise RuntimeError("no display")
+        raise failure
 
     with pytest.raises(RuntimeError):
         call(named(kit(room, confirm), "hms-send-message"), room_id=ROOM, message="hi")

@@ -196,7 +196,7 @@ async def json_object(request: Request) -> dict[str, Any]:
         value = None
     if not isinstance(value, dict):
         raise Refused(
-            400, "malformed_json", "The body has to be one JSON object, with each key once."
+            400, "malformed_json", "The body has to be one UTF-8 JSON object, with each key once."
         )
     return value
 

@@ -106,14 +106,11 @@ def _unbroken(read: Callable[[str], Action | None], name: str) -> Action | Broke
 
 def place_of(config: RunnableConfig) -> Place:
     configurable = config.get("configurable") or {}
-    thread = configurable.get("thread_id")
-    task = configurable.get("checkpoint_ns")
-    return Place(
-        thread=str(thread) if thread is not None else "",
-        task=str(task) if task else "",
-        can_interrupt=bool(thread and task and configurable.get(_CHECKPOINTER_KEY)),
-        approver=str(configurable.get("approver") or ""),
-    )
+    given = configurable.get("thread_id")  # of any type; 0 is an id, too
+    thread = "" if given is None else str(given)
+    task = str(configurable.get("checkpoint_ns") or "")
+    can_interrupt = bool(thread and task and configurable.get(_CHECKPOINTER_KEY))
+    return Place(thread, task, can_interrupt, str(configurable.get("approver") or ""))
 
 
 def outside() -> str:
@@ -287,14 +284,13 @@ async def perform(
         # One message can hold the same call twice: the second has to find the answer to the first.
         async with _one_at_a_time(call_key(call, origin)):
             return await _interrupting(gate, call, origin, place)
-    shown: Way | None = None if confirm is None else "callback"
-    action = await gate.propose(call, origin, shown=shown)
+    way: Way = "callback"
+    action = await gate.propose(call, origin, shown=None if confirm is None else way)
 
     async def ask(requests: Sequence[ApprovalRequest]) -> list[object]:
         return [await _called_back(gate, confirm, request) for request in requests]
 
-    by: Way = "callback"
-    return _ended(await gate.drive([action], ask, by=by, way=by, on_record=[action.id]))
+    return _ended(await gate.drive([action], ask, by=way, way=way, on_record=[action.id]))
 
 
 async def _interrupting(gate: Gate, call: StateChange, origin: Origin, place: Place) -> Action:
@@ -304,9 +300,7 @@ async def _interrupting(gate: Gate, call: StateChange, origin: Origin, place: Pl
         return [interrupt(payload(request, origin.call), response_schema=schema)]
 
     asks, key = Interrupts(gate, place, pause), call_key(call, origin)
-    action = (await asks.rows([key])).get(key)
-    if action is None:
-        action = await asks.propose(call, origin)
+    action = (await asks.rows([key])).get(key) or await asks.propose(call, origin)
     return _ended(await asks.drive([refused_again(action)]))
 
 
@@ -334,7 +328,11 @@ async def _called_back(gate: Gate, confirm: Confirm | None, request: ApprovalReq
         return answer
 
     def called() -> object:
-        answer: object = confirm(request)
+        try:
+            answer: object = confirm(request)
+        except (StopIteration, SystemExit, KeyboardInterrupt) as error:
+            # asyncio would lose the first, and end its loop, with all other calls, at the others.
+            raise RuntimeError(f"confirm raised {type(error).__name__}") from error
         return answer if inspect.isawaitable(answer) else heard(answer)
 
     async def answered() -> object:

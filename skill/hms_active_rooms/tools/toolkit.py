@@ -128,17 +128,18 @@ class ActiveRoomsToolkit(BaseToolkit):
 
         return list(build_tools(self._gate, confirm=self._confirm, requester=self._requester))
 
-    async def awithdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[str]:
+    async def awithdraw(self, thread: object, *, by: str = "person", reason: str = "") -> list[str]:
         """Take back the open questions of a graph's thread, and its approved actions that are not
         sent yet. Returns the ids of all these actions.
 
         Call this when a question is abandoned ("forget it"). Otherwise a person can still approve
-        it until it expires. `by` and `reason` are for the record: who takes it back, and why.
+        it until it expires. `thread` is the thread id in the graph's config. `by` and `reason` are
+        for the record: who takes it back, and why.
         """
-        rows = await self._gate.withdraw(thread, by=by, reason=reason)
+        rows = await self._gate.withdraw(str(thread), by=by, reason=reason)
         return [row.id for row in rows]
 
-    def withdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[str]:
+    def withdraw(self, thread: object, *, by: str = "person", reason: str = "") -> list[str]:
         """`awithdraw` for synchronous code."""
         return blocking.run(self.awithdraw(thread, by=by, reason=reason))
 
