@@ -14,6 +14,7 @@ from hms_active_rooms.errors import (
     InvalidCall,
     JournalError,
     PolicyRefusal,
+    ServerError,
     TimedOut,
 )
 from hms_active_rooms.gate.actions import parse_call
@@ -454,6 +455,26 @@ async def test_what_was_not_sent_is_not_executed(monkeypatch: pytest.MonkeyPatch
         await say(toolkit, action, yes(action), "ada")
     assert error.value.executed == "no"
     assert room.posts == []
+
+
+async def test_whoever_approved_is_told_that_it_stands_if_the_room_could_not_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room = students()
+    toolkit = kit(room)
+    action = await waiting(toolkit)
+    with monkeypatch.context() as down:
+
+        async def read(*_: object, **__: object) -> None:
+            raise ServerError("100ms answered 503.", status=503, executed="no")
+
+        down.setattr(room, "retrieve_active_room", read)
+        with pytest.raises(ServerError, match="It stays approved") as failed:
+            await say(toolkit, action, yes(action), "ada")
+    assert failed.value.executed == "no"
+    assert room.posts == []
+    again = await say(toolkit, action, yes(action), "ada")
+    assert again.action.state == "done"
 
 
 async def test_one_action_is_shown_with_its_events() -> None:

@@ -221,12 +221,14 @@ async def run(gate: Gate, action: Action) -> Action:
 
 
 def _by_row(error: ActiveRoomsError, row: Action | None, action_id: str) -> ActiveRoomsError:
-    """The error, corrected if its `executed` contradicts the action's `row` in the journal. `row`
-    is None if it cannot be read."""
+    """The error, corrected if its `executed` contradicts the action's `row` in the journal, and with
+    the news that an approval still stands. `row` is None if it cannot be read."""
     if row is None:
         hidden = isinstance(error, JournalError) and error.executed == "no"
         text = f"Nobody can tell whether the action {action_id} was sent."
         return OutcomeUnknown(f"{error} {text}") if hidden else error
+    if row.state == "approved":
+        error.args = (f"{error} It stays approved: the same call, or another yes, sends it.",)
     if row.executed == "no" or error.executed != "no":
         return error
     text = f"The action {row.id} was sent. {error}"

@@ -133,11 +133,9 @@ class ActiveRoomsToolkit(BaseToolkit):
         sent yet. Returns the ids of all these actions.
 
         Call this when a question is abandoned ("forget it"). Otherwise a person can still approve
-        it until it expires. `thread` is the thread id in the graph's config. `by` and `reason` are
-        for the record: who takes it back, and why.
+        it until it expires. `by` and `reason` are for the record: who takes it back, and why.
         """
-        rows = await self._gate.withdraw(str(thread), by=by, reason=reason)
-        return [row.id for row in rows]
+        return [row.id for row in await self._gate.withdraw(str(thread), by=by, reason=reason)]
 
     def withdraw(self, thread: object, *, by: str = "person", reason: str = "") -> list[str]:
         """`awithdraw` for synchronous code."""
