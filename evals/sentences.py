@@ -36,7 +36,7 @@ _SETS: Final = _HERE.parent / "tests" / "moderator" / "offline"
 NEVER: Final = _SETS / "never.yaml"
 _ORDINALS: Final = (
     "second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
-    "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth"
+    "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth twenty-first"
 )
 _NAMES: Final = ("plain", "near", "blind", *_ORDINALS.split())
 TABLES: Final = {name: _SETS / f"{name}.tsv" for name in _NAMES}

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from lark import Lark, Tree
 
 _MAX_CHARS: Final = 2000
-_FEW: Final = 8
 _QUOTES: Final = str.maketrans("“”„‟«»‘’‚‛", '""""""' + "''''")
 
 CHANGES: Final = frozenset({"remove", "tell", "end"})
@@ -42,26 +41,27 @@ _BARS: Final = classes(
     "injection unquoted condition negation exception delay reported mood question"
 )
 _SOFT: Final = _BARS - classes("injection unquoted condition")
-_HARMLESS: Final = {
-    "so": _BARS - classes("injection unquoted"),
-    "apart": _SOFT,
+_NEVER: Final = classes("injection unquoted")
+_BEHIND: Final = {
     "BECAUSE": _SOFT,
     "FOR": _SOFT - classes("delay question"),
     "HE": _SOFT - classes("question"),
     "subject": classes("negation exception"),
-    "": classes(""),
+    "": frozenset(),
 }
-"""What bars no order, by how a part stands to it: before it and joined by "so", a sentence of its
-own, behind a word such as "because", about somebody, about anything else, or none of these."""
+"""What bars no order before it, by how it begins."""
 
 _SENTENCE: Final = ("STOP", "ASKED")
 _ORDERS: Final = classes("KICK DROP TAKE SEND END ENDALL LOCK TELL SAY LET NOTE CANNOT UNLOCK")
 _STARTS: Final = (_ORDERS | {"SAME"}) - classes("NOTE LOCK UNLOCK")
 _JOINTS: Final = MARKS | classes("COLON AND BUT BECAUSE FOR")
 _CUTS: Final = _JOINTS | classes("HE OURS BACK")
+_LEADING: Final = classes("PLEASE FRONT ASK AND")
 _COURTESY: Final = classes("PLEASE FRONT ASK AND HERE STOP")
 _PERSON: Final = classes("NAME ROLE PRON HE")
-_SUBJECTS: Final = classes("NAME ROLE DET THAT HE IT LEAD EVERYONE ROOM IS PRON NUMBER WORD")
+_SUBJECTS: Final = classes(
+    "NAME ROLE DET THAT HE IT LEAD EVERYONE ROOM IS PRON NUMBER WORD OURS ME"
+)
 _LOOKS: Final = classes("COUNT LIST FIND STATE IS question")
 _SHOWING: Final = classes("show see get give clear")
 _SHOWN: Final = (
@@ -77,14 +77,11 @@ _MARKED: Final = classes("COLON MARK THAT DASH COMMA CHAT")
 _ENDS: Final = classes("AND COMMA STOP DASH")
 _AUDIENCE: Final = _PERSON | LEADS | classes("EVERYONE WORD AND")
 _REWORDS: Final = classes("PLEASE AND SEND SAY QUOTE STOP")
+_EMPTY: Final = (["IN", "ROOM"], ["NAME", "HERE"], ["UNLOCK"])
 _WHO: Final = ("one", "known", "unknown")
 
 # Words, not classes.
 _THEM: Final = classes("he she they")
-_OWN: Final = classes("his her their")
-_VAGUE: Final = classes("say shout write")
-_THROWN: Final = classes("give put make")
-_DONT: Final = classes("don't dont not") | {"do not"}
 _ASKED: Final = classes("if whether for about how why what when where who which")
 _ASKING: Final = _ASKED | classes("can could are is do does have has did will would")
 
@@ -99,6 +96,7 @@ class Order:
         who: whom it is for or about; for `tell` nobody: everyone.
         words: the message; what a look is for.
         about: who was spoken of before it, where a pronoun finds its person.
+        again: the message is the one before.
         but: who is named as not meant.
     """
 
@@ -108,6 +106,7 @@ class Order:
     lock: bool = False
     reason: str | None = None
     about: tuple[Mention, ...] = ()
+    again: bool = False
     but: tuple[Mention, ...] = ()
 
 
@@ -209,6 +208,7 @@ class _Line:
         self.tokens = tokens_of(line, roster)
         self.kinds = [one.type for one in self.tokens]
         self.orders, self.reasons, self.told = list[Order](), list[str](), len(line) + 1
+        self.asked = False
 
     def reading(self) -> Reading:
         why, orders = "", self._talk()
@@ -243,14 +243,12 @@ class _Line:
         return ()
 
     def _foreign(self) -> str:
-        """The reply to a line in another language, in that language. Empty for English, or if the language
-        is not known."""
+        """The reply to a line in another language, in that language. Empty if it is not known."""
         texts = re.findall(r"\w+", self.line.lower())
         strange = sum(ord(char) > 0x3FF and char.isalpha() for char in self.line) > 3
-        english = bool(set(w.section("english").split()) & set(texts))
         for told, says in w.rows("languages"):
             count = sum(re.fullmatch(told, one) is not None for one in texts)
-            if (count > 1 and not english) or (count and strange):
+            if count > 1 or (count and strange):
                 return f'{says} ("remove Sam Lee", "end the room".) Nothing was done.'
         return ""
 
@@ -266,13 +264,13 @@ class _Line:
             if order is None:
                 i += 1
                 continue
-            instead = self._between(gap, i, order) or (
-                "instead" in [one.text for one in self.tokens[i : end + 1]]
-                and self.orders[-1:] != []
-                and self.orders[-1].verb == order.verb
-            )
+            instead = self._between(gap, i, order)
+            if self.orders and self.orders[-1].verb == order.verb:
+                texts = {one.text for one in self.tokens[gap : end + 1]}
+                instead = instead or bool(texts & {"instead", "sorry"})
             if self._ends_asked(end) and not polite:
                 raise _Blocked("question")
+            self.asked = polite
             self._add(order, instead=instead, rewords=set(self.kinds[i:end]) <= _REWORDS)
             i = gap = end
         if not self.orders:
@@ -283,7 +281,8 @@ class _Line:
         reason = "; ".join(self.reasons) or None
         for n, one in enumerate(self.orders):
             tells = one.verb == "tell"
-            words, why = (one.words or reason or "", None) if tells else (one.words, reason)
+            said = None if one.again and "BACK" in self.kinds else reason
+            words, why = (one.words or said or "", None) if tells else (one.words, reason)
             self.orders[n] = replace(one, words=words, reason=why)
         return tuple(self.orders)
 
@@ -292,8 +291,6 @@ class _Line:
         looks = (self._look(one) for one in parts if one.joint not in ("BECAUSE", "FOR"))
         if look := next(filter(None, looks), None):
             return (look,)
-        if parts and parts[-1].asked and "ASK" not in self.kinds and not _BARS & set(self.kinds):
-            raise _Blocked("question")
         raise _Blocked(next((kind for kind in self.kinds if kind in _BARS), "not_understood"))
 
     def _may_begin(self, gap: int, i: int) -> bool:
@@ -318,128 +315,140 @@ class _Line:
         while i < end:
             joint = ""
             while i < end and self.kinds[i] in _JOINTS:
-                joint = joint if joint in ("BECAUSE", "FOR") else self.kinds[i]
+                so_that = self.tokens[i].text == "so" and self._last == "remove"
+                kind = "BECAUSE" if so_that else self.kinds[i]
+                joint = joint if joint in ("BECAUSE", "FOR") else kind
                 i += 1
             ends = MARKS | classes("COLON BECAUSE")
             last = next((j for j in range(i, end) if self.kinds[j] in ends), end)
+            said = next((j for j in range(i, last) if self.kinds[j] != "PLEASE"), i)
+            i = i if {*self.kinds[said : said + 1]} & _ORDERS else said
             if i < last:
                 yield _Part(joint, i, last, self._ends_asked(last))
             i = last
 
     def _between(self, start: int, end: int, order: Order | None) -> bool:
-        """Read the words between the last order and `order`. Returns whether they take the last order
-        back. Raises _Blocked if they show that no order is meant."""
+        """Whether the words before `order` take the last one back. Raises _Blocked if none is meant."""
         instead, so = False, self._led_in(start, end) if order else ""
         for part in self._parts(start, end):
             kinds = self.kinds[part.start : part.end]
             plain = [kind for kind in kinds if kind not in _COURTESY | LEADS]
             spoken = self.tokens[part.start : part.end]
-            if (
-                not plain
-                or (order and plain == ["END"])
-                or kinds in (["IN", "ROOM"], ["NAME", "HERE"])
-            ):
+            if plain in ([], ["KICK"], ["END"]) or kinds in _EMPTY:
                 if part.asked and "ASK" not in kinds and not POLITE & {t.text for t in spoken}:
                     raise _Blocked("question")
             elif {plain[0]} <= {"BACK", "negation"} and set(plain) <= PEOPLE | {"BACK", "negation"}:
                 who = tuple(one.who for one in spoken if one.who)
+                withdrawn = any(one.text in w.listed("withdrawn") for one in spoken)
+                if withdrawn and (who or part.end == end):
+                    raise _Blocked("negation")  # "never mind Ann"
                 if who and self.orders and (part.joint != "STOP" or "BACK" in kinds):
-                    if any(one.text in w.listed("withdrawn") for one in spoken):
-                        raise _Blocked("negation")
                     self._correct(who, negated="negation" in kinds)
                     instead = False
                 elif "BACK" in kinds and not who and "negation" not in kinds:
                     instead = True  # "No wait, I mean Ann": what follows may say what is meant
+                elif "BACK" in kinds and order and not self.orders:
+                    pass  # "Oops, I meant Ann. Remove her."
                 else:
                     raise _Blocked("negation")
+            elif self.orders and spoken[0].text in ("leave", "keep") and "NAME" in kinds:
+                self._correct(tuple(one.who for one in spoken if one.who), negated=True)
             elif self.orders and "REASON" in kinds:
-                self.reasons = [self._given_reason(spoken)]
-            elif part.asked and part.joint not in ("BECAUSE", "FOR") and (look := self._look(part)):
-                if self.orders and not look.who:
-                    raise _Blocked("question")
+                at = kinds.index("REASON")
+                said = [one for one in spoken[:at] if one.type not in _COURTESY | {"SEND"}]
+                said = said or list(spoken[at + 1 :])
+                self.reasons = [self.typed[said[0].start : said[-1].end].strip("\"'")]
+            elif self._locks(spoken):
+                self.orders[-1] = replace(self.orders[-1], lock=True)
+            elif part.asked and self._look(part) and not (self.orders and "COUNT" in kinds):
+                pass  # "Is Ann here? Kick her."
             else:
                 self._check(part, kinds, so, order)
-                said = re.search(r"(?:as|for) (\w+)$", self.tokens[part.start - 1].text)
-                at = self.tokens[part.start - 1].end - len(said[1]) if said else spoken[0].start
+                own = re.search(r"(?:as|for) (\w+)$", self.tokens[part.start - 1].text)
+                at = self.tokens[part.start - 1].end - len(own[1]) if own else spoken[0].start
                 self.reasons.append(self.typed[at : spoken[-1].end].strip(" .!,)"))
         if instead and not order:
             raise _Blocked("negation")
         return instead
 
-    def _given_reason(self, spoken: Sequence[Token]) -> str:
-        """The reason in "put 'late again' as the reason"."""
-        at = next(n for n, one in enumerate(spoken) if one.type == "REASON")
-        said = [one for one in spoken[:at] if one.type not in _COURTESY | {"SEND"}]
-        said = said or list(spoken[at + 1 :])
-        return self.typed[said[0].start : said[-1].end].strip("\"'") if said else ""
+    def _locks(self, spoken: Sequence[Token]) -> bool:
+        """Whether these words behind "end the room" lock it: "so that nobody can come in again"."""
+        texts, kinds = {one.text for one in spoken}, {one.type for one in spoken}
+        nobody = any(re.match("no(body|one|1|.one)", text) for text in texts)
+        nobody = nobody or ("negation" in kinds and "OURS" not in kinds)
+        return self._last == "end" and nobody and bool(texts & {*w.section("entering").split()})
 
     def _led_in(self, start: int, end: int) -> str:
-        """How the words before an order lead to it: "so", the class of the last of them, or "STOP"
-        if they are a sentence of their own."""
-        before = [
-            one for one in self.tokens[start:end] if one.type not in ("PLEASE", "FRONT", "ASK")
-        ]
+        """How the words before an order lead to it: "so", "asked", or the class of the last of them."""
+        last = next((j for j in range(end, start, -1) if self.kinds[j - 1] not in _LEADING), start)
+        verb = next(j for j in range(end, len(self.kinds)) if self.kinds[j] not in _LEADING)
+        if any(re.match(r"(and )?so\b", one.text) for one in self.tokens[last:verb]):
+            return "so"
+        if "AND" in self.kinds[last:end]:
+            return "AND"
+        before = self.tokens[start:last]
         if not before:
             return ""
         opens = self.tokens[end].text
         asks = (
             "ASK" in self.kinds[end - 1 : end + 1] or opens in POLITE or opens[:2] in ("i ", "i'")
         )
-        if before[-1].type in ("AND", "FRONT") and before[-1].text.endswith("so"):
-            return "so"
         if before[-1].type == "BUT":
             return "BUT"
         return "asked" if before[-1].type == "COMMA" and asks else before[-1].type
 
     def _check(self, part: _Part, kinds: list[str], so: str, order: Order | None) -> None:
         """Raises _Blocked if these words may not stand beside an order as a reason or a statement."""
-        barred = _BARS - self._harmless(part, kinds, so)
+        barred = _BARS - self._harmless(part, kinds, so, order)
         why = next((kind for kind in kinds if kind in barred), "")
         first, behind = kinds[0], bool(self.orders)
         waits = behind and part.joint in _SENTENCE and "MUST" in kinds and first != "HE"
-        if part.asked:
+        if part.asked and not (behind and self.asked):
             why = "question"
         elif first == "MUST" or waits:
             why = "condition"  # "Should he come back, ..." and "Ann must agree first."
-        elif not why and behind and (part.joint == "FOR" and self.orders[-1].verb == "end"):
-            why = "exception"  # "end the room for the students"
-        elif not why and behind and self._spares(kinds):
+        elif not why and behind and self._spares(part, kinds):
             why = "exception"
         elif not why and self._aimless(part, kinds, so, order):
             why = "not_understood"
         if why:
             raise _Blocked(why)
 
-    def _harmless(self, part: _Part, kinds: list[str], so: str) -> frozenset[str]:
+    def _harmless(
+        self, part: _Part, kinds: list[str], so: str, order: Order | None
+    ) -> frozenset[str]:
         """The bars that are none in these words, by how the words stand to an order."""
         first, behind, sentence = kinds[0], bool(self.orders), part.joint in _SENTENCE
         before = self.tokens[: part.start][-2:]
         if so == "so" or any("reason" in one.text for one in before):
-            return _HARMLESS["so"]
-        if so in ("STOP", "BUT", "asked"):
+            return _BARS - _NEVER
+        if order and not behind:
             # "He hides when I look. Kick him." But not: "When I look, please kick him."
             begins = {first} - {"exception", "reported"} - ({"negation"} if so == "BUT" else set())
-            late = {"delay"} if so == "asked" else set()
-            return (_HARMLESS["apart"] | {"condition"}) - (set() if behind else begins) - late
+            late = {"delay"} & set(kinds[-3:]) if so not in _SENTENCE else set()
+            if order.verb == "tell" and not order.words:  # "Ann, two minutes. Tell her."
+                return _SOFT - (set() if self.reasons else {first})
+            if so in ("STOP", "BUT", "asked"):
+                return (_SOFT | {"condition"}) - begins - late
+            states = first in _SUBJECTS or part.joint == "BECAUSE"
+            return _SOFT - {first, kinds[-1]} - late if states else frozenset()
         if behind and sentence:
             # "Kick Ann. Wait for Bob."
             begins = set([kind for kind in kinds if kind != "PLEASE"][:2])
-            if "BACK" in begins:
-                raise _Blocked("negation")
-            return _HARMLESS["apart"] - begins
-        about = ("HE" if first == "HE" else "subject") if first in _SUBJECTS else ""
-        how = part.joint if part.joint in ("BECAUSE", "FOR") else about
-        if not behind:
-            return _HARMLESS[how]
+            return _SOFT - begins
+        about = first if first == "HE" else "subject" if first in _SUBJECTS else ""
+        soft = _BEHIND[part.joint if part.joint in ("BECAUSE", "FOR") else about]
         # "Kick Ann, he is rude, tomorrow" and "... , or not"
         late = {"delay"} & set(kinds[-3:])
-        return _HARMLESS[how] - (set(kinds[-2:]) - {"negation"}) - late - {kinds[-1]}
+        return soft - (set(kinds[-2:]) - {"negation", "reported"}) - late - {kinds[-1]}
 
-    def _spares(self, kinds: list[str]) -> bool:
+    def _spares(self, part: _Part, kinds: list[str]) -> bool:
         """Whether these words leave somebody out of the group that the order before is about."""
         last = self.orders[-1]
+        if part.joint == "FOR" and last.verb == "end":
+            return "EVERYONE" not in kinds  # "end the room for the students"
         many = len(last.who) > 1 or any(m.groups for m in last.who)
-        some = kinds[0] == "ONLY" or ("NAME" in kinds and kinds[0] != "HE")
+        some = (kinds[0] == "ONLY" and "IS" not in kinds) or ("NAME" in kinds and kinds[0] != "HE")
         return last.verb == "remove" and many and some
 
     def _aimless(self, part: _Part, kinds: list[str], so: str, order: Order | None) -> bool:
@@ -447,33 +456,29 @@ class _Line:
         first, behind = kinds[0], bool(self.orders)
         if so in ("so", "STOP", "BUT") or (so == "asked" and first not in PEOPLE):
             return False
-        ends = behind and self.orders[-1].verb == "end"
         called = order is not None and order.verb == "tell" and any(m.is_pronoun for m in order.who)
         short = first in PEOPLE and len(kinds) < 3 and set(kinds[1:]) <= _PLACES
         if first in _ORDERS or (short and not called):
             return True  # "Ann in", and "Ann, kick Bob"
         if not behind:
             return so in ("COLON", "NAME", "WORD", "AND")
-        words = self.tokens[part.start : part.end]
-        outing = self.kinds[part.start - 2 : part.start] == ["OUT", "FOR"]
-        if outing and not any(one.text.endswith("ing") for one in words):
-            return True  # "take Ann out for lunch"
         # "End the room. Confirm with Ann first." and "end the room, 5 pm"
         odd = first in ("NUMBER", "WORD") and (len(kinds) < 3 or "NAME" in kinds)
-        bare = part.joint != "BECAUSE" and (odd or first not in _SUBJECTS | {"OURS"})
-        return (ends and bare) or (part.joint == "AND" and first != "HE")
+        bare = part.joint != "BECAUSE" and (odd or first not in _SUBJECTS)
+        return (self._last == "end" and bare) or (part.joint == "AND" and first != "HE")
+
+    @property
+    def _last(self) -> str:
+        return self.orders[-1].verb if self.orders else ""
 
     def _add(self, order: Order, *, instead: bool, rewords: bool) -> None:
         last = self.orders.pop() if self.orders else Order("")
+        named = any(not one.is_pronoun for one in order.who)
         if last.verb == "end" and order.verb in ("end", "end_it", "lock_only"):
             order = replace(last, lock=order.lock or last.lock or order.verb == "lock_only")
         elif last.verb == order.verb == "tell" and rewords and last.words and not order.who:
             order = replace(last, words=order.words)
-        elif (
-            last.verb == order.verb == "tell"
-            and not last.words
-            and all(one.is_pronoun for one in order.who)
-        ):
+        elif last.verb == order.verb == "tell" and not (last.words or named):
             order = replace(order, who=last.who)  # "message Ann and tell her to wave"
         elif last.verb and not instead:
             self.orders.append(last)
@@ -489,6 +494,8 @@ class _Line:
         """Whether an order begins behind this joint."""
         skipped = _COURTESY | classes("COMMA DASH ASKED BACK negation")
         kinds = [kind for kind in self.kinds[i:] if kind not in skipped][:2]
+        if kinds in (["TELL", "COLON"], ["NOTE", "COLON"]):
+            return False
         goes = kinds[0:1] and kinds[0] in PEOPLE and kinds[1:] in (["MUST"], ["OUT"])
         return bool(goes or _STARTS & set(kinds[:1]))
 
@@ -527,7 +534,7 @@ class _Line:
     def _order(self, i: int) -> _Found:
         """The longest order that begins here."""
         none = _Found(None, i, False)
-        if not (_STARTS | classes("MUST OUT GONE COLON")) & set(self.kinds[i:]):
+        if not (_ORDERS | classes("SAME MUST OUT GONE COLON")) & set(self.kinds[i:]):
             return none
         if self.kinds[i] == "CANNOT":
             return _Found(Order("cannot", words=self.tokens[i].text), len(self.tokens), True)
@@ -536,7 +543,7 @@ class _Line:
         for j in range(i, len(self.tokens) + 1):
             token = self.tokens[j] if j < len(self.tokens) else Token("STOP", "", 0, 0)
             # "Leave his phone at home" and "take him off his chair" are no removals.
-            owned = token.text in _OWN and fed[-1:] and fed[-1].type == "GONE"
+            owned = token.text in ("his", "her", "their") and fed[-1:] and fed[-1].type == "GONE"
             # "Drop Ann: he is loud" may be a message.
             dropped = token.type == "COLON" and fed[:1] and fed[0].type == "DROP"
             cut = token.type in _CUTS and not owned and not dropped
@@ -554,9 +561,14 @@ class _Line:
             if taken := _fed(parser, token):
                 parser = taken
                 fed.append(token)
-            elif token.type not in ("PLEASE", "ASK", "ALLOF") or (fed and fed[-1].type == "SAY"):
+            elif token.type not in ("PLEASE", "ASK", "ALLOF") or (
+                fed and fed[-1].type == "SAY" and token.text not in POLITE
+            ):
                 break
-        if told and (not whole or len(told[1]) >= len(whole[1])):
+        again = whole and whole[1][-1].type in ("THAT", "IT", "SAME")
+        again = again and whole and set(self.kinds[whole[2] :]) <= MARKS
+        again = again and whole and self.tokens[whole[2] - 1].text not in w.listed("greeting")
+        if told and not again and (not whole or len(told[1]) >= len(whole[1])):
             return self._message(i, *told)
         if not whole:
             # "Make Ann the host" changes a role.
@@ -565,12 +577,12 @@ class _Line:
                 _Found(Order("cannot", words="promote"), len(self.tokens), True) if made else none
             )
         tree, fed, end = whole
-        polite = self.tokens[end - 1].text in POLITE or "ASK" in self.kinds[i:end]
+        spoken = self.tokens[i:end]
+        polite = any(one.type == "ASK" or one.text in POLITE for one in spoken)
         return _Found(self._meant(tree, fed, "", i), end, polite)
 
     def _message(self, i: int, parser: Any, fed: list[Token], start: int) -> _Found:
-        """A message, whose words begin there; they go on up to the next order, or to the end if
-        they are marked."""
+        """A message, whose words begin there, up to the next order, or to the end if they are marked."""
         end, more, by = self._message_end(start, fed[-1].type), list[Token](), fed[-1].type
         last = end
         while self.kinds[last - 1] in ("PLEASE", "STOP", "ONLY", "COMMA") and last > start + 1:
@@ -596,15 +608,14 @@ class _Line:
         mine = last == start + 1 and self.tokens[start].text in ("for me", "for us")
         if mine or not words.strip(" .,:;!?-…–—\"'()"):
             words = ""
-        if by == "THAT" and fed[0].type == "SEND" and set(self.kinds[start:]) <= MARKS | {"PLEASE"}:
-            return _Found(None, i, False)  # "send him that, please"
         for one in (self.tokens[start]._replace(type="WORDS"), *more, None):
             parser = parser and _fed(parser, one)
         if parser is None:
             return _Found(None, i, False)
         if by == "ROOM" and set(self.kinds[start:last]) <= _LOOKS | {"TO", "NAME"}:
             return _Found(Order("status"), end, True)
-        sure = by in ("COLON", "EVERYONE") or bool(self.roster.total)
+        single = by == "COLON" and "COLON" not in self.kinds[start:]
+        sure = single or by == "EVERYONE" or bool(self.roster.total)
         self.told = min(self.told, self.tokens[start].start if sure else self.told)
         return _Found(self._meant(parser, fed, words, i), end, "ASK" in self.kinds[i:start])
 
@@ -617,34 +628,24 @@ class _Line:
             if self.kinds[j] not in _ENDS:
                 continue
             joint = [one.text for one in self.tokens[j : j + 2] if one.type == "AND"]
-            then = any(re.search("then|that|wards", text) for text in joint)
+            then = any(re.search("then|that|after", text) for text in joint)
             closed = self.kinds[j] in (ends or _ENDS) and (then or not ends)
             # "Tell Ann to wave and end the talk": she is to do both.
-            both = infinitive and not then and self.kinds[j] == "AND" and not self._names(j)
+            named = PEOPLE & {*self.kinds[j : j + 6]}
+            both = infinitive and self.kinds[j] == "AND" and not (then or named)
             closed = closed and not both
             if (closed and self._starts(j)) or self._tells(j):
                 return j
         return len(self.tokens)
 
-    def _names(self, i: int) -> bool:
-        """Whether a removal that names somebody begins behind this joint."""
-        skipped = LEADS | _COURTESY
-        return [k for k in self.kinds[i : i + 8] if k not in skipped][:2] in (
-            ["KICK", "NAME"],
-            ["KICK", "ROLE"],
-        )
-
     def _tells(self, i: int) -> bool:
-        """Whether a further message begins behind this joint: "and tell Ann to ...", "and to Ann
-        that ...", "then Ann that ..."."""
+        """Whether a further message begins behind this joint: "and tell Ann to", "then Ann that"."""
         skipped = ("AND", "DET", "PLEASE")
         head = [kind for kind in self.kinds[i : i + 8] if kind not in skipped][
             self.kinds[i] != "AND" :
         ]
-        if head[:1] in (["TELL"], ["SEND"], ["LET"], ["TO"]):
-            rest, by = head[1:], classes("TO THAT COLON KNOW")
-        else:
-            rest, by = head, classes("TO THAT")
+        verb = head[:1] in (["TELL"], ["SEND"], ["LET"], ["TO"])
+        rest, by = head[verb:], classes("TO THAT COLON KNOW HE QUOTE" if verb else "TO THAT")
         return bool(rest and rest[0] in PEOPLE | {"SAME"} and (by | PEOPLE) & set(rest[1:2]))
 
     def _meant(self, tree: Tree[Token], fed: Sequence[Token], words: str, i: int) -> Order | None:
@@ -662,28 +663,37 @@ class _Line:
         if spared & {o for m in who for o in m.options} or (but and many):
             raise _Blocked("exception")
         about = tuple(one.who for n, one in enumerate(self.tokens[:i]) if one.who and self._acts(n))
-        if any(one.type == "HE" and one.text not in _THEM for one in leaves):
-            return None
         if root.data == "remove":
             return Order("everyone" if everyone else "remove", who, about=about)
         if root.data == "again":
-            last = self.orders[-1] if self.orders else Order("")
-            return replace(last, who=who, about=()) if last.verb == "tell" else None
+            if not (self.orders or {"SEND", "TELL"} & {*kinds}):
+                return None  # what "same for Ann" means is in an earlier turn
+            last = self.orders[-1] if self.orders else Order("tell")
+            words = last.words if last.verb == "tell" else ""
+            return Order("tell", () if everyone else who, words, about=about, again=True)
         if root.data != "tell":
             bare = kinds == ["END"] and first.text != "end"  # "stop!"
-            return None if bare else Order(str(root.data), lock="LOCK" in kinds)
+            over = {"OVER", "ROOM"} if first.text in ("end", "close", "finish") else {"OVER"}
+            ended = first.text != "stop" and bool(over & set(self.kinds[:i]))
+            ended = ended or (root.data == "end_it" and "LOCK" in kinds)
+            verb = "end" if ended else str(root.data)
+            return None if bare else Order(verb, lock="LOCK" in kinds)
         addressed = not isinstance(root.children[0], tuple) and not {"TELL", "NOTE", "TOLD"} & {
             *kinds
         }
-        thrown = first.text in _THROWN and "NOTE" not in kinds
         asks = "TOLD" in kinds and words.endswith("?")
-        if asks or (addressed and not all(m.groups for m in who)) or (thrown and "COLON" in kinds):
+        if asks or (addressed and not all(m.groups for m in who)):
             return None
         head = " ".join(one.text for one in leaves if one.type in ("NOTE", "TELL", "SEND"))
         if not named and re.search(r"private|direct|\b[dp]m\b|\bmake\b", head):
             return Order("who")
         goes_on = bool(self.orders) and not self.orders[-1].words
-        if not (named or goes_on) and first.text in _VAGUE and about and "ROOM" not in kinds:
+        if (
+            not (named or goes_on)
+            and first.text in ("say", "shout", "write")
+            and about
+            and "ROOM" not in kinds
+        ):
             return Order("who")
         # Whoever speaks to "the student" of many speaks to all of them.
         group = [bool(m.groups) and not m.people for m in who]
@@ -697,8 +707,11 @@ class _Line:
         marks = [j for j in range(i) if self.kinds[j] in MARKS]
         part = self.tokens[marks[-1] + 1 if marks else 0 : i]
         some = any(one.text.startswith(("somebody", "someone", "anybody")) for one in part)
+        after = " ".join(one.text for one in self.tokens[i + 1 : i + 4])
+        if re.match(w.section("suffers"), after):
+            return False
         # "Somebody joined as Ann" tells who it is.
-        return not (some and part[-1].type == "WORD" and part[-1].text != "as")
+        return not (some and part[-1].type == "WORD" and part[-1].text not in ("as", "name"))
 
     def _who(self, tree: Tree[Token]) -> tuple[Mention, ...]:
         """Whom a part of an order names. Empty if it means everyone."""
@@ -721,7 +734,7 @@ class _Line:
             people = self.roster.with_role(group.role)
             the = bool({"DET", "THAT"} & set(held))
             every = every or "ROLE_WORD" in held or (the and group.role in w.section("collective"))
-            if the and not (every or role.sure) and len(people) == group.count <= _FEW:
+            if the and not (every or role.sure) and len(people) == group.count <= 8:
                 return (Mention(role.said, people, sure=len(people) == 1),)
             return (role._replace(sure=role.sure or every),)
         if name:
@@ -733,9 +746,6 @@ class _Line:
         verb, ways = leaves[0].text, {str(one.data) for one in tree.iter_subtrees()}
         if quote := next((one for one in leaves if one.type == "QUOTE"), None):
             return self.typed[quote.start + 1 : quote.end - 1].strip()
-        inner = re.fullmatch(r"""["'“‘](.*)["'”’][.! ]*""", words)
-        if inner and not re.search('["“”]', inner[1]):
-            return inner[1].strip()
         warned = any("warning" in one.text for one in leaves if one.type == "NOTE")
         opening = w.section("openings").get("warn" if warned else verb.removesuffix(" back"), "")
         if not words:
@@ -744,9 +754,8 @@ class _Line:
         inside = [one for one in self.tokens if start <= one.start < start + len(words)]
         self._stay(inside, by)
         words = re.sub("(?i)^that ", "", words)
-        words = (
-            words.rstrip("?") if "ASK" in self.kinds[: self.tokens.index(leaves[0]) + 1] else words
-        )
+        asks = any(one.type == "ASK" and one.start < leaves[0].start for one in self.tokens)
+        words = words.rstrip("?") if asks else words
         if by in _MARKED:
             return words
         if words.lower().startswith("not to "):
@@ -766,8 +775,7 @@ class _Line:
             after = [kind for kind in kinds[n + 1 : n + 4] if kind not in MARKS | {"PLEASE"}][:1]
             meant = one.text in ("no", "i mean", "i meant", "sorry no") and after != ["NAME"]
             back = one.type == "BACK" and not meant
-            dont = one.text in _DONT and (not after or after[0] in ("SAY", "SEND", "TELL"))
-            if kinds[n - 1] in MARKS | {"BACK"} and (back or dont or one.type == "unquoted"):
+            if kinds[n - 1] in MARKS | {"BACK"} and (back or one.type == "unquoted"):
                 raise _Blocked("negation")
         denied = kinds[0] in ("negation", "BUT") or inside[0].text.startswith("not ")
         if by == "COMMA" and denied:
@@ -782,6 +790,8 @@ class _Line:
         if "condition" in kinds[1:] and verb != "ask" and not stated:
             raise _Blocked("condition")
         spared = kinds[-2:-1] == ["negation"] and kinds[-1] == "NAME"
+        if verb == "remind" and kinds[0] == "delay":
+            raise _Blocked("delay")
         if kinds[0] == "PAREN" or "exception" in kinds or spared:
             raise _Blocked("exception")
         clings: object = first in w.section("clinging").split() or re.fullmatch(

@@ -203,19 +203,18 @@ class Roster(BaseModel):
             return Mention(said, near, name.sure and near == name.options)
         joined = "".join(key(said))
         whole = [
-            p for p in near if "".join(p.words).startswith(joined) and len(joined) > _SHARED_CHARS
+            p
+            for p in near
+            if joined in ("".join(p.words)[: len(joined)], *map("".join, pairwise(p.words)))
+            and len(joined) > _SHARED_CHARS
         ]
-        if len(whole) == len(near) == 1 or (len(near) == 1 and self._slips(said, near[0])):
+        slips = [p for p in near if len(joined) > _SHARED_CHARS and _slip(joined, "".join(p.bare))]
+        if len(near) == 1 and (whole or slips):
             return Mention(said, near, sure=True)
         within = tuple(p for p in self.peers if joined in "".join(p.words))
-        if not (near or begun) and len(joined) > _SHARED_CHARS:
+        if not (near or begun) and len(joined) > (2 if leads else _SHARED_CHARS):
             return Mention(said, within, sure=len(within) == 1)  # "gamer" of "xXgamerXx"
         return Mention(said, near or begun, sure=len(begun) == 1 and near in ((), begun))
-
-    def _slips(self, said: str, peer: Peer) -> bool:
-        """Whether `said` is a misspelling of this person's whole name: one letter differs."""
-        name = "".join(peer.bare)
-        return len(name) > _SHARED_CHARS + 1 and _slip("".join(key(said)), name)
 
     def _begun(self, said: str) -> tuple[Peer, ...]:
         """People with a word in their name or user id that begins like `said` ("spammer" finds "Spam")."""

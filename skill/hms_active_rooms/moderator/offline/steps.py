@@ -54,7 +54,7 @@ _TOO: Final = frozenset(("too", "as well", "also", "now"))
 _NAMING: Final = frozenset(
     ("NAME", "BACK", "PLEASE", "FRONT", "COMMA", "STOP", "DET", "LEAD", "THAT")
 )
-_AGAIN: Final = _NAMING | {"SAME", "AND", "negation", "FOR", "TO", "SEND"}
+_AGAIN: Final = _NAMING | {"ROLE", "SAME", "AND", "negation", "FOR", "TO", "SEND"}
 _CHOOSING: Final = _NAMING | {"NUMBER", "KICK", "TO", "HE", "IT", "S"}
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
 _ALL: Final = frozenset(("EVERYONE", "BOTH", "PRON", "ALLOF"))
@@ -184,7 +184,7 @@ class _Turn:
             reading = read(self.said, here._roster(reading.unknown))
         orders = reading.orders or here._again(reading)
         if not orders:
-            heard = reading.why not in ("injection", "reported", "unreadable", "question")
+            heard = reading.why not in ("injection", "reported", "unreadable")
             here._stop(reading.why, heard=self.said if heard else "")
         return here._carried_out(orders)
 
@@ -287,7 +287,11 @@ class _Turn:
         match order.verb:
             case "tell":
                 return self._tell(order)
-            case "end" | "end_it" if order.verb == "end" or before.order == _STATUS:
+            case "end" | "end_it" if (
+                order.verb == "end"
+                or before.order == _STATUS
+                or {"END", "ROOM"} <= {one.type for one in read(before.heard or "-").tokens}
+            ):
                 return replace(self._acted(replace(order, verb="end"), (None,)), focus=())
             case "remove":
                 unnamed = all(one.is_pronoun for one in order.who)
@@ -367,6 +371,10 @@ class _Turn:
         return focus
 
     def _tell(self, order: Order) -> Plan:
+        last = self.before.order
+        too = order.again or re.search(r"(?i)\b(now|too|also|as well)\b", self.said)
+        if too and not order.words and last and last.verb == "tell":
+            order = replace(order, words=last.words)
         if not order.words:
             self._ask("no_message", order)
         unnamed = not (order.about or self.before.focus) and all(
@@ -418,7 +426,7 @@ class _Turn:
     def _again(self, reading: Reading) -> tuple[Order, ...]:
         """The last order for somebody else: "same for Priya", "no, I mean Chen"."""
         last, kinds = self.before.order, [one.type for one in reading.tokens]
-        people = [one for one in reading.tokens if one.type == "NAME"]
+        people = [one for one in reading.tokens if one.who]
         texts = {one.text for one in reading.tokens}
         again = {"BACK", "SAME", "AND"} & set(kinds) or texts & _TOO
         spared = "negation" in kinds
@@ -434,7 +442,8 @@ class _Turn:
             for n, one in enumerate(reading.tokens)
             if one.who and kinds[n - 1] != "negation"
         ]
-        return (replace(last, who=tuple(meant[-1:]), about=(), but=(), reason=None),)
+        [who] = [m._replace(sure=m.sure or not m.people) for m in meant[-1:]]
+        return (replace(last, who=(who,), about=(), but=(), reason=None),)
 
 
 def _means_it(tokens: Iterable[Token]) -> bool:

@@ -13,7 +13,7 @@ _MAX_NAME_WORDS: Final = 9
 _PLAIN: Final = r'[^\s,;:.!?"()…—–]+'
 _TOKEN: Final = re.compile(
     r"""(?P<QUOTE>"[^"]+"|(?<!\S)'(?:[^']|(?<=\w)'(?=\w))+'(?!\w))"""
-    rf"|(?P<WORD>{_PLAIN}(?:[:,.?!]{_PLAIN})*)|(?P<COMMA>,)|(?P<COLON>:)"
+    rf"|(?P<ITEM>(?<!\S)\d\))|(?P<WORD>{_PLAIN}(?:[:,.?!]{_PLAIN})*)|(?P<COMMA>,)|(?P<COLON>:)"
     r"|(?P<ASKED>[.!…]*\?[?!.]*)|(?P<STOP>[.!;…]+)|(?P<DASH>[–—])|(?P<PAREN>[()])"
 )
 _NUMBER: Final = re.compile(
@@ -32,6 +32,7 @@ PEOPLE: Final = classes("NAME ROLE")
 POLITE: Final = classes("please pls plz kindly")
 """Words, not classes."""
 
+_TITLES: Final = classes("LEAD EVERYONE ROOM LIST ROLE_WORD")
 LEADS: Final = classes("DET LEAD THAT EVERY BOTH ROLE_WORD")
 
 
@@ -62,20 +63,19 @@ def _raw(line: str) -> Iterator[Token]:
             yield Token(kind, text[:-2], start, end - 2)
             yield Token(kind, "s", end - 2, end)
         else:
-            yield Token("DASH" if not text.strip("-") else kind, text, start, end)
+            mark = "DASH" if not text.strip("-") else "STOP" if kind == "ITEM" else kind
+            yield Token(mark, text, start, end)
 
 
 def _lexed(line: str, roster: Roster) -> list[Token]:
     """The words and marks of a line. Each phrase of `words.yaml` becomes one token."""
-    raw, found, i = list(_raw(line)), list[Token](), 0
+    raw = [one._replace(text=_mended(one, roster)) for one in _raw(line)]
+    found, i = list[Token](), 0
     while i < len(raw):
         token, behind = raw[i], found[-1].type if found else ""
         if behind == "ASK" and (stem := _stem(token.text)):
             raw[i] = token = token._replace(text=stem)
         size, kind = _known(raw, i) if token.type == "WORD" else (1, token.type)
-        if not kind and (mended := _mended(token.text, roster)):
-            raw[i] = token._replace(text=mended)
-            size, kind = _known(raw, i)
         if kind == "WHICH":
             asks = "THAT" if token.text.startswith("that") else "LIST"
             kind = {"EVERYONE": "ROLED", "WORD": "BECAUSE"}.get(behind, asks)
@@ -94,7 +94,7 @@ def _lexed(line: str, roster: Roster) -> list[Token]:
 def _known(raw: Sequence[Token], i: int) -> tuple[int, str]:
     """The longest phrase of `words.yaml` that begins at `i`: its number of words, and its class. The
     class is empty if there is no such phrase."""
-    said = [one.text if one.type == "WORD" else "" for one in raw[i : i + w.LONGEST]]
+    said = [one.text if one.type == "WORD" else "" for one in raw[i:]]
     ways = w.lexicon().get(said[0], []) + (w.lexicon()["<n>"] if _NUMBER.fullmatch(said[0]) else [])
     fits = (
         (len(phrase), kind)
@@ -115,19 +115,20 @@ def _stem(word: str) -> str:
     return next((one for one in ways if one in w.lexicon()), "")
 
 
-def _mended(word: str, roster: Roster) -> str:
-    """The word of `words.yaml` that was mistyped: a letter is missing, doubled or moved. Empty if none."""
+def _mended(token: Token, roster: Roster) -> str:
+    """The text, spelled as `words.yaml` has it if a letter was missing, doubled or moved."""
+    word, mended = token.text, w.section("mended").split()
+    if token.type != "WORD" or word in w.vocabulary():
+        return word
     from rapidfuzz.distance import OSA
 
-    mended = w.section("mended").split()
-    if (once := re.sub(r"([a-z])\1{2,}", r"\1", word)) != word and once in mended:
+    if (once := re.sub(r"([a-z])\1+", r"\1", word)) in mended:
         return once  # "nowww"
     if len(word) < 3 or not (word.isalpha() and word.isascii() and roster.room_id):
-        return ""
-    if key(word)[0] in roster.begins:
-        return ""
+        return word
     near = (one for one in mended if OSA.distance(word, one, score_cutoff=1) == 1)
-    return next((one for one in near if len(word) < len(one) or sorted(word) == sorted(one)), "")
+    fits = (one for one in near if len(word) < len(one) or sorted(word) == sorted(one))
+    return word if key(word)[0] in roster.begins else next(fits, word)
 
 
 def _named(tokens: list[Token], line: str, roster: Roster) -> list[Token]:
@@ -161,12 +162,13 @@ def _mention(
         return 1, Mention(first.text, (meant,), sure=first.text.endswith("s"))
     begins = key(first.text.split()[0])[0]
     initial = len(begins) == 1
-    if begins not in roster.begins and not initial and not re.search(r"\d|\W", first.text):
+    begun = {begins, begins.removesuffix("s")} & roster.begins
+    if not begun and not initial and not re.search(r"\d|\W", first.text):
         return 1, None
     for size in range(min(_MAX_NAME_WORDS, len(tokens) - i), 0, -1):
         span = tokens[i : i + size]
         unknown = all(one.type in ("WORD", "S", "NUMBER", "VOCATIVE") for one in span)
-        titled = first.type in ("LEAD", "EVERYONE", "ROOM") or (placed and not unknown)
+        titled = first.type in _TITLES or (placed and not unknown)
         role = size == 1 and titled
         single = size == 1 and (initial or not (unknown or role or " " in first.text))
         if single or span[-1].type == "S" or not span[-1].text[-1].isalnum():
@@ -191,14 +193,24 @@ def _settled(tokens: list[Token]) -> list[Token]:
         match one.type:
             case "EVERYONE" if text == "all" and next_[:1] in (["ROLE"], ["WORD"]):
                 return "EVERY"
-            case "question" if text == "do" and set(kinds[i + 1 : i + 2]) <= _ORDERED:
+            case "question" if text == "do" and set(kinds[i + 1 : i + 2]) <= _ORDERED | {"NOTE"}:
                 return "FRONT"
+            case "NUMBER" if text in ("second", "third") and set(kinds[i + 1 : i + 2]) <= _ORDERED:
+                return "FRONT"
+            case "SEND" if (
+                text == "make" and next_[:1] in (["END"], ["LOCK"]) and next_[1:] != ["OF"]
+            ):
+                return "PLEASE"
+            case "GONE" if before == "BE" and text in ("home", "away"):
+                return "WORD"  # "Ann should be home" is no order
+            case "MISTAKE":
+                return "negation" if _ORDERED & set(kinds[:i]) else "BACK"
+            case "FRONT" | "negation" if text in _SOMEBODY and next_[:1] in _STATED:
+                return "HE"  # "somebody leaked the link"
             case "TO" if (before == "ASK" or tokens[i - 1].text in POLITE) and set(
                 kinds[i + 1 : i + 2]
             ) <= _ORDERED:
                 return "PLEASE"
-            case "NUMBER" if text == "2" and any(one.text == "ask" for one in tokens[:i]):
-                return "TO"  # "ask Ann 2 wave"
             case "BECAUSE" if set(kinds[i + 1 : i + 2]) <= {"STOP"}:
                 return "WORD"
             case "VOCATIVE":
@@ -224,5 +236,7 @@ def _settled(tokens: list[Token]) -> list[Token]:
 
 
 _ORDERED: Final = classes("KICK TAKE SEND TELL LET END LOCK")
+_STATED: Final = (["WORD"], ["IS"], ["KNOW"])
+_SOMEBODY: Final = classes("somebody someone nobody noone no1 no-one") | {"no one"}
 _OWNED: Final = MARKS | classes("NAME PLEASE BECAUSE")
 """Behind what "her" begins a statement."""

@@ -13,9 +13,6 @@ import yaml
 
 _FILE: Final = Path(__file__).with_name("words.yaml")
 
-LONGEST: Final = 12
-"""The most words of a phrase."""
-
 Phrase = tuple[str, ...]
 """The words of a phrase, in lower case; "<n>" is any number."""
 
@@ -68,6 +65,12 @@ def lexicon() -> dict[str, list[tuple[Phrase, str]]]:
     for ways in found.values():
         ways.sort(key=lambda way: -len(way[0]))
     return found
+
+
+@cache
+def vocabulary() -> frozenset[str]:
+    """All words of all phrases."""
+    return frozenset(word for ways in lexicon().values() for way, _ in ways for word in way)
 
 
 @cache
