@@ -251,7 +251,7 @@ class _ModelFailures(BaseCallbackHandler):
 
 
 class Transcript(Desk):
-    """Reads what the person writes and shows the events, as text or (`settings.json`) JSON lines.
+    """Reads what the person writes and shows the events: as text, or with `--json` as JSON lines.
 
     Args:
         piped_answers: whether an answer may also come from an input that is no terminal.

@@ -75,7 +75,9 @@ def peers(
     name: Annotated[str | None, Option(help="Only people whose name contains this.")] = None,
     limit: Annotated[
         int | None,
-        Option(min=1, help="Rows to show. Default: 100. With --json: 50, or fewer long ones."),
+        Option(
+            min=1, help="Rows to show. Default: 100, with --json 50. Long rows with --json: fewer."
+        ),
     ] = None,
     offset: Annotated[int, Option(min=0, help="Rows to skip.")] = 0,
     all: All = False,

@@ -202,7 +202,9 @@ def refuse_empty(given: Mapping[str, object]) -> None:
     forgot to set a variable."""
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
-            raise InvalidCall(f"The {name} is empty.", hint="Give a text. Options can be left out.")
+            raise InvalidCall(
+                f"The {name} is empty.", hint="Give a text, or leave it out if it is optional."
+            )
 
 
 def refuse_bytes(given: Mapping[str, object]) -> None:

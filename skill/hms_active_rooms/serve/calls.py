@@ -4,9 +4,10 @@ Programs repeat calls, and a repeated call must not change the room twice. So th
 same caller is answered like this:
 
 - While its action is open (it waits, or is being sent), the call gets that action.
-- After the action has ended, one call within an hour gets its outcome.
-- If the outcome is unknown, every call gets it, for an hour after it was first told. This ends
-  early if the room has another session.
+- After the action has ended as done, failed, rejected or expired, one call within an hour gets
+  this outcome.
+- After it has ended as unknown, every call gets that answer, for an hour after the first one. This
+  ends early if the room has another session.
 - Any later call is a new action. It asks a person, even where the policy would not.
 - A call with an idempotency key gets the same action for ever.
 

@@ -111,8 +111,8 @@ class SendMessage(StateChange):
         return [head, text]
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """An approval with the scope "session" also covers other texts, if target and type are the
-        same."""
+        """The target and the type of the message. An approval with the scope "session" covers
+        every later message for which these are the same, whatever its text."""
         return (impact.kind, self.peer_id or self.role or "", self.type)
 
     async def request(self, client: ActiveRoomsClient) -> None:

@@ -25,13 +25,13 @@ __all__ = ["CAPABILITIES_TEXT", "CommandsModel", "next_step"]
 class CommandsModel(BaseChatModel):
     """A chat model that turns plain English sentences of a moderator into tool calls.
 
-    It uses no network and no randomness: the same history gives the same answer. It proposes
-    nothing for a sentence without an order, or one that says that no order is meant. It knows
-    five tools; after `bind_tools` it proposes only the given ones.
+    It uses no network and no randomness: the same history gives the same answer. If a
+    sentence has no order, or says that none is meant, it proposes nothing. It knows five tools;
+    after `bind_tools` it proposes only the given ones.
 
     Args:
-        room_id: the room of the conversation. If it is None, the person's sentence names the room,
-            or a line "Room: <id>" of a system message does. InvalidCall if it is not a room id.
+        room_id: the room of the conversation; any other text than a room id raises InvalidCall. If it
+            is None, a sentence has to name the room, or a system message with a line "Room: <id>".
     """
 
     room_id: str | None = None
