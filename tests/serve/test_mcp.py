@@ -593,6 +593,24 @@ async def test_a_bug_does_not_tell_the_client_its_text(
     assert "secret-in-a-bug" not in caplog.text
 
 
+@modes
+async def test_a_fault_that_is_not_the_clients_is_in_the_servers_log(
+    mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    room = students()
+
+    async def down(room_id: str) -> Any:
+        raise ServerError("100ms answered 503.", status=503, executed="no")
+
+    room.retrieve_active_room = down  # type: ignore[method-assign]
+    async with client(kit(room), mode) as mcp:
+        told = await mcp.call_tool("hms-retrieve-active-room", {"room_id": ROOM})
+        await mcp.call_tool("hms-retrieve-active-room", {"room_id": "x"})
+    assert told.is_error
+    logged = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert logged == ["failed hms-retrieve-active-room: 100ms answered 503."]
+
+
 # --- the rest ----------------------------------------------------------------------------------------
 
 

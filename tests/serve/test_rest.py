@@ -264,7 +264,9 @@ async def test_a_room_that_does_not_answer_is_a_problem_that_says_so(
     assert toolkit.gate.journal.actions() == []
 
 
-async def test_without_a_journal_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_journal_nothing_is_sent_and_the_operator_can_read_why(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     room = students()
     async with speaking(rest_app(kit(room)), CALLER, ADA) as (me, ada):
         action = (await me.tool(REMOVE, remove())).json()["data"]
@@ -272,4 +274,5 @@ async def test_without_a_journal_nothing_is_sent(monkeypatch: pytest.MonkeyPatch
         yes = {"digest": action["digest"]}
         told = await ada.post(f"/v1/actions/{action['action_id']}/approve", json=yes)
     problem(told, 503, "journal")
+    assert 'approve": The journal failed' in caplog.text
     assert room.posts == []

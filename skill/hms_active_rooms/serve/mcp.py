@@ -65,7 +65,7 @@ from hms_active_rooms.serve.calls import (
 )
 from hms_active_rooms.serve.decisions import NoAnswer, already_decided, decide_and_run, meanwhile
 from hms_active_rooms.serve.guard import hashed, principal
-from hms_active_rooms.serve.problems import place_of
+from hms_active_rooms.serve.problems import place_of, told
 from hms_active_rooms.tools.active_rooms import hints
 from hms_active_rooms.tools.arguments import ARGUMENTS, checked
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
@@ -332,7 +332,13 @@ async def answer(
             return await change.answer(call, params)
         return _result(await read(gate, params.name, call, who, table=True))
     except ActiveRoomsError as error:
-        return _error(error)
+        if told(error).status_code >= 500:
+            _log.error("failed %s: %s", params.name, error)
+        return types.CallToolResult(
+            content=[types.TextContent(text=error.for_model())],
+            is_error=True,
+            _meta={"hms-active-rooms/error": {"code": error.code, "executed": error.executed}},
+        )
     except MCPError:
         raise
     except Exception as error:  # noqa: BLE001  # no graph's interrupt passes here
@@ -543,11 +549,3 @@ def _result(answer: Answer) -> types.CallToolResult:
     row, text = answer.action, types.TextContent(text=answer.text)
     failed = row is not None and row.state == "failed" and row.executed == "no"
     return types.CallToolResult(content=[text], structured_content=answer.data, is_error=failed)
-
-
-def _error(error: ActiveRoomsError) -> types.CallToolResult:
-    return types.CallToolResult(
-        content=[types.TextContent(text=error.for_model())],
-        is_error=True,
-        _meta={"hms-active-rooms/error": {"code": error.code, "executed": error.executed}},
-    )

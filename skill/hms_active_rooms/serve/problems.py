@@ -88,6 +88,8 @@ def problem(
 async def on_error(request: Request, error: Exception) -> Json:
     """Answer a request that ended in this error. If the answer is a refusal, record it."""
     answer, code = told(error, request.url.path), getattr(error, "code", "")
+    if answer.status_code >= 500:
+        _log.error("failed %s %s: %s", request.method, quoted(request.url.path, 100), error)
     # If the policy refused a call (a POST), that is recorded already, with its room.
     noted = code == errors.PolicyRefusal.code and request.method == "POST"
     if answer.status_code in (401, 403) and not noted:
