@@ -270,7 +270,7 @@ class _Line:
                 instead = instead or bool(texts & {"instead", "sorry"})
             if self._ends_asked(end) and not polite:
                 raise _Blocked("question")
-            self.asked = polite
+            self.asked = "ASK" in self.kinds[i:end]
             self._add(order, instead=instead, rewords=set(self.kinds[i:end]) <= _REWORDS)
             i = gap = end
         if not self.orders:
@@ -334,7 +334,8 @@ class _Line:
             kinds = self.kinds[part.start : part.end]
             plain = [kind for kind in kinds if kind not in _COURTESY | LEADS]
             spoken = self.tokens[part.start : part.end]
-            if plain in ([], ["KICK"], ["END"]) or kinds in _EMPTY:
+            again = plain == ["END"] and (order or spoken[-1].text != "stop")
+            if plain in ([], ["KICK"]) or again or kinds in _EMPTY:
                 if part.asked and "ASK" not in kinds and not POLITE & {t.text for t in spoken}:
                     raise _Blocked("question")
             elif {plain[0]} <= {"BACK", "negation"} and set(plain) <= PEOPLE | {"BACK", "negation"}:
@@ -360,7 +361,7 @@ class _Line:
                 self.reasons = [self.typed[said[0].start : said[-1].end].strip("\"'")]
             elif self._locks(spoken):
                 self.orders[-1] = replace(self.orders[-1], lock=True)
-            elif part.asked and self._look(part) and not (self.orders and "COUNT" in kinds):
+            elif part.asked and (look := self._look(part)) and (look.who or not self.orders):
                 pass  # "Is Ann here? Kick her."
             else:
                 self._check(part, kinds, so, order)
@@ -403,7 +404,7 @@ class _Line:
         why = next((kind for kind in kinds if kind in barred), "")
         first, behind = kinds[0], bool(self.orders)
         waits = behind and part.joint in _SENTENCE and "MUST" in kinds and first != "HE"
-        if part.asked and not (behind and self.asked):
+        if part.asked and not (behind and self.asked and part.joint not in _SENTENCE):
             why = "question"
         elif first == "MUST" or waits:
             why = "condition"  # "Should he come back, ..." and "Ann must agree first."
@@ -433,8 +434,9 @@ class _Line:
             states = first in _SUBJECTS or part.joint == "BECAUSE"
             return _SOFT - {first, kinds[-1]} - late if states else frozenset()
         if behind and sentence:
-            # "Kick Ann. Wait for Bob."
             begins = set([kind for kind in kinds if kind != "PLEASE"][:2])
+            if "BACK" in begins:
+                raise _Blocked("negation")
             return _SOFT - begins
         about = first if first == "HE" else "subject" if first in _SUBJECTS else ""
         soft = _BEHIND[part.joint if part.joint in ("BECAUSE", "FOR") else about]
@@ -577,8 +579,7 @@ class _Line:
                 _Found(Order("cannot", words="promote"), len(self.tokens), True) if made else none
             )
         tree, fed, end = whole
-        spoken = self.tokens[i:end]
-        polite = any(one.type == "ASK" or one.text in POLITE for one in spoken)
+        polite = self.tokens[end - 1].text in POLITE or "ASK" in self.kinds[i:end]
         return _Found(self._meant(tree, fed, "", i), end, polite)
 
     def _message(self, i: int, parser: Any, fed: list[Token], start: int) -> _Found:
@@ -710,7 +711,6 @@ class _Line:
         after = " ".join(one.text for one in self.tokens[i + 1 : i + 4])
         if re.match(w.section("suffers"), after):
             return False
-        # "Somebody joined as Ann" tells who it is.
         return not (some and part[-1].type == "WORD" and part[-1].text not in ("as", "name"))
 
     def _who(self, tree: Tree[Token]) -> tuple[Mention, ...]:
