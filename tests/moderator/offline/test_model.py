@@ -10,10 +10,10 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
+from pydantic import ValidationError
 
 from evals.sentences import CLASSROOM, ROOM, play, roster
 from hms_active_rooms import ActiveRoomsToolkit, Policy
-from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.moderator import build_moderator
 from hms_active_rooms.moderator.offline import CommandsModel, next_step
 from hms_active_rooms.moderator.offline.words import CAPABILITIES_TEXT, say
@@ -45,7 +45,7 @@ def test_it_is_the_commands_model_and_says_so() -> None:
 
 def test_a_room_that_is_no_room_id_is_refused_when_built() -> None:
     for wrong in ("", "abc", ROOM + "\n", f"{ROOM}/../x"):
-        with pytest.raises(InvalidCall):
+        with pytest.raises(ValidationError, match="room id"):
             CommandsModel(room_id=wrong)
 
 

@@ -30,7 +30,7 @@ class CommandsModel(BaseChatModel):
     after `bind_tools` it proposes only the given ones.
 
     Args:
-        room_id: the room of the conversation; any other text than a room id raises InvalidCall. If it
+        room_id: the room of the conversation; any other text than a room id is a ValidationError. If it
             is None, a sentence has to name the room, or a system message with a line "Room: <id>".
     """
 
