@@ -222,7 +222,8 @@ class _Line:
         ids = {one.text for one in outside if ROOM_ID.fullmatch(one.text)}
         people = tuple(one.who for one in outside if one.who)
         seen = outside if orders else self.tokens
-        unknown = [one.text for one in seen if one.type in ("WORD", "QUOTE")]
+        names = ("WORD", "QUOTE", "LEAD") if "ROLE_WORD" in self.kinds else ("WORD", "QUOTE")
+        unknown = [one.text for one in seen if one.type in names]
         # "The attendees" may be a role.
         unknown += [t.text for t in outside if t.type == "EVERYONE" and t.text.endswith("s")]
         unknown += [

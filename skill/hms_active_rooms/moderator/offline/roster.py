@@ -212,8 +212,9 @@ class Roster(BaseModel):
         if len(near) == 1 and (whole or slips):
             return Mention(said, near, sure=True)
         within = tuple(p for p in self.peers if joined in "".join(p.words))
-        if not (near or begun) and len(joined) > (2 if leads else _SHARED_CHARS):
-            return Mention(said, within, sure=len(within) == 1)  # "gamer" of "xXgamerXx"
+        if not (near or begun) and len(joined) > 2:  # "gamer" of "xXgamerXx", "Dan" of "Daniel"
+            sure = len(within) == 1 and (leads or len(joined) > _SHARED_CHARS)
+            return Mention(said, within, sure=sure)
         return Mention(said, near or begun, sure=len(begun) == 1 and near in ((), begun))
 
     def _begun(self, said: str) -> tuple[Peer, ...]:
