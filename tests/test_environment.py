@@ -31,11 +31,11 @@ def langgraph_dev(environ: Mapping[str, str]) -> object:
 @pytest.mark.parametrize(
     ("read", "variable", "value", "allowed"),
     [
-        (Policy.from_env, "HMS_POLICY_MAX_PEERS", "many", "a whole number from 1 to 20,000"),
-        (Policy.from_env, "HMS_POLICY_MAX_PEERS", "0", "a whole number from 1 to 20,000"),
-        (Policy.from_env, "HMS_POLICY_MAX_PEERS", "2.5", "a whole number from 1 to 20,000"),
-        (Policy.from_env, "HMS_POLICY_GRANT_TTL_S", "0", "a number above 0, at most 86,400"),
-        (Policy.from_env, "HMS_POLICY_VERIFY_S", "nan", "a number from 0 to 120"),
+        (Policy.from_env, "HMS_POLICY_MAX_PEERS", "many", "a whole number"),
+        (Policy.from_env, "HMS_POLICY_MAX_PEERS", "0", "at least 1"),
+        (Policy.from_env, "HMS_POLICY_MAX_PEERS", "2.5", "a whole number"),
+        (Policy.from_env, "HMS_POLICY_GRANT_TTL_S", "0", "more than 0."),
+        (Policy.from_env, "HMS_POLICY_VERIFY_S", "nan", "at most 120."),
         (Policy.from_env, "HMS_POLICY_ROOMS", "x", "24 hex"),
         (Policy.from_env, "HMS_POLICY_PROTECTED_ROLES", "a;b", "commas"),
         (Policy.from_env, "HMS_POLICY_RELAXED", "send", "hms-send-message"),

@@ -44,6 +44,21 @@ class ActiveRoomsError(Exception):
         """For a model: what happened, whether anything was executed, and what to do next."""
         return " ".join(filter(None, (str(self), _EXECUTED_TEXT[self.executed], self.hint)))
 
+    @property
+    def own_hint(self) -> str:
+        """The hint of this error alone, such as how long to wait; "" if it has its class's hint."""
+        return self.hint if self.hint != self.default_hint else ""
+
+
+def default_hint(code: str) -> str:
+    """What a model should do next after an error with this code; "" if nothing is known."""
+    known = [ActiveRoomsError]
+    for kind in known:
+        if kind.code == code:
+            return kind.default_hint
+        known += kind.__subclasses__()
+    return ""
+
 
 class ConfigurationError(ActiveRoomsError):
     """A setting, a file or an environment variable is missing or wrong."""

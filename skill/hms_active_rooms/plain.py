@@ -36,7 +36,11 @@ def plain(problem: Mapping[str, Any], kind: str = "argument") -> str:
     """What is wrong with one value. `kind` is what a name stands for that nobody knows."""
     name = problem["type"]
     words = _WORDS.get(name) or _WORDS.get(name.split("_")[0]) or "it cannot be used"
-    return words.format(kind=kind, **problem.get("ctx", {})).rstrip(".")
+    of = {
+        name: f"{value:,.10g}" if isinstance(value, float | int) else value
+        for name, value in problem.get("ctx", {}).items()
+    }
+    return words.format(kind=kind, **of).rstrip(".")
 
 
 def explain(error: ValidationError | Sequence[Mapping[str, Any]], kind: str = "argument") -> str:

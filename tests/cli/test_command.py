@@ -172,7 +172,7 @@ def test_output_that_cannot_be_written_is_one_line_that_says_why(
 
 BROKEN = """
 import hms_active_rooms.api.ids as ids
-def broken(*a, **k):
+def broken(room_id):
     token = "s3cret"
     raise ZeroDivisionError("s3cret")
 ids.parse_room_id = broken

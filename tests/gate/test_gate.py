@@ -1521,7 +1521,7 @@ async def test_a_repeated_call_says_when_the_same_was_sent_and_what_came_of_it()
     assert first.id in text
     other = await gate.propose(send("other"), call_number(3))
     clock.now -= timedelta(minutes=1)  # the clock is set back
-    assert "The same was sent 0 s ago." in (await gate.propose(send(), call_number(6))).note
+    assert "The same call was sent 0 s ago." in (await gate.propose(send(), call_number(6))).note
     clock.now += timedelta(minutes=1)
     elsewhere = await gate.propose(send(), Origin("other", "m", "c", "agent"))
     another = await gate.propose(send(), call_number(5, "another"))

@@ -200,7 +200,7 @@ def test_look_alikes_and_namesakes_are_pointed_out() -> None:
     ("name", "user_id", "warning"),
     [
         ("Sam", "", "Another peer has the same name, or one that looks alike"),
-        ("", "u", "The same user id is also in the room by a connection that stays"),
+        ("", "u", "The same user id has another connection that stays in the room"),
     ],
 )
 def test_of_very_many_alike_a_few_are_named_and_the_others_counted(

@@ -225,7 +225,8 @@ class Gate:
             by: Way = "policy" if isinstance(error, PolicyRefusal) else "gate"
             # `reason` is for people; `refused_again` makes the error again from `result`.
             refused = row.decided("rejected", by, by, now, reason=str(error))
-            refused = replace(refused, result=Result(str(error), error=error.code, hint=error.hint))
+            result = Result(str(error), error=error.code, hint=error.own_hint)
+            refused = replace(refused, result=result)
             await asyncio.to_thread(self._insert, refused, None, "", False)
             raise
         bound = row.bound(full, impact)
@@ -547,8 +548,7 @@ class Gate:
             reason = "This policy does not let the tool run unasked."
             return False, tx.move(row, "expired", by="policy", way="policy", reason=reason)
         if change.verdict == "refused":
-            hint = PolicyRefusal.default_hint
-            result = Result(change.reason, error=PolicyRefusal.code, hint=hint)
+            result = Result(change.reason, error=PolicyRefusal.code)
             told: dict[str, Any] = {"reason": change.reason, "result": result}
             return False, tx.move(row, "rejected", by="policy", way="policy", **told)
         if change.verdict == "nothing_to_do" or room is None:
@@ -698,5 +698,6 @@ def refused_again(action: Action) -> Action:
     """Return the action. If its call was refused when it was proposed, raise that error again."""
     if action.state == "rejected" and action.impact is None:
         known: dict[str, type[ActiveRoomsError]] = {error.code: error for error in REFUSED}
-        raise known.get(action.result.error, errors.InvalidCall)(action.result.text)
+        told = action.result
+        raise known.get(told.error, errors.InvalidCall)(told.text, hint=told.hint or None)
     return action

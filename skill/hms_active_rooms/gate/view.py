@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
+from hms_active_rooms.errors import default_hint
 from hms_active_rooms.gate.actions.impact import SHOWN_ROLES
 from hms_active_rooms.gate.actions.result import Executed
 from hms_active_rooms.gate.approval import ApprovalRequest
@@ -94,7 +95,8 @@ def sent_before(action: Action, now: datetime) -> str:
 
 def for_model(action: Action) -> str:
     """`outcome` and the next step for the model. After a person's no, it must not try again."""
-    text, hint = outcome(action), action.result.hint
+    text, result = outcome(action), action.result
+    hint = result.hint or default_hint(result.error)
     if action.state == "rejected" and by_person(action.decided_way):
         return text + NOT_AGAIN
     if action.state in ("rejected", "failed") and hint not in text:

@@ -43,7 +43,7 @@ class Result:
     notes: tuple[str, ...] = ()  # more sentences for the outcome
     people: tuple[PersonResult, ...] = ()  # for a role removal: what became of each person
     error: str = ""  # the error's code, if there was an error
-    hint: str = ""  # what a model should do next
+    hint: str = ""  # what to do next, if the error itself told it; what its class tells is no fact
 
 
 Ended = tuple[Ending, Result]
@@ -97,10 +97,8 @@ def unanswered(
 
 def failed(error: ActiveRoomsError) -> Ended:
     """The outcome if the request was surely not executed."""
-    # A hint of its own tells a fact, such as how long to wait; a default hint speaks to a model.
-    own = error.hint if error.hint != error.default_hint else ""
-    text = f"{error.for_person()} {own}".strip()
-    return "failed", Result(text, error=error.code, hint=error.hint)
+    text = f"{error.for_person()} {error.own_hint}".strip()
+    return "failed", Result(text, error=error.code, hint=error.own_hint)
 
 
 def stopped(error: BaseException) -> Ended:
@@ -139,5 +137,5 @@ def for_each(
             look = f"A look {seen.words()}"
         text += f" {CHECKED if verified else look}"
     state: Ending = "unknown" if count["unknown"] else "failed" if left else "done"
-    code, hint = (error.code, error.hint) if error else ("", "")
+    code, hint = (error.code, error.own_hint) if error else ("", "")
     return state, Result(text, executed, verified=verified, people=rows, error=code, hint=hint)
