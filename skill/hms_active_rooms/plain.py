@@ -37,7 +37,7 @@ def plain(problem: Mapping[str, Any], kind: str = "argument") -> str:
     name = problem["type"]
     words = _WORDS.get(name) or _WORDS.get(name.split("_")[0]) or "it cannot be used"
     of = {
-        name: f"{value:,.10g}" if isinstance(value, float | int) else value
+        name: f"{value:.10g}" if isinstance(value, float | int) else value
         for name, value in problem.get("ctx", {}).items()
     }
     return words.format(kind=kind, **of).rstrip(".")
