@@ -258,6 +258,7 @@ class _Unreachable(ModelAPI):
         raise ConnectionError("nobody answers")
 
 
+@pytest.mark.nightly
 def test_a_model_that_cannot_be_asked_is_an_error_and_no_score(tmp_path: Path) -> None:
     modelapi(name="unreachable")(_Unreachable)
     log = evaluated(active_rooms(scenario="remove-one"), "unreachable/x", tmp_path)

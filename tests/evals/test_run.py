@@ -139,7 +139,7 @@ def test_with_other_code_everything_runs_again(tmp_path: Path) -> None:
     assert read_ledger(path) == (other, [])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_runs_that_take_their_process_with_them_are_broken_off_and_the_others_are_finished() -> (
     None
 ):

@@ -146,6 +146,7 @@ class SlowRoom(StandInRoom):
         return await super().remove_peers(*given, **more)
 
 
+@pytest.mark.nightly
 def test_a_no_after_it_was_sent_is_told_whose_yes_it_was(
     page: Callable[..., Served], chrome: Chrome
 ) -> None:
@@ -214,6 +215,7 @@ def test_a_name_full_of_markup_is_text_and_the_page_asks_nobody_else(
     assert [url for url in asked if not url.startswith(served.url + PATH)] == []
 
 
+@pytest.mark.nightly
 def test_the_keyboard_is_enough(page: Callable[..., Served], chrome: Chrome) -> None:
     room = students()
     served = page(room)
@@ -248,6 +250,7 @@ def test_a_login_link_works_once(page: Callable[..., Served], chrome: Chrome) ->
     assert not bob.chrome.find_element(By.ID, "desk").is_displayed()
 
 
+@pytest.mark.nightly
 def test_people_are_found_by_name_and_the_journal_by_state(
     page: Callable[..., Served], chrome: Chrome
 ) -> None:
@@ -264,6 +267,7 @@ def test_people_are_found_by_name_and_the_journal_by_state(
     ada.text_of("#journal-text", "No such actions")
 
 
+@pytest.mark.nightly
 def test_a_phone_needs_no_sideways_scrolling(page: Callable[..., Served], chrome: Chrome) -> None:
     served = page(StandInRoom([peer(1, "a" * 200, user_id="b" * 200)]))
     served.waiting()
@@ -278,6 +282,7 @@ def test_a_phone_needs_no_sideways_scrolling(page: Callable[..., Served], chrome
     assert ada.seen("[data-is=approve]").size["height"] >= 44
 
 
+@pytest.mark.nightly
 def test_logging_out_ends_every_tab(page: Callable[..., Served], chrome: Chrome) -> None:
     served = page(students())
     served.waiting(**remove(2))
@@ -309,6 +314,7 @@ def test_a_tab_is_whoever_logged_in_last_in_this_browser(
     ada.here().text_of("#person", "eve")
 
 
+@pytest.mark.nightly
 def test_the_page_lists_refused_requests(page: Callable[..., Served], chrome: Chrome) -> None:
     served = page(students())
     evil = {"host": "evil.example"}
@@ -332,6 +338,7 @@ def test_a_login_link_pasted_into_the_open_page_logs_in(
     assert ada.script("location.hash") == ""
 
 
+@pytest.mark.nightly
 def test_a_link_to_one_action_shows_it(page: Callable[..., Served], chrome: Chrome) -> None:
     served = page(students())
     action = served.waiting(**remove(2))
@@ -344,6 +351,7 @@ def test_a_link_to_one_action_shows_it(page: Callable[..., Served], chrome: Chro
     ada.text_of("#linked", "There is no such action.")
 
 
+@pytest.mark.nightly
 def test_a_link_to_an_action_that_was_decided_says_what_came_of_it(
     page: Callable[..., Served], chrome: Chrome
 ) -> None:
@@ -372,6 +380,7 @@ def test_a_link_to_one_action_is_kept_until_somebody_has_logged_in(
     ada.text_of(f"#action-{action.id} pre", "Peer 2")
 
 
+@pytest.mark.nightly
 def test_a_page_in_the_background_notifies_without_a_name(
     page: Callable[..., Served], chrome: Chrome
 ) -> None:
@@ -391,6 +400,7 @@ def test_a_page_in_the_background_notifies_without_a_name(
     assert ada.script("told") == ["Waits for approval: hms-remove-peers"]
 
 
+@pytest.mark.nightly
 def test_a_browser_that_refuses_notifications_to_pages_shows_the_questions_all_the_same(
     page: Callable[..., Served], chrome: Chrome
 ) -> None:
