@@ -1,9 +1,8 @@
-"""What a line asks for, read with the people of the room at hand. Pure.
+"""Reads what a line asks for. The people of the room are known before. Pure.
 
-An order can begin at the beginning of a line, behind a mark or "and", and where "please" or "could
-you" asks for one; `orders.lark` says what an order is. The words between orders are courtesy, a
-reason, or they bar the orders: a negation, a condition, doubt. Then nothing is ordered, and the
-reply says which of these it was.
+An order can begin at the start of a line, behind a mark or "and", or behind "please" or "could
+you". `orders.lark` says what an order is. Words between orders are courtesy, a reason, or a bar: a
+negation, a condition, doubt. If there is a bar, nothing is ordered, and the reply names the bar.
 """
 
 from __future__ import annotations
@@ -91,13 +90,13 @@ class Order:
     """One thing that is asked for.
 
     Attributes:
-        verb: `remove`, `tell` and `end` change the room; `look`, `status` and what `words.yaml`
-            has under `talk` do not.
-        who: whom it is for or about; for `tell` nobody: everyone.
-        words: the message; what a look is for.
-        about: who was spoken of before it, where a pronoun finds its person.
-        again: the message is the one before.
-        but: who is named as not meant.
+        verb: `remove`, `tell` and `end` change the room. `look`, `status` and the kinds that
+            `words.yaml` has under `talk` do not.
+        who: the people it is for or about. A `tell` without people goes to everyone.
+        words: the message, or what a look is for.
+        about: people who were named before it in the line. A pronoun may mean them.
+        again: whether the message is that of the order before it.
+        but: people who are named as not meant.
     """
 
     verb: str
@@ -117,8 +116,8 @@ class Reading:
     Attributes:
         why: the reply that says why there are no orders.
         rooms: the rooms it names.
-        people: everybody it speaks of.
-        unknown: words that only a roster could tell to be names.
+        people: everybody whom it names.
+        unknown: words that are in no list. They may be names; only a roster can show that.
     """
 
     orders: tuple[Order, ...] = ()
@@ -232,7 +231,7 @@ class _Line:
         return Reading(orders, why, frozenset(ids), people, tuple(unknown), tuple(self.tokens))
 
     def _talk(self) -> tuple[Order, ...]:
-        """The kind of a whole sentence that is neither an order nor a look, as "thanks"."""
+        """An order that changes nothing, for a whole sentence such as "thanks". Empty for others."""
         plain = [one for one in self.tokens if one.type not in MARKS] or self.tokens
         texts = ["X" if one.type in _PERSON and one.text != "it" else one.text for one in plain]
         polite = [one.type in _COURTESY | {"BACK"} for one in plain]
@@ -329,7 +328,8 @@ class _Line:
             i = last
 
     def _between(self, start: int, end: int, order: Order | None) -> bool:
-        """Whether the words before `order` take the last one back. Raises _Blocked if none is meant."""
+        """Whether the words before `order` take back the order before it. Raises _Blocked if they show
+        that nothing is ordered."""
         instead, so = False, self._led_in(start, end) if order else ""
         for part in self._parts(start, end):
             kinds = self.kinds[part.start : part.end]
@@ -419,7 +419,7 @@ class _Line:
     def _harmless(
         self, part: _Part, kinds: list[str], so: str, order: Order | None
     ) -> frozenset[str]:
-        """The bars that are none in these words, by how the words stand to an order."""
+        """The bars that do no harm in these words, because of how the words stand to an order."""
         first, behind, sentence = kinds[0], bool(self.orders), part.joint in _SENTENCE
         before = self.tokens[: part.start][-2:]
         if so == "so" or any("reason" in one.text for one in before):
@@ -446,7 +446,7 @@ class _Line:
         return soft - (set(kinds[-2:]) - {"negation", "reported"}) - late - {kinds[-1]}
 
     def _spares(self, part: _Part, kinds: list[str]) -> bool:
-        """Whether these words leave somebody out of the group that the order before is about."""
+        """Whether these words leave somebody out of the group of the previous order."""
         last = self.orders[-1]
         if part.joint == "FOR" and last.verb == "end":
             return "EVERYONE" not in kinds  # "end the room for the students"
@@ -455,7 +455,7 @@ class _Line:
         return last.verb == "remove" and many and some
 
     def _aimless(self, part: _Part, kinds: list[str], so: str, order: Order | None) -> bool:
-        """Whether these words are no statement at all, so that what they do here is not known."""
+        """Whether these words are no statement. Then it is not known what they do beside an order."""
         first, behind = kinds[0], bool(self.orders)
         if so in ("so", "STOP", "BUT") or (so == "asked" and first not in PEOPLE):
             return False
@@ -704,8 +704,8 @@ class _Line:
         return Order("tell", who, self._said(root, leaves, fed[-1].type, words), about=about)
 
     def _acts(self, i: int) -> bool:
-        """Whether a pronoun may mean whom the token at `i` names. Of "somebody insulted Ann, kick him"
-        it does not mean Ann."""
+        """Whether a pronoun may mean the person whom the token at `i` names. In "somebody insulted
+        Ann, kick him" it does not mean Ann."""
         marks = [j for j in range(i) if self.kinds[j] in MARKS]
         part = self.tokens[marks[-1] + 1 if marks else 0 : i]
         some = any(one.text.startswith(("somebody", "someone", "anybody")) for one in part)

@@ -1,4 +1,4 @@
-"""Who is in a room, read from the artifact of hms-list-peers, and whom of them words mean.
+"""Finds the people that words mean. Who is in the room comes from the artifact of hms-list-peers.
 
 The artifact comes from a message history, so it is checked. It holds only the rows that were shown.
 """
@@ -59,10 +59,10 @@ Someone = Peer | RoleGroup
 
 
 class Mention(NamedTuple):
-    """Whom some words of a sentence mean.
+    """The people or roles that some words of a sentence may mean.
 
-    `options` are the people or roles in the room that they may mean. It is empty if nobody here is
-    called so. `sure`: only the first option can be meant, so that nobody has to be asked.
+    `options` is empty if nobody here is called so. If `sure`, only the first option can be meant, and
+    the person need not be asked.
     """
 
     said: str
@@ -85,12 +85,13 @@ class Mention(NamedTuple):
 
 
 class Roster(BaseModel):
-    """What is known of a room.
+    """What a call of hms-list-peers showed of a room.
 
     Attributes:
-        total: how many are in it; `peers` are those who were shown.
-        matching: how many the filters of the call left; None: everybody.
-        by_role: how many have each role, most first.
+        peers: the people who were shown.
+        total: how many people are in the room.
+        matching: how many of them fit the filters of the call. None if it had no filters.
+        by_role: how many people have each role, most first.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -113,7 +114,7 @@ class Roster(BaseModel):
 
     @cached_property
     def begins(self) -> frozenset[str]:
-        """All first words of names, user ids and roles: no mention begins with another word."""
+        """The first words of all names, user ids and roles. A mention begins with one of them."""
         names = {word for peer in self.peers for word in (*peer.words, "".join(peer.words))}
         ids = {"".join(key(peer.user_id)) for peer in self.peers}
         return frozenset(
@@ -196,8 +197,8 @@ class Roster(BaseModel):
         return tuple(sorted(near, key=lambda peer: near[peer]))
 
     def unsure(self, said: str, name: Mention | None, *, leads: bool) -> Mention:
-        """Whom words may mean that name nobody as they are: those whose name is nearly so, or begins
-        so. `name`: whom a part of the words means. `leads`: a word such as "the" stands before."""
+        """The people that `said` may mean if nobody is called exactly so: their names are nearly so, or
+        begin so. `name`: whom a part of the words means. `leads`: "the" or the like stands before."""
         near, begun = self.near(said, whole=name is not None), self._begun(said) if leads else ()
         if name:
             return Mention(said, near, name.sure and near == name.options)

@@ -65,14 +65,14 @@ Call = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a turn comes to, the calls or else the reply, and what it leaves for the next.
+    """The outcome of a turn: calls or a reply, and what the next turn needs to know.
 
     Attributes:
-        asks: the reply asks for which of the options the order is; no options: for its words or
-            for whom it is.
-        focus: whom the conversation is about, for a pronoun.
+        asks: whether the reply is a question: which of the options is meant. If there are no
+            options: whom the order is for, or which words it sends.
+        focus: the people that a pronoun means.
         changed: the tool of the last change that was proposed, and the state it got.
-        heard: what was said last and not understood, which may name whom a pronoun means.
+        heard: what was said last and not understood. It may name somebody for a pronoun.
     """
 
     text: str = ""
@@ -159,7 +159,7 @@ class _Turn:
     room: str
 
     def plan(self, fixed: str | None, system: str) -> Plan:
-        """The calls or the reply, in the model's own room, the sentence's or the system message's.
+        """The calls or the reply. The room is the model's own, the sentence's or the system message's.
 
         Raises:
             _Stop: the plan that comes before, or in place of, what was asked for.
@@ -189,7 +189,7 @@ class _Turn:
         return here._carried_out(orders)
 
     def _stop(self, text: str, **left: Any) -> NoReturn:
-        """Ends the turn with a reply. Whom the conversation is about stays; no question is open."""
+        """Ends the turn with a reply. The focus stays as it was, and no question is open."""
         fresh: dict[str, Any] = {"calls": (), "asks": False, "heard": "", **left}
         raise _Stop(replace(self.before, text=say(text), room_id=self.room, **fresh))
 
