@@ -173,7 +173,7 @@ def export(
     json: Json = False,
     journal: JournalUrl = None,
 ) -> None:
-    """Write every action that ended before DATE to a file, in full. Deletes nothing."""
+    """Copy every action that ended before DATE, in full, to a file. Deletes nothing."""
     moment = _moment(before)
     if file == "-":
         raise InvalidCall("An export cannot go to standard output.", hint="Name a new file.")

@@ -179,7 +179,7 @@ def _fed(parser: Any, token: Token | None) -> Any:
 
 
 class _Blocked(Exception):
-    """The line orders nothing. The text is the name of the reply that says why."""
+    """Raised if the line orders nothing. Its text is a key of `says` in `words.yaml`: the reply."""
 
 
 class _Part(NamedTuple):
@@ -783,7 +783,8 @@ class _Line:
             raise _Blocked("exception")
 
     def _unmarked(self, inside: Sequence[Token], words: str, verb: str, opening: str) -> None:
-        """Raises _Blocked if words that follow a name without a colon or "that" may be no message."""
+        """Raises _Blocked if it is not clear that these words are a message. They follow a name, and
+        neither a colon nor "that" stands between."""
         kinds, first = [one.type for one in inside], words.split()[0].strip(",.").lower()
         if words.endswith("?") and first not in _ASKING:
             raise _Blocked("question")
