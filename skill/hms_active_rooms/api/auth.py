@@ -118,7 +118,7 @@ class SignedTokens:
     Args:
         clock: Unix time in seconds.
         new_id: returns the `jti` of the next token.
-        sources: what errors call the access key and the secret.
+        sources: the names of the access key and the secret in error messages.
 
     Raises:
         ConfigurationError: the access key or the secret has a character that is never in one.

@@ -50,12 +50,12 @@ class ActiveRoomsClient:
     """Client for one 100ms account, usable on any number of event loops and threads. Keep one
     client open: each new client sets up TLS again.
 
-    A read that fails for a passing reason is sent again after a wait. A write is not sent again
-    after a wait. Without a connection, or after a 429, a write raises at once, with
-    `executed="no"`. If the server said how long to wait, the error has `retry_after_s`. Read the
-    room before you repeat a write: another session may run by then. After a 401, a read or a write
-    is sent once more, at once, with a new token. That is safe: a request with a refused token
-    executes nothing.
+    A read that fails for a passing reason is sent again after a wait. A write that fails is not
+    sent again. Without a connection, or after a 429, a write raises at once, with `executed="no"`.
+    If the server said how long to wait, the error has `retry_after_s`. Read the room before you
+    repeat a write: another session may run by then. One failure is different: after a 401, a read
+    or a write is sent once more, at once, with a new token. That is safe: a request with a refused
+    token executes nothing.
 
     Every operation takes the room's id first. A `peer_id` is always a full id. `deadline_s` is the
     most seconds of this call. A wrong argument raises InvalidCall, and nothing is sent. Any other

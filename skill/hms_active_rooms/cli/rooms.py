@@ -76,7 +76,7 @@ def peers(
     limit: Annotated[
         int | None,
         Option(
-            min=1, help="Rows to show. Default: 100, with --json 50. Long rows with --json: fewer."
+            min=1, help="Rows to show. Default: 100, with --json 50 (fewer if the rows are long)."
         ),
     ] = None,
     offset: Annotated[int, Option(min=0, help="Rows to skip.")] = 0,

@@ -278,7 +278,7 @@ def simulator_errors() -> Iterator[None]:
         except ServerError as error:
             raise ConfigurationError(
                 f"The simulator {error}.",
-                hint="Use --host 127.0.0.1, or another --port. Port 0 is any free one.",
+                hint="Use a loopback --host, such as 127.0.0.1, and a free --port; 0 takes any free one.",
             ) from None
 
 

@@ -145,7 +145,7 @@ def existing(journal: Journal, action_id: str) -> Action:
         )
     raise InvalidCall(
         f"There is no action {quoted(action_id)} in the journal {journal.place}.",
-        hint="List them, with the same --journal: hms-active-rooms actions",
+        hint="List its actions: hms-active-rooms actions (add --journal if you use it)",
     )
 
 
