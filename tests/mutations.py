@@ -436,6 +436,7 @@ class Runner:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if session.testsfailed:
             raise session.Interrupted("the tests cannot be collected")
+        gc.unfreeze()  # `put_in` looks for functions among what the collector watches
         executed = self._learn(session.items)
         by_name = {item.nodeid: item for item in session.items}
         ends_at, running = time.monotonic() + self._limit_s, list[Job]()
