@@ -764,7 +764,7 @@ async def test_a_claim_whose_commit_was_not_answered_is_given_back_at_once(
 
 
 @pytest.mark.parametrize("call", [end(), send()])
-@pytest.mark.parametrize("took_s", [60, 3600])
+@pytest.mark.parametrize("took_s", [60, 3600, -60])
 async def test_what_was_claimed_by_a_slow_commit_is_looked_at_again_before_it_is_sent(
     took_s: int, call: StateChange
 ) -> None:

@@ -574,17 +574,22 @@ async def test_an_hour_after_a_lost_answer_the_same_call_is_asked_about_again(mo
     assert len(room.posts) == 1
 
 
+def failing(error: Exception) -> StandInRoom:
+    """A room that answers each read with this error."""
+    room = students()
+
+    async def fails(room_id: str) -> Any:
+        raise error
+
+    room.retrieve_active_room = fails  # type: ignore[method-assign]
+    return room
+
+
 @modes
 async def test_a_bug_does_not_tell_the_client_its_text(
     mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    room = students()
-
-    async def bug(room_id: str) -> Any:
-        raise RuntimeError("secret-in-a-bug")
-
-    room.retrieve_active_room = bug  # type: ignore[method-assign]
-    async with client(kit(room), mode) as mcp:
+    async with client(kit(failing(RuntimeError("secret-in-a-bug"))), mode) as mcp:
         with pytest.raises(MCPError) as caught:
             await mcp.call_tool("hms-retrieve-active-room", {"room_id": ROOM})
     assert "secret-in-a-bug" not in str(caught.value)
@@ -597,13 +602,8 @@ async def test_a_bug_does_not_tell_the_client_its_text(
 async def test_a_fault_that_is_not_the_clients_is_in_the_servers_log(
     mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    room = students()
-
-    async def down(room_id: str) -> Any:
-        raise ServerError("100ms answered 503.", status=503, executed="no")
-
-    room.retrieve_active_room = down  # type: ignore[method-assign]
-    async with client(kit(room), mode) as mcp:
+    down = ServerError("100ms answered 503.", status=503, executed="no")
+    async with client(kit(failing(down)), mode) as mcp:
         told = await mcp.call_tool("hms-retrieve-active-room", {"room_id": ROOM})
         await mcp.call_tool("hms-retrieve-active-room", {"room_id": "x"})
     assert told.is_error

@@ -114,6 +114,12 @@ def _ended(arguments: Sequence[str]) -> int:
     except ActiveRoomsError as error:
         return _told(error, arguments)
     except typer.TyperException as error:
+        from pydantic import ValidationError
+
+        from hms_active_rooms.plain import plain
+
+        if isinstance(wrong := error.__cause__, ValidationError):
+            error.message = plain(wrong.errors()[0])
         text = screen.told(error.format_message()).rstrip(".")
         text += "" if text.endswith("?") else "."
         context = getattr(error, "ctx", None)

@@ -548,9 +548,10 @@ class Gate:
             reason = "This policy does not let the tool run unasked."
             return False, tx.move(row, "expired", by="policy", way="policy", reason=reason)
         if change.verdict == "refused":
-            result = Result(change.reason, error=PolicyRefusal.code)
-            told: dict[str, Any] = {"reason": change.reason, "result": result}
-            return False, tx.move(row, "rejected", by="policy", way="policy", **told)
+            why, result = change.reason, Result(change.reason, error=PolicyRefusal.code)
+            return False, tx.move(
+                row, "rejected", by="policy", way="policy", reason=why, result=result
+            )
         if change.verdict == "nothing_to_do" or room is None:
             reason = f"{change.reason} Nothing was sent."
             return False, tx.move(row, "expired", by="gate", way="claim", reason=reason)

@@ -455,6 +455,15 @@ def test_who_is_called_like_a_role_or_like_a_part_of_a_name_is_asked_about() -> 
         assert "Which one do you mean?" in said(history)
 
 
+def test_the_beginning_of_a_name_is_asked_about_and_not_taken_for_it() -> None:
+    people = [*CLASSROOM, ("Michael Ray", "student", "x-1")]
+    for sentence in ("kick the mic", "kick Mic"):
+        assert changes(play(sentence, people=people)) == []
+        assert "Do you mean this one?" in said(play(sentence, people=people))
+    [(_, chosen)] = changes(play("kick Mic", "yes", people=people))
+    assert chosen == {"peer_id": peer_id("Michael Ray", people)}
+
+
 def test_somebody_without_a_name_or_a_role_changes_nothing_for_the_others() -> None:
     people = [*CLASSROOM, ("", "", "x-1")]
     assert calls(play("who is here?", people=people))

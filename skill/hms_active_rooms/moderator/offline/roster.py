@@ -214,8 +214,7 @@ class Roster(BaseModel):
             return Mention(said, near, sure=True)
         within = tuple(p for p in self.peers if joined in "".join(p.words))
         if not (near or begun) and len(joined) > 2:  # "gamer" of "xXgamerXx", "Dan" of "Daniel"
-            sure = len(within) == 1 and (leads or len(joined) > _SHARED_CHARS)
-            return Mention(said, within, sure=sure)
+            return Mention(said, within, sure=len(within) == 1 and len(joined) > _SHARED_CHARS)
         return Mention(said, near or begun, sure=len(begun) == 1 and near in ((), begun))
 
     def _begun(self, said: str) -> tuple[Peer, ...]:
