@@ -238,15 +238,21 @@ def test_what_was_approved_elsewhere_stays_approved_when_a_callback_never_answer
     assert message.artifact["decided_by"] == "bob"
 
 
+@pytest.mark.parametrize("later", [False, True])
 @pytest.mark.parametrize("failure", [RuntimeError("no display"), StopIteration(), SystemExit()])
-def test_a_callback_that_fails_sends_nothing(failure: BaseException) -> None:
+def test_a_callback_that_fails_sends_nothing(failure: BaseException, later: bool) -> None:
     room = students()
 
     def confirm(_: ApprovalRequest) -> Any:
         raise failure
 
+    async def confirm_later(_: ApprovalRequest) -> Any:
+        raise failure
+
+    toolkit = kit(room, confirm_later if later else confirm)
     with pytest.raises(RuntimeError):
-        call(named(kit(room, confirm), "hms-send-message"), room_id=ROOM, message="hi")
+        call(named(toolkit, "hms-send-message"), room_id=ROOM, message="hi")
+    assert "3 in the room" in named(toolkit, "hms-list-peers").invoke({"room_id": ROOM})
     assert room.posts == []
 
 

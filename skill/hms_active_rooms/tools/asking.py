@@ -330,16 +330,21 @@ async def _called_back(gate: Gate, confirm: Confirm | None, request: ApprovalReq
     def called() -> object:
         try:
             answer: object = confirm(request)
-        except (StopIteration, SystemExit, KeyboardInterrupt) as error:
-            # asyncio would lose the first, and end its loop, with all other calls, at the others.
-            raise RuntimeError(f"confirm raised {type(error).__name__}") from error
+        except StopIteration as error:  # asyncio would lose it
+            raise RuntimeError("confirm raised StopIteration") from error
         return answer if inspect.isawaitable(answer) else heard(answer)
 
     async def answered() -> object:
-        answer = await asyncio.to_thread(called)
-        return (
-            await asyncio.to_thread(heard, await answer) if inspect.isawaitable(answer) else answer
-        )
+        try:
+            answer = await asyncio.to_thread(called)
+            return (
+                await asyncio.to_thread(heard, await answer)
+                if inspect.isawaitable(answer)
+                else answer
+            )
+        except (SystemExit, KeyboardInterrupt) as error:
+            # In a task these would end the event loop, with all other calls.
+            raise RuntimeError(f"confirm raised {type(error).__name__}") from error
 
     task = asyncio.create_task(answered())
     try:
