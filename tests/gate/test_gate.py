@@ -1826,7 +1826,7 @@ async def test_what_a_grant_approved_is_asked_about_when_the_grant_is_over(ends:
         assert kinds(gate, first) == ["proposed", "approved", "revoked"]
     again = await gate.run(later.id)
     assert (again.state, again.revision) == ("proposed", 2)
-    assert "not allowed any more" in again.note
+    assert "no longer holds" in again.note
     assert (await gate.propose(send("y"), call_number(9))).state == "proposed"
     assert room.posts == []
 

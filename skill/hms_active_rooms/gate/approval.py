@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.store import Writing
 
 Scope = Literal["once", "session"]
-"""What an approval covers. `once`: this action only. `session`: also later calls of the same tool,
-room and audience, in the same conversation and session of the room."""
+"""What an approval covers. `once`: this action only. `session`: also later calls of the same tool
+for the same room and audience, in the same conversation and the same session of the room."""
 
 
 @dataclass(frozen=True)
 class Approve:
-    """Run exactly what was shown. `digest` is that of the `ApprovalRequest`."""
+    """Run exactly the call that was shown. `digest` is the digest of the `ApprovalRequest`."""
 
     digest: str
     by: ReasonText = ""
@@ -57,8 +57,8 @@ class Reject:
 class Edit:
     """Run the action with changed arguments. `changes` has the new message, message type or reason.
 
-    `changes` may also repeat other arguments, and `tool` the tool's name. If `whole` is set, as for
-    LangChain's edits, `changes` must have all arguments.
+    `changes` may also repeat other arguments, and `tool` may repeat the tool's name. If `whole` is
+    set, as for LangChain's edits, `changes` must have all arguments.
     """
 
     digest: str
@@ -72,13 +72,13 @@ Decision = Approve | Reject | Edit
 
 
 class BadAnswerError(Exception):
-    """An answer that does not count. Nothing is decided, and the journal records why. Only this
-    package makes one: to raise it, or to pass it on as the answer."""
+    """An answer that does not count. Nothing is decided, and the journal records why. This package
+    raises it, or passes it on in place of an answer."""
 
 
 @dataclass(frozen=True)
 class Refuse:
-    """The answer if nobody can be asked: the action is rejected, and the model is told `reason`."""
+    """The answer if nobody can be asked. The action is rejected; the model is told `reason`."""
 
     reason: str
 
@@ -95,7 +95,7 @@ class ApprovalRequest:
         editable: names of the arguments that the person may edit.
         text: the whole question in words (several lines), safe to print on a terminal.
         note: why the person is asked again, or when the same call was sent before; else "".
-        problem: why the person's last answer to this question did not count; "" if all is well.
+        problem: why the person's last answer to this question did not count; "" if it did.
     """
 
     action_id: str
@@ -119,7 +119,7 @@ class ApprovalRequest:
         return Reject(reason, by)
 
     def edit(self, *, by: str = "", **changes: object) -> Edit:
-        """An approval with changed arguments, given by name."""
+        """An approval of this request with other values for the arguments in `changes`."""
         return Edit(self.digest, changes, by)
 
 
@@ -137,8 +137,8 @@ def _reason(given: object) -> object:
 
 
 ReasonText = Annotated[str, BeforeValidator(_reason)]
-"""A reason or a person's name. It may be null, too long or no valid Unicode: a rejection still
-counts."""
+"""A reason or a person's name. Null becomes "", and a text that is too long is cut, so that a
+rejection counts whatever its reason is."""
 
 
 class _Answer(BaseModel):
@@ -146,7 +146,7 @@ class _Answer(BaseModel):
 
 
 class ApproveAnswer(_Answer):
-    """`{"type": "approve", "digest": ...}`; for soft gates also `"scope": "session"`."""
+    """`{"type": "approve", "digest": ...}`. A soft gate also takes `"scope": "session"`."""
 
     type: Literal["approve"]
     digest: str
@@ -154,7 +154,7 @@ class ApproveAnswer(_Answer):
 
 
 class RejectAnswer(_Answer):
-    """`{"type": "reject", "message": ...}`. It needs no digest, since a no is always safe."""
+    """`{"type": "reject", "message": ...}`. The digest is optional, since a no is always safe."""
 
     type: Literal["reject"]
     message: ReasonText = Field(default="", max_length=_MAX_REASON_CHARS)
@@ -167,7 +167,7 @@ class EditedAction(_Answer):
 
 
 class EditAnswer(_Answer):
-    """`{"type": "edit", "edited_action": {"name", "args"}, "digest": ...}`."""
+    """`{"type": "edit", "edited_action": {"name": ..., "args": ...}, "digest": ...}`."""
 
     type: Literal["edit"]
     edited_action: EditedAction
@@ -183,7 +183,7 @@ _SCHEMA = json.dumps(_ANSWER.json_schema())
 
 
 def answer_schema(digest: str) -> dict[str, Any]:
-    """The JSON schema of an answer to the request with this digest. No other digest is valid."""
+    """The JSON schema of an answer to the request with this digest. No other digest fits it."""
     schema: dict[str, Any] = json.loads(_SCHEMA)
     only = {"const": digest}
     for name in ("ApproveAnswer", "EditAnswer"):
@@ -193,7 +193,7 @@ def answer_schema(digest: str) -> dict[str, Any]:
 
 
 def parse_answer(answer: object) -> Decision:
-    """The decision in an answer. It must match an answer model exactly: a synonym does not count.
+    """The decision in an answer, which must match an answer model exactly. No synonyms count.
 
     Raises:
         BadAnswerError: the answer matches no model, or is itself a BadAnswerError.
@@ -242,7 +242,7 @@ def record_decision(
     way: Way,
     rooms: Collection[str] | None = None,
 ) -> Decided:
-    """`Gate.decide` inside a transaction of the caller."""
+    """What `Gate.decide` does, inside a transaction of the caller."""
     row = tx.get(action_id)
     if row is None or (rooms is not None and row.room_id not in rooms):
         # The same error for both, so that callers learn nothing about rooms that are not theirs.
@@ -298,8 +298,8 @@ def _reject(tx: Writing, row: Action, reason: str, by: str, way: Way) -> Decided
     counts = row.state == "proposed" or (row.state == "approved" and records.by_person(way))
     if counts:
         row = tx.move(row, "rejected", by=by, way=way, reason=reason)
-    # A person's no also takes back approvals with the scope "session", even if it is too late for
-    # this action. The gate's own refusals do not.
+    # A person's no also takes back approvals with the scope "session", even if the no comes too
+    # late for this action. The gate's own refusals take back nothing.
     if records.by_person(way):
         tx.revoke_grants(row.thread, by=by, way=way)
     return Decided(True, row, row) if counts else _did_not_count(tx, row, by, way)
@@ -328,8 +328,8 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
 
 
 def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float | None) -> Action:
-    """A new action: the next revision of the call in `row`. It expires in `ttl_s` seconds. If
-    `ttl_s` is None, it expires when `row` does."""
+    """The next revision of the call in `row`, as a new action. The new action expires in `ttl_s`
+    seconds. If `ttl_s` is None, it expires at the same time as `row`."""
     kept = ("call_key", "thread", "requester", "gate", "content")
     return Action(
         id=action_id(row.call_key, row.revision + 1),
@@ -345,8 +345,8 @@ def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float
 
 
 def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
-    """An earlier action, approved with the scope "session", that lets this one run unasked; or
-    None. Both have the same target, conversation and process: only the text differs."""
+    """An earlier action whose approval, with the scope "session", covers `action` too; or None.
+    Both have the same target, conversation and process. Only their texts differ."""
     now, lasts = tx.now(), timedelta(seconds=policy.grant_ttl_s)
     for row in tx.grants(action.thread) if action.gate == "soft" else []:
         # If the clock was set back since, nobody knows how old an approval is.

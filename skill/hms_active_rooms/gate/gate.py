@@ -1,16 +1,17 @@
 """The one path from a tool to a state-changing request.
 
-Threat: the model, texts that peers wrote, and every restart, replay or second copy of a program.
-Invariant: `run` sends only what a person approved, or what the policy lets run unasked, exactly as
-shown. Only the journal decides that, never an argument, a graph's state or a resume value.
+Threat: a model, or a text that a peer wrote, asks for a harmful change. A restart, a replay or a
+second copy of the program repeats a request. Invariant: `run` sends a call only if a person
+approved exactly this call, or if the policy lets the call run unasked. Only the journal tells
+whether that is so. An argument, a graph's state or a resume value never does.
 
-    propose  records a call as an action: `proposed`, `approved` or `rejected`. The policy or an
-             earlier approval with the scope "session" (a grant) may approve it at once
+    propose  records a call as an action: `proposed`, `approved` or `rejected`. The policy, or a
+             grant (an earlier approval with the scope "session"), may approve it at once
     decide   records a decision on exactly the question that was shown
-    run      reads the room again. If it is as shown, `run` claims the action (moves it to `sent`,
-             which only one caller can), sends the request, and looks in the room for its effect.
-             Otherwise it makes a new revision of the action to ask about
-    drive    calls these in turn until the actions have ended; the caller passes how to ask
+    run      reads the room again. If the room has changed, `run` makes a new revision of the
+             action, to ask about. If not, `run` claims the action (moves it to `sent`, which only
+             one caller can), sends the request, and looks in the room for its effect
+    drive    asks, decides and runs until all actions have ended; the caller passes how to ask
 """
 
 from __future__ import annotations
@@ -45,16 +46,16 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.store import Writing
 
 Ask = Callable[[Sequence[ApprovalRequest]], Awaitable[Sequence[object] | None]]
-"""Shows a person the questions and returns one answer for each. None: nobody answered, and nothing
-is decided. `Refuse` as an answer: nobody can be asked, and the action is rejected."""
+"""Shows a person the questions, and returns one answer for each. None means that nobody answered:
+nothing is decided. The answer `Refuse` means that nobody can be asked: the action is rejected."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Reread:
-    """The room, read again before sending, and what its changes mean for the action. `room` is None
-    if nothing can be sent: the policy refuses, or the session is over."""
+    """The room, read again before sending, and whether the action may still be sent to it. `room`
+    is None if the policy refuses or the session is over: nothing can be sent."""
 
     at: datetime
     change: Drift
@@ -63,16 +64,16 @@ class _Reread:
 
 _Claim = tuple[bool, Action | None]
 """First, whether this caller has claimed the action and must send it. Second, the action as it is
-now; None if the room must be read again. The last read is then too old, or another destructive
-request is under way."""
+now. None means: read the room again, since the last read is too old or another destructive request
+is under way."""
 
 
 HELD = "held"
-"""Kind of event: an approved action could not be sent for now, and its caller was told so. There
-were too many actions in this minute, or the room could not be read."""
+"""Kind of event: an approved action could not be sent for now, and its caller was told so. Either
+too many actions were sent in this minute, or the room could not be read."""
 
 _BROKEN_BEFORE: Final = (
-    "The same call was made before, and its record is broken: whether it was sent is not known."
+    "The same call was made before. Its record is broken, so nobody knows whether it was sent."
 )
 
 ANOTHER_ASKS = "only one call at a time can ask here, and another one asks now. Call again later"
@@ -81,7 +82,7 @@ ANOTHER_ASKS = "only one call at a time can ask here, and another one asks now. 
 _POLL_S = 0.2
 
 _REREAD_LASTS = timedelta(seconds=10)
-"""A claim needs a read of the room that is at most this old."""
+"""An action is claimed only if the room was read at most this long ago."""
 
 _LONGEST_LEASE = timedelta(hours=2)
 """Longer than any lease. (A lease is the time for which a worker may be sending an action.)"""
@@ -90,17 +91,17 @@ _SLOW_REREADS: Final = 3
 """After this many reads that took longer than `_REREAD_LASTS`, `run` raises TimedOut."""
 
 REFUSED = (PolicyRefusal, errors.InvalidCall, errors.PeerNotFound, errors.NotActive)
-"""Errors of calls that are rejected when they are proposed; the journal records them."""
+"""If proposing a call raises one of these errors, the call is rejected. The journal records it."""
 
 
 class Gate:
-    """Every change of a room goes through a gate: it applies the policy, lets a person be asked,
-    records each step in the journal, and sends the request.
+    """Every change of a room goes through a gate. The gate applies the policy, lets a person be
+    asked, records each step in the journal, and sends the request.
 
     Args:
         client: the API client. Only the gate calls its write methods.
         policy: what is allowed at all, and what may run without asking a person.
-        journal: records every action, and decides which may be sent.
+        journal: records every action, and decides which actions may be sent.
         sleep: awaits the given number of seconds; tests pass their own.
     """
 
@@ -154,7 +155,7 @@ class Gate:
                     raise errors.BadResponse(
                         f"The {what} leaves out {len(missing)} of {len(there)} people who are in the "
                         f"{where}.",
-                        hint="Nobody can tell whom it affects. Try again, and report this to 100ms.",
+                        hint="Nobody can tell who is there. Try again, and report this to 100ms.",
                     )
         return Room.read(room, peers)
 
@@ -188,15 +189,16 @@ class Gate:
         Args:
             call: what to do.
             origin: where the call was made.
-            is_new: the caller knows that the call is not on record.
-            shown: how the caller shows the question next; this is recorded, too.
+            is_new: the caller knows that the journal has no action for this call.
+            shown: how the caller will show the question; the journal records this.
             place: where in a graph the question is shown; only one call may ask there.
             always_ask: ask a person even if the policy lets the tool run unasked.
-            sent: another requester's action that sent the same call; the question tells of it.
+            sent: the action by which another requester sent the same call. The question mentions
+                it.
 
         Raises:
-            PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused; the journal
-                records it.
+            PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused, and the
+                refusal is in the journal.
             ApiError: the room could not be read; nothing was executed.
             JournalError: the call could not be recorded; nothing was executed.
         """
@@ -241,8 +243,8 @@ class Gate:
         may_run_unasked: bool,
         sent: Action | None = None,
     ) -> Action:
-        """Insert the action and return it. If another caller has just inserted this call, or an
-        earlier action of the call was held back (`HELD`), return that action."""
+        """Insert the action and return it. Return another action if another caller has just
+        inserted this call, or if an earlier action of the same call was held back (`HELD`)."""
         with self.journal.write() as tx:
             found, before = tx.latest(action.call_key), None
             if found is None:
@@ -302,8 +304,8 @@ class Gate:
         )
 
     async def check_allowed(self, action: Action) -> None:
-        """Raises PolicyRefusal if this policy refuses the action. Another policy may have allowed
-        it."""
+        """Raises PolicyRefusal if this policy refuses the action. The action may have been proposed
+        under another policy."""
         with suppress(ApiError):  # `run` says so
             change = (await self._reread(action)).change
             if change.verdict == "refused":
@@ -327,10 +329,10 @@ class Gate:
 
         Args:
             action_id: the action that was shown.
-            answer: a `Decision`, a plain dict that matches an answer model of `gate.approval`, or a
-                `Refuse`.
-            by: who decides, unless the answer names somebody.
-            way: how they were asked.
+            answer: a `Decision`, a `Refuse`, or a plain dict that matches an answer model of
+                `gate.approval`.
+            by: who decides. A name in the answer takes precedence.
+            way: how this person was asked.
             rooms: only actions in these rooms may be decided; None allows any room.
 
         Raises:
@@ -358,10 +360,11 @@ class Gate:
         Args:
             actions: as they were proposed.
             ask: shows a person all open questions at once, and returns one answer for each.
-            by: who answers, unless the answer names somebody.
-            way: how they are asked.
-            on_record: ids of actions that are recorded as asked. None: `ask` records that itself.
-            problems: by action id, why the last answer did not count.
+            by: who answers. A name in the answer takes precedence.
+            way: how this person is asked.
+            on_record: ids of actions whose question is on record. None: `ask` records the
+                questions.
+            problems: by action id, why the person's last answer did not count.
 
         Returns:
             For each action its newest revision, or the error that stopped it. If nobody answered,
@@ -404,16 +407,16 @@ class Gate:
             return error
 
     async def withdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[Action]:
-        """Take back what is not sent in a conversation: open questions, approved actions, and
+        """Take back what a conversation has not sent yet: open questions, approved actions, and
         approvals with the scope "session".
 
         Args:
             thread: the conversation; for a graph its thread id.
             by: who takes it back.
-            reason: told to the model.
+            reason: why. The model is told.
 
         Returns:
-            The actions that were taken back. One with a broken record is skipped, and logged.
+            The actions that were taken back. An action with a broken record is skipped, and logged.
         """
 
         def take_back(tx: Writing) -> list[Action]:
@@ -432,16 +435,17 @@ class Gate:
     async def run(self, wanted: Action | str) -> Action:
         """Send an approved action once, and return it with its outcome.
 
-        If the room has changed since a person saw the question, nothing is sent. `run` returns a
-        new revision, which is `proposed`: ask about it. If another worker has begun to send the
-        action, this waits for that worker, then looks in the room for the effect.
+        If the room has changed since a person saw the question, nothing is sent, and `run` returns
+        a new revision in the state `proposed`, to ask about. If another worker has begun to send
+        the action, `run` waits for that worker, then looks in the room for the effect.
 
         Args:
             wanted: the action, as just read or decided, or its id.
 
         Raises:
             InvalidCall: there is no action with this id.
-            PolicyRefusal: too many actions in this minute. Nothing was sent; it stays approved.
+            PolicyRefusal: too many actions in this minute. Nothing was sent; the action stays
+                approved.
             ApiError: the room could not be read. Nothing was sent; the action stays approved.
             OutcomeUnknown: an exception stopped the sending; the request may have been executed.
         """
@@ -524,7 +528,7 @@ class Gate:
         return claim
 
     def _give_back(self, claim: _Claim) -> None:
-        """Undo a claim that will not be used: the task was cancelled, or the commit may have
+        """Undo a claim that will not be used. The task was cancelled, or the commit may have
         failed."""
         mine, row = claim
         if mine and row is not None:
@@ -557,7 +561,7 @@ class Gate:
             return False, tx.move(row, "expired", by="gate", way="claim", reason=reason)
         again = change.reason if change.verdict == "ask_again" else ""
         if row.decided_way == "grant" and approval.grant_for(tx, row, policy) is None:
-            again = again or "What was allowed for the session is not allowed any more."
+            again = again or "The approval for the rest of the session no longer holds."
         if again:
             return False, self._ask_again(tx, row, again, room)
         if self._is_old(reread):
@@ -586,8 +590,8 @@ class Gate:
         return tx.insert(successor)
 
     async def _settle(self, action: Action) -> Action:
-        """Wait while a worker may be sending the action. If that worker has stopped, the action
-        becomes `unknown`. Then look in the room for the effect of an `unknown` action."""
+        """If a worker may be sending the action, wait. If that worker has stopped, make the action
+        `unknown`. If the action is `unknown`, look in the room for its effect."""
         while action.state == "sent":
             if self._may_be_sending(action):
                 await self._sleep(_POLL_S)
@@ -599,12 +603,12 @@ class Gate:
         return await self._sending(action, Drift("go")).look()
 
     async def look_again(self) -> list[Action]:
-        """Look in the rooms of actions that an earlier process left unfinished: how did they end?
-        Call this when a program starts. It sends nothing, does not wait for other workers, and
-        looks only in rooms that the policy allows.
+        """Find out how actions ended that an earlier process left unfinished, by looking in their
+        rooms. Call this when a program starts. Nothing is sent, no other worker is waited for, and
+        only rooms that the policy allows are read.
 
         Returns:
-            The actions it has checked. One with a broken record is skipped, and logged.
+            The actions that were checked. An action with a broken record is skipped, and logged.
         """
         find, rooms, looked = self.journal.actions, self.policy.only_rooms, list[Action]()
         for action in await asyncio.to_thread(find, "sent", "unknown", rooms=rooms, limit=None):
@@ -652,7 +656,7 @@ def _there(action: Action | None) -> Action:
 def _not_too_often(slow: int) -> None:
     if slow >= _SLOW_REREADS:
         raise errors.TimedOut(
-            f"Reading the room took longer than {_REREAD_LASTS.total_seconds():.0f} s, {slow} times: "
+            f"Reading the room took over {_REREAD_LASTS.total_seconds():.0f} s, {slow} times. So "
             "nobody can tell who will be there when the request arrives.",
             hint="The action is still approved and was not sent. Try again when 100ms answers faster.",
         )
@@ -667,14 +671,14 @@ def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
         if sent >= most:
             raise PolicyRefusal(
                 f"The policy allows {most} actions per minute {where}.",
-                hint="Wait a minute; it is still approved and was not sent. The same call, or "
-                "`approve` again, then sends it.",
+                hint="The action is still approved and was not sent. Wait a minute. Then make the "
+                "same call again, or use `approve` again, to send it.",
             )
 
 
 def _is_held_back(tx: Writing, row: Action) -> bool:
-    """Whether the action is approved and held back (`HELD`). The same call, made again, then runs
-    it unasked. `serve` has its own rules for calls of other programs (REST, MCP)."""
+    """Whether the action is approved and held back (`HELD`). If the same call is made again, it
+    runs this action unasked. Calls of other programs (REST, MCP) follow other rules, in `serve`."""
     if row.state != "approved" or row.thread.startswith(records.OUTSIDE):
         return False
     return any(event.kind == HELD for event in tx.events(row.id))
@@ -692,7 +696,7 @@ def drift(action: Action, room: Room, policy: Policy) -> Drift:
     try:
         return action.call.drift(action.shown, room, policy)
     except errors.PeerNotFound:
-        return Drift("nothing_to_do", "They are no longer in the room.")
+        return Drift("nothing_to_do", "Nobody whom the call would affect is in the room now.")
 
 
 def refused_again(action: Action) -> Action:

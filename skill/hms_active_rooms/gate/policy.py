@@ -1,7 +1,7 @@
 """What an agent may do at all, and what it may do without asking a person.
 
-A tool's hints decide its gate. "hard": a person is always asked, unless code lists the tool in
-`unattended`. "soft": a policy file or an environment variable can also turn off the question.
+A tool's hints decide its gate. If the gate is "hard", a person is always asked, unless code lists
+the tool in `unattended`. If it is "soft", a policy file or a variable can turn off the question.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _room(name: str) -> str:
 
 def _name(name: str) -> str:
     if not re.search(r"[^\W_]", name):
-        raise ValueError("a name has a letter or a digit")
+        raise ValueError("a name must have a letter or a digit")
     return name
 
 
@@ -89,18 +89,18 @@ _SoftTools = Annotated[Collection[str], _texts(_soft_tool)]
 
 
 class Policy(BaseModel):
-    """Limits for an agent. Unknown keys are errors; the defaults are careful.
+    """What an agent may do. An unknown key is an error. The defaults are careful.
 
-    Sources: arguments, a TOML file (`from_file`), the environment (`from_env`).
+    `from_file` reads a policy from a TOML file, and `from_env` from environment variables.
 
     Args:
-        rooms: Ids of the rooms an agent may touch. `["*"]` allows any room, an empty list none.
+        rooms: Ids of the rooms an agent may touch. `["*"]` allows any room; `[]` allows no room.
         protected_roles: Roles an agent never removes.
         protected_user_ids: User ids an agent never removes.
         max_peers: The most people one removal may remove.
-        actions_per_minute: State-changing calls sent per minute in one room for one requester.
-        actions_per_minute_in_all: State-changing calls sent per minute, for all users of a journal.
-        approval_ttl_s: Seconds until a question, or an approval that was not used, expires.
+        actions_per_minute: The most state-changing calls a minute, for one requester in one room.
+        actions_per_minute_in_all: The most state-changing calls a minute, of all users together.
+        approval_ttl_s: Seconds until an open question or an unused approval expires.
         grant_ttl_s: The most seconds that an approval "for the rest of this session" holds.
         audience_growth: The share by which a message's audience may grow unasked; 0.1 is 10 %.
         refusals_in_a_row: After this many refusals in a row the moderator ends its turn.
@@ -133,7 +133,7 @@ class Policy(BaseModel):
         return given
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with other values. All are validated; pydantic's own method validates nothing."""
+        """A copy with other values. All are validated, which pydantic's own method does not do."""
         return self.model_validate({**dict(self), **(update or {})})
 
     @classmethod
@@ -156,9 +156,9 @@ class Policy(BaseModel):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **overrides: Any) -> Policy:
-        """A policy from the TOML file `HMS_POLICY_FILE`, and from variables `HMS_POLICY_<FIELD>`.
-        Names in a variable stand between commas. `overrides` come from code: they win, and only
-        they may set `unattended`.
+        """A policy from the TOML file that `HMS_POLICY_FILE` names, and from variables
+        `HMS_POLICY_<FIELD>`. A variable has its names between commas. `overrides` come from code.
+        They replace other values, and only they may set `unattended`.
 
         Raises:
             ConfigurationError: an unknown variable or a wrong value.
@@ -193,8 +193,8 @@ class Policy(BaseModel):
             )
 
     def protects(self, *, role: str, user_id: str) -> str:
-        """Why the policy protects this person: "role" or "user id"; "" if it does not. Letter case,
-        character width and surrounding spaces do not matter."""
+        """Why the policy protects this person: "role" or "user id"; "" if the person is not
+        protected. Letter case, character width and surrounding spaces do not matter."""
         if folded(role) in {folded(r) for r in self.protected_roles}:
             return "role"
         if folded(user_id) in {folded(u) for u in self.protected_user_ids}:
@@ -215,14 +215,14 @@ _PLAIN: Final = {
     "protected_user_ids": r"\s*[\w.|/:@+=-]*\s*(,\s*[\w.|/:@+=-]*\s*)*",
 }
 _IN_OTHERS: Final = r"[\w ,*-]*"
-"""A list without quotes in a variable must match this, or the setting's own pattern in `_PLAIN`."""
+"""A list without quotes in a variable matches this. The settings in `_PLAIN` have their own."""
 
 _NOT_TOML: Final = (ValueError, RecursionError)
 """What `tomllib` raises for a text that is not TOML, or is nested too deeply."""
 
 
 def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Read a policy file. Returns its settings, and where each one stands, for error messages."""
+    """Read a policy file. Returns its settings, and the place of each for error messages."""
     source = f"Policy file {quoted(str(path), 200)}"
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
@@ -235,7 +235,7 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _list(variable: str, text: str, field: str) -> list[str]:
-    """Parse a list in a variable: names between commas, or a TOML list."""
+    """The list in a variable. The variable has names between commas, or a TOML list."""
     text, found = text.strip(), None
     if re.fullmatch(_PLAIN.get(field, _IN_OTHERS), text):
         found = [item.strip() for item in text.split(",") if item.strip()]
@@ -246,14 +246,14 @@ def _list(variable: str, text: str, field: str) -> list[str]:
     if not isinstance(found, list) or (field in _PLAIN and not found):
         raise ConfigurationError(
             f"{variable} is {quoted(text, 100)}, which is no list of names.",
-            hint='Write the names with commas, teacher, host, or quoted, ["teacher", "host"].',
+            hint='Write names between commas: teacher, host. Or a list: ["teacher", "host"].',
         )
     return found
 
 
 def _validated(values: Mapping[str, Any], outside: Mapping[str, str] | None = None) -> Policy:
-    """The policy with these settings. `outside` tells which of them come from a variable or a file,
-    not from code, and names the variable or the key in the file."""
+    """The policy with these settings. `outside` has the settings that do not come from code, each
+    with its variable or its key in the file, for error messages."""
     outside = outside or {}
     if "unattended" in outside:
         raise ConfigurationError(

@@ -4,7 +4,7 @@ The caller has claimed the action: it moved the action to `sent`, with a lease. 
 no other worker takes the action over. Before each further request, `Sending` checks that the claim
 still holds. If the outcome is unclear, the action becomes `unknown` and the room is read, but the
 request is not repeated. If the request was surely not executed and may succeed later, the claim is
-given back: the action becomes `approved` again, and the caller waits and starts anew.
+given back: the action becomes `approved` again, and the caller waits before it starts anew.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Given = TypeVarTuple("Given")
 Found = TypeVar("Found")
 
 LONGEST_WAIT_S: Final = 30.0
-"""If the server asks for a longer wait, the action fails, and its outcome says so."""
+"""If 100ms asks for a longer wait, the action fails, and its outcome says so."""
 
 _BACKOFF: Final = Backoff()
 _FIRST_LOOK_S = 0.2
@@ -54,13 +54,13 @@ _ABORTS_THE_REST = (
     errors.ConnectionFailed,
     errors.TimedOut,
 )
-"""After one of these errors the remaining people get no request: it would fail, too."""
+"""After one of these errors no request is sent for the remaining people: it would fail, too."""
 
 
 @dataclass
 class Sending:
-    """Sends one claimed action. What depends on the tool (the request, how the room shows its
-    effect, the sentences of the outcome) is in `action.call`."""
+    """Sends one claimed action. `action.call` has what depends on the tool: the request, how the
+    room shows the effect, and the sentences of the outcome."""
 
     client: ActiveRoomsClient
     journal: Journal
@@ -72,7 +72,7 @@ class Sending:
     began: bool = False  # whether a request may have left
 
     async def _watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
-        """Read the room until it shows the effect, for at most `Policy.verify_s`. 100ms shows a
+        """Read the room until it shows the effect, for at most `Policy.verify_s`: 100ms shows a
         removal late, and lists lost connections for 60 s. Without `wait`, read the room once."""
         left_s, pause_s = (self.policy.verify_s if wait else 0.0), _FIRST_LOOK_S
         until = self.journal.now() + timedelta(seconds=left_s)
@@ -91,7 +91,7 @@ class Sending:
             # Count by clock and by pauses: reads take time, and a clock can be set back.
             left_s = min(left_s, (until - self.journal.now()).total_seconds())
             if seen.gone or left_s <= 0:
-                late = f"not visible after {self.policy.verify_s:g} s"
+                late = f"the effect is not visible after {self.policy.verify_s:g} s"
                 return replace(seen, why=late) if seen.gone is False else seen
             await self.sleep(min(pause_s, left_s))
             left_s -= pause_s
@@ -99,7 +99,7 @@ class Sending:
 
     async def _hold(self, *, in_time: bool = False, wait_s: float = 0.0) -> bool:
         """Prolong the lease for a wait and one request. Returns False if this worker has lost the
-        claim or, with `in_time`, if the approval has expired."""
+        claim. With `in_time`, also if the approval has expired."""
 
         def held(tx: Writing) -> bool:
             if in_time and tx.now() >= self.action.expires_at:
@@ -110,7 +110,7 @@ class Sending:
         return await write_in_thread(self.journal, held)
 
     def _pause_s(self, error: ApiError, attempt: int) -> float | None:
-        """Seconds to wait before the next attempt; None if there must not be one."""
+        """Seconds to wait before the next attempt; None if no other attempt may be made."""
         asked_s = error.retry_after_s or 0.0 if isinstance(error, RateLimited) else 0.0
         helps = error.executed == "no" and isinstance(error, (RateLimited, errors.ConnectionFailed))
         if not helps or asked_s > LONGEST_WAIT_S or attempt >= _BACKOFF.attempts:
@@ -123,8 +123,8 @@ class Sending:
         """Send the action and record how it ended.
 
         Returns:
-            The action with its outcome. Or, if nothing was executed and another attempt may help,
-            the seconds to wait before it; then the action is `approved` again.
+            The action with its outcome. If nothing was executed and another attempt may help: the
+            seconds to wait before it. The action is then `approved` again.
 
         Raises:
             OutcomeUnknown: an exception stopped the sending; the request may have been executed.
@@ -153,15 +153,15 @@ class Sending:
             ) from error
 
     async def look(self) -> Action:
-        """Look in the room for the effect of an `unknown` action, and record what it shows."""
+        """Look in the room for the effect of an `unknown` action, and record what is seen."""
         return await asyncio.to_thread(self._record, await self.look_for_it(), "look")
 
     async def carry_out(self) -> Ended:
-        """Send the request once, then read the room. If the answer is lost, the outcome is what the
-        room shows, and the request is not sent again.
+        """Send the request once, then read the room. If the answer is lost, the room tells the
+        outcome, and the request is not sent again.
 
-        One exception: with the hint `idempotent` the request is sent a second time, if the same
-        session still runs without the effect and the claim still holds.
+        One exception: with the hint `idempotent` the request is sent a second time, if the room
+        shows no effect, the same session still runs, and the claim still holds.
 
         Raises:
             ApiError: the request was surely not executed.
@@ -197,8 +197,8 @@ class Sending:
             await asyncio.to_thread(note, self.action.id, "sent_again", by=by, way="idempotent")
 
     async def look_for_it(self) -> Ended:
-        """Read the room once, for an action whose outcome is unknown. If each person got a request,
-        the journal tells which of these were sent."""
+        """Read the room once to find the outcome of an `unknown` action. If each person got a
+        request, the journal tells which requests were sent."""
         call, people = self.action.call, self.action.shown.people
         if call.per_person(self.action.shown):
             fates = await asyncio.to_thread(self._fates)
@@ -235,7 +235,7 @@ class Sending:
         return await self._summed_up(fates, last, wait=True)
 
     async def _step(self, peer_id: str, ended: Fate | None = None) -> Fate | None:
-        """Record that the request for one person is about to be sent or, with `ended`, how it
+        """Record that the request for one person is about to be sent. With `ended`, record how it
         ended. Returns the person's `Fate` if the request must not be sent, else None."""
 
         def step(tx: Writing) -> Fate | None:
@@ -247,8 +247,8 @@ class Sending:
         return await write_in_thread(self.journal, step)
 
     async def _send_to(self, person: Person, part: StateChange) -> tuple[Fate, ApiError | None]:
-        """Remove one person, after a read of the peer: its role may have changed. Returns what
-        became of the person, and the error if there was one."""
+        """Remove one person. Before each request the peer is read, since its role may have changed.
+        Returns what became of the person, and the error if there was one."""
         read, attempt = self.client.retrieve_peer, 1
         try:
             while person.same_person(person_of(await read(part.room_id, person.id))):
@@ -344,7 +344,7 @@ async def run_to_its_end(
 
 
 def lease_s(client: ActiveRoomsClient, policy: Policy) -> float:
-    """The most seconds that one request takes, with the read of the room after it."""
+    """The most seconds that one request and the read of the room after it take together."""
     return 2 * client.deadline_s + policy.verify_s + _LEASE_SLACK_S
 
 

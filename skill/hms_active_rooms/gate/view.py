@@ -1,8 +1,8 @@
 """An action as it is shown: in words, and as data.
 
-Every question shows the text of `describe`, and every report that of `outcome`. As data (`--json`,
-REST, the page, MCP's structured content, the artifact of a LangChain tool) an action is an
-`ActionView`. Its size is limited, and strangers' text is escaped. All functions are pure.
+Every question shows the text of `describe`, and every report shows the text of `outcome`. An
+`ActionView` is an action as data: for `--json`, REST, the page, MCP's structured content and the
+artifact of a LangChain tool. Its size is limited, and strangers' text is escaped.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ _LATELY: Final = timedelta(hours=1)
 
 
 def sent_before(action: Action, now: datetime) -> str:
-    """Says when `action` sent the same call, and its outcome. "" if that was over an hour ago."""
+    """Says when `action` sent the same call, and what came of it. "" if it was over an hour ago."""
     if action.sent_at is None or now - action.sent_at > _LATELY:
         return ""
     ago_s = max((now - action.sent_at).total_seconds(), 0.0)  # the clock may have been set back
@@ -94,7 +94,7 @@ def sent_before(action: Action, now: datetime) -> str:
 
 
 def for_model(action: Action) -> str:
-    """`outcome` and the next step for the model. After a person's no, it must not try again."""
+    """`outcome`, and what the model should do next. After a rejection: not try again."""
     text, result = outcome(action), action.result
     hint = result.hint or default_hint(result.error)
     if action.state == "rejected" and by_person(action.decided_way):
@@ -107,13 +107,13 @@ def for_model(action: Action) -> str:
 # --- as data --------------------------------------------------------------------------------------
 
 MAX_PEOPLE: Final = 20
-"""The most people that a view shows. The outcomes of a role removal have the same limit: people who
-are still in the room come first."""
+"""A view lists at most this many people, and at most this many outcomes of a role removal. Outcomes
+of people who are still in the room come first."""
 
 _OUT: Final = ("removed", "gone", "no longer there")
 
-# pydantic's validation context is used to pass how many people are shown. Without a context (for a
-# file, or when a view is validated again) nothing is shortened.
+# pydantic's validation context passes the number of people to show. Without a context nothing is
+# shortened: for a file, or when a view is validated again.
 
 
 def _cut_to(most: int) -> BeforeValidator:
@@ -153,8 +153,8 @@ class ImpactView(_View):
     kind: str
     session_id: str
     total: int = Field(description="How many people.")
-    by_role: _Roles = Field(description="The largest roles of those.")
-    people: _People = Field(description="The first of them, by name.")
+    by_role: _Roles = Field(description="How many of them have each role; the largest.")
+    people: _People = Field(description="The first of them.")
     lock: bool = Field(description="The room is also locked.")
     warnings: list[str]
 
@@ -171,26 +171,26 @@ class ResultView(_View):
     """How sending ended."""
 
     text: str
-    verified: bool | None = Field(description="Whether the room shows it; null: not looked.")
+    verified: bool | None = Field(description="Whether the room shows the effect; null: not read.")
     notes: list[str]
     people: list[OutcomeView]
     people_left_out: int
-    error: str = Field(description="Code of the error that came, or empty.")
+    error: str = Field(description="Code of the error, or empty.")
 
 
 class ActionView(_View):
-    """One state-changing call: what is known about it by now."""
+    """What is known now about one state-changing call."""
 
     action_id: str
     state: State
-    executed: Executed = Field(description="Whether it changed the room.")
+    executed: Executed = Field(description="Whether the call changed the room.")
     waiting: bool = Field(description="A person has to decide first. Nothing was executed.")
     tool: str
     room_id: str
     arguments: dict[str, Any] = Field(description="With the full peer id.")
-    text: str = Field(description="What came of it, in words.")
+    text: str = Field(description="What came of the call, in words.")
     question: str = Field(description="What a person decides on, in words.")
-    impact: ImpactView | None = Field(description="Null: refused before anybody was looked up.")
+    impact: ImpactView | None = Field(description="Null if the call was refused at once.")
     digest: str = Field(description="Binds an answer to this call and these people.")
     gate: Literal["soft", "hard"]
     editable: list[str] = Field(description="Arguments whose words an approver may change.")
@@ -198,7 +198,7 @@ class ActionView(_View):
     requester: _Line
     created_at: _Time = Field(description="RFC 3339, UTC.")
     deadline: _Time = Field(description="Until when a decision counts; RFC 3339, UTC.")
-    approve_at: str = Field(description="Where a person decides, while it waits; else empty.")
+    approve_at: str = Field(description="Where a person decides, if one has to; else empty.")
     decided_by: _Line = Field(description="The person who decided; empty if none.")
     decided_way: str
     decided_at: _Time | None
@@ -216,10 +216,10 @@ def view(
 
     Args:
         action: the action to show.
-        approve_at: where a person decides; shown only while the action waits.
+        approve_at: where a person decides; shown only while the action waits for a decision.
         text: what came of the action, in words; by default `outcome`.
-        people: see `MAX_PEOPLE`. None shows all people, and every text in full; use it for a file,
-            never for a model or a terminal.
+        people: the most people to show. None shows all people, and every text in full; use it for a
+            file, never for a model or a terminal.
     """
     waiting = action.state == "proposed" and not action.contradiction
     same = {name: getattr(action, name, None) for name in ActionView.model_fields}
@@ -243,7 +243,7 @@ def view(
 
 def question(request: ApprovalRequest) -> dict[str, Any]:
     """One question as plain JSON: LangChain's `name`, `args` and `description`, then fields of our
-    own. The description repeats `problem`, since not every UI shows that field."""
+    own. The description repeats the `problem`, since not every UI shows that field."""
     problem = f"The last answer was not taken: {request.problem}\n\n" if request.problem else ""
     impact = ImpactView.model_validate(request.impact, context=MAX_PEOPLE)
     return {

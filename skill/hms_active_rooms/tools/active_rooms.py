@@ -40,11 +40,11 @@ _ELSEWHERE: tuple[Way, ...] = ("page", "rest", "terminal", "elicitation")
 
 class ActiveRoomsTool(StructuredTool):
     """A StructuredTool that keeps the schema of its argument model, and passes the id of the tool
-    call to its function."""
+    call to the tool's function."""
 
     @property
     def tool_call_schema(self) -> type[BaseModel]:
-        """The argument model itself. LangChain's own copy of it would allow unknown fields."""
+        """The argument model itself. LangChain's own copy would allow unknown fields."""
         assert isinstance(self.args_schema, type)
         assert issubclass(self.args_schema, BaseModel)
         return self.args_schema
@@ -76,8 +76,8 @@ class ActiveRoomsTool(StructuredTool):
 
 
 def _with_id(given: Any) -> Any:
-    """The tool's input, unchanged. Raises InvalidCall for a tool call without an id. (LangGraph
-    cannot return its result, but would say so only after the request was sent.)"""
+    """The tool's input, unchanged. Raises InvalidCall for a tool call without an id: LangGraph
+    cannot return the result of such a call, but would say so only after the request was sent."""
     if isinstance(given, dict) and given.get("type") == "tool_call" and not given.get("id"):
         raise InvalidCall("The tool call has no id.")
     return given
@@ -124,7 +124,7 @@ async def roster(gate: Gate, call: ListPeers) -> tuple[Roster, int]:
 
 
 def report(ended: Action | ActiveRoomsError) -> Answered:
-    """The text for the model and the artifact. `ended` is the action, or the error that stopped it.
+    """The text for the model, and the artifact. `ended` is the action, or what stopped it.
 
     Raises:
         ToolException: the call failed, and was surely not executed.
@@ -160,9 +160,9 @@ def _tool(tool: Tool, body: Body) -> StructuredTool:
 
     own = [p.replace(annotation=p.empty) for p in signature(model).parameters.values()]
     for each in (call, acall):
-        # What LangChain tells a model that reads prompts in place of schemas. Without both, LangChain
-        # would search the function at each call for a config parameter. It has none; it reads the
-        # config from the context.
+        # LangChain shows this signature to models that read prompts, not schemas. Without it, and
+        # without `no_type_check`, LangChain would search the function for a config parameter at
+        # each call. The function has none, and reads the config from the context.
         setattr(each, "__signature__", Signature(own))  # noqa: B010 - declared nowhere
         no_type_check(each)
 

@@ -1,4 +1,4 @@
-"""The arguments of the tools. Those of the tools that change a room are in `gate.actions`."""
+"""The arguments of the tools. `gate.actions` has the arguments of tools that change a room."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_ROWS: Final = 100
 
 
 def _whole(value: object) -> object:
-    """2.0 becomes 2: some model providers send every number as a float."""
+    """Make 2.0 to 2, since some model providers send every number as a float."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -1,5 +1,5 @@
-"""Asks a person about a tool call: inside a graph by interrupt, elsewhere by the callback. If
-neither is possible, nobody is asked and nothing is sent.
+"""Asks a person about a tool call: inside a graph by an interrupt, elsewhere by the callback
+`confirm`. If neither is possible, nobody is asked and nothing is sent.
 
 Threat: when a graph resumes, LangGraph runs a node again from its start. The first interrupt gets
 the first saved answer, the second interrupt the second answer, and so on. If the node asks other
@@ -64,9 +64,9 @@ _UNANSWERED: Final = "unanswered "  # the question was decided without an answer
 _POLL_S: Final = 0.02
 _MAX_RESTARTS = 3  # if a subgraph asks so often in one run, it seems to have no checkpointer
 
-NOBODY = Refuse("nobody can be asked here: it takes a thread id and a checkpointer, or `confirm`")
+NOBODY = Refuse("nobody can be asked here: give a thread id and a checkpointer, or `confirm`")
 _FORGETS = Refuse(
-    "this subgraph starts anew with each answer, and never hears one; compile it without "
+    "this subgraph starts anew with each answer, so no answer reaches it; compile it without "
     "checkpointer=False"
 )
 
@@ -92,7 +92,7 @@ class Place:
         return json.dumps([self.thread, self.task, number])
 
     def subgraph(self) -> str:
-        """All positions in this run of a subgraph begin with this; "" outside a subgraph."""
+        """The beginning of all positions in this run of a subgraph; "" outside a subgraph."""
         run, _, _ = self.task.rpartition("|")
         return json.dumps([self.thread, f"{run}|"])[:-2] if ":" in run else ""
 
@@ -133,7 +133,7 @@ Raises:
 
 
 class Interrupts:
-    """Asks the questions of one graph task by `pause`, and takes the answers."""
+    """Asks the questions of one graph task by calling `pause`, and records the answers."""
 
     def __init__(self, gate: Gate, place: Place, pause: Pause) -> None:
         self._gate, self._place, self._pause = gate, place, pause
@@ -143,8 +143,9 @@ class Interrupts:
         self._problems: dict[str, str] = {}
 
     async def rows(self, keys: Sequence[str]) -> dict[str, Action]:
-        """The newest action of each call, by `call_key`. A call without an action is left out.
-        First, each answer that LangGraph saved is recorded for the questions that it was given for.
+        """Record the answers that LangGraph saved, each for the questions that it was given for.
+        Then return the newest action of each call, by `call_key`. Calls without an action are left
+        out.
 
         Raises:
             GraphInterrupt: an answer is still missing.
@@ -158,8 +159,8 @@ class Interrupts:
             # An action with a broken record is left out; proposing its call again raises why.
             rows = {key: row for key, row in latest.items() if isinstance(row, Action)}
             calls = {row.call_key for row in rows.values()}
-            # Every question is asked again, even if it is decided: LangGraph hands out the saved
-            # answers in order, and an answer that is not taken here would go to the next question.
+            # Every question is asked again, even if it is decided. LangGraph hands out the saved
+            # answers in order: an answer that is not taken here would go to the next question.
             while rows and pause is None:
                 place = self._place.position(self._number)
                 if tx.asked_at(_UNANSWERED + place):
@@ -178,7 +179,7 @@ class Interrupts:
                         pause = nobody_answered
                     else:
                         # A person has decided already: elsewhere, or on the same call earlier in
-                        # this task. When the task runs again, no other answer may count for this.
+                        # this task. When the task runs again, no other answer may count here.
                         tx.ask(_UNANSWERED + place, items)
                     continue
                 # Each answer is decided on once, however often the task runs again.
@@ -209,8 +210,8 @@ class Interrupts:
         return ApprovalRequest(action_id, "", {}, nobody, "", now, "hard", (), "")
 
     async def propose(self, call: StateChange, origin: Origin) -> Action:
-        """`Gate.propose` for a task with one call. If a person must decide, the question is
-        recorded in the same transaction."""
+        """What `Gate.propose` does, for a task with one call. If a person must decide, the question
+        is recorded in the same transaction."""
         forgets = await self._has_forgotten(content_of(call))
         shown: Way | None = None if forgets else "interrupt"
         first = self._place.position(0)
@@ -232,7 +233,7 @@ class Interrupts:
         return self._forgets
 
     async def drive(self, actions: Sequence[Action]) -> list[Action | ActiveRoomsError]:
-        """Run `Gate.drive` with questions by interrupt.
+        """What `Gate.drive` does, with questions by interrupt.
 
         Raises:
             GraphInterrupt: the graph pauses to ask.
@@ -274,7 +275,7 @@ class Interrupts:
 async def perform(
     gate: Gate, call: StateChange, origin: Origin, place: Place, confirm: Confirm | None = None
 ) -> Action:
-    """Propose a state-changing call, ask about it and run it. Returns the action's newest revision.
+    """Propose a state-changing call, ask about it and run it. Returns its action's newest revision.
 
     Raises:
         GraphInterrupt: the graph pauses to ask.
@@ -312,8 +313,8 @@ def _ended(actions: Sequence[Action | ActiveRoomsError]) -> Action:
 
 
 async def _called_back(gate: Gate, confirm: Confirm | None, request: ApprovalRequest) -> object:
-    """Returns what `confirm` answers before the deadline. Anything that is no decision rejects the
-    action. A later answer is only recorded."""
+    """The answer of `confirm`. If nobody can be asked, or no valid answer comes before the
+    deadline, a `Refuse`. A later answer is only recorded."""
     if confirm is None:
         return NOBODY
     if request.problem:

@@ -90,7 +90,7 @@ class Roster:
         matching_by_role: (role, count) of those that match.
         offset: how many matching peers come before the first row, in the order of joining.
         rows: the peers shown.
-        unreadable: how many more people are in the room, of whom 100ms told nothing usable.
+        unreadable: how many more people are in the room, about whom 100ms told nothing usable.
     """
 
     total: int
@@ -121,9 +121,9 @@ def select(
     limit: int = DEFAULT_ROWS,
     offset: int = 0,
 ) -> Roster:
-    """Counts the peers that match, and makes the rows asked for. `find` is a part of the name, role
-    or user id, or the beginning of the peer id. For parts of names see `named`. The other arguments
-    are those of `ListPeers`."""
+    """Count the peers that match, and make the rows asked for. `find` is a part of the name, role
+    or user id, or the beginning of the peer id. `named` says which names a part matches. The other
+    arguments are those of `ListPeers`."""
     given = {"role": role, "user_id": user_id, "name": name, "find": find}
     filters = {key: text for key, text in given.items() if text is not None}
     offset, roles = max(offset, 0), by_role(peers)
@@ -153,11 +153,11 @@ def default_budget(limit: int) -> int:
 
 
 def named(part: str) -> Callable[[str], bool]:
-    """Returns a function that tells whether a name contains `part`, as a person sees both.
+    """Returns a function that tells whether a name, as a person sees it, contains `part`.
 
     Case, width and invisible characters do not matter. In a part of three characters or more,
-    accents do not matter either, and look-alike letters match. So "spam bot" finds the name in
-    Cyrillic letters (and sometimes a name with "rn" in place of "m"). A part with nothing visible
+    accents do not matter either, and look-alike letters match. So "spam bot" also finds that name
+    in Cyrillic letters, and sometimes a name with "rn" in place of "m". A part with nothing visible
     matches only names with nothing visible.
     """
     plain, looks = folded(part), skeleton(part)
@@ -198,7 +198,8 @@ def fitting(
     written: Callable[[Roster], tuple[str, ...]],
     row: Callable[[Row], str],
 ) -> tuple[Roster, tuple[str, ...]]:
-    """Cut the roster `view` to as many first rows as the budget allows. Returns it and its texts.
+    """Cut the roster `view` to as many first rows as the budget allows. Returns the cut roster and
+    its texts.
 
     Args:
         budget: the most tokens of all texts together, by `token_bound`. One row is always kept.
@@ -252,7 +253,7 @@ def render_roster(view: Roster) -> str:
 
 
 def counts(view: Roster) -> list[str]:
-    """Sentences: how many people are in the room, and how many of them match. Both by role."""
+    """Sentences with two counts, each by role: the people in the room, and those that match."""
     lines = [f"{view.total:,} in the room{_counts(': ', view.by_role, view.total)}."]
     if view.unreadable:
         lines.append(unread(view))
@@ -273,7 +274,7 @@ def unread(view: Roster) -> str:
 
 def _counts(before: str, roles: tuple[tuple[str, int], ...], total: int) -> str:
     """Counts by role, like `12 as "student" and 1 as "host"`. The Latin word before each role keeps
-    a right-to-left role from moving its count."""
+    a role that is written from right to left from moving its count."""
     if not total or not roles:
         return ""
     shown = [f'{count:,} as "{shortened(role, *LABEL)}"' for role, count in roles[:SHOWN_ROLES]]
@@ -295,7 +296,7 @@ def _wording(view: Roster) -> str:
 
 def same_names(rows: Sequence[Row], named: Callable[[Row], str], *, most: int) -> str:
     """Tells which rows have equal or similar names; "" if none have. It lists the first `most`
-    groups of such rows, and says how many groups are left out. `named` writes one row."""
+    groups of such rows, and counts the other groups. `named` makes the text for one row."""
     twins = same_looks((row, row.peer.name) for row in rows)
     shown = []
     for group in twins[:most]:
@@ -372,7 +373,7 @@ def render_room(room: ActiveRoom) -> str:
 
 
 def room_artifact(room: ActiveRoom) -> dict[str, Any]:
-    """The record of a room as plain values, with the number of people in place of their ids."""
+    """The record of a room as plain values. The number of people replaces the list of their ids."""
     record: dict[str, Any] = room.model_dump(mode="json", exclude={"session": {"peers"}})
     session = _bounded(record.pop("session"))
     return {**_bounded(record), "session": session, "total": len(room.session.peers)}
@@ -401,7 +402,7 @@ class PeerData(_Data):
 
 
 class PeerDetail(_Data):
-    """What else is known of one peer."""
+    """The facts about one peer that its row does not have."""
 
     id: str = Field(description="Full peer id.")
     joined_at: str = Field(description="RFC 3339, UTC.")
@@ -411,7 +412,7 @@ class PeerDetail(_Data):
 class _RosterData(_Data):
     room_id: str
     total: int = Field(description="People in the room now.")
-    by_role: dict[str, int] = Field(description="Of all of them; the largest roles.")
+    by_role: dict[str, int] = Field(description="How many people have each role; the largest.")
     matching: int = Field(description="People who match the filters.")
     offset: int
     left_out: int = Field(description="Matching people behind the last row.")
@@ -425,13 +426,13 @@ class _RosterData(_Data):
 
 
 class PeersData(_RosterData):
-    """Who is in a room: counts of all, and the rows that were asked for."""
+    """Who is in a room: counts of all people, and the rows that were asked for."""
 
     peers: list[PeerData]
 
 
 class PeersTable(_RosterData):
-    """Who is in a room: counts of all, and the rows that were asked for, without field names."""
+    """Who is in a room: counts of all people, and the rows that were asked for, each as a list."""
 
     # The schema says nothing about rows, since an MCP client would validate each one, in Python.
     peers: Annotated[list[list[str]], WithJsonSchema({"type": "array"})] = Field(
@@ -480,8 +481,8 @@ def peers_within(
 def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str, Any]]:
     """A roster as a text, and as data in the shape of `PeersTable`. Both have the same rows.
 
-    Some clients show a model the text, some the data, some both. So each is complete, and both
-    together cost at most `budget` tokens by `token_bound`. One row is always kept.
+    A client may show a model the text, the data or both. So both are complete, and together they
+    cost at most `budget` tokens by `token_bound`. One row is always kept.
     """
 
     data: dict[str, Any] = {}

@@ -30,8 +30,8 @@ class ActiveRoomsToolkit(BaseToolkit):
     Args:
         client: the API client.
         policy: what an agent may do. It must name its rooms.
-        confirm: asks a person where no graph can pause. Without it, a call there that needs an
-            approval is refused.
+        confirm: asks a person where no graph can pause. Without `confirm`, a call that needs an
+            approval is refused there.
         journal: a `Journal`, a URL, a path, or None for the file in the user's state directory.
         requester: who asks, for the record.
 
@@ -133,7 +133,7 @@ class ActiveRoomsToolkit(BaseToolkit):
         sent yet. Returns the ids of all these actions.
 
         Call this when a question is abandoned ("forget it"). Otherwise a person can still approve
-        it until it expires. `by` and `reason` are for the record: who takes it back, and why.
+        the call until it expires. For the record, `by` says who takes it back, and `reason` why.
         """
         return [row.id for row in await self._gate.withdraw(str(thread), by=by, reason=reason)]
 

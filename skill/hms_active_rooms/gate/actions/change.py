@@ -1,11 +1,11 @@
-"""The interface of a state-changing tool: what the gate needs of the files in this folder.
+"""The interface of a state-changing tool: what the gate needs from the files in this folder.
 
-Each file has one subclass of `StateChange`. Its fields are the tool's arguments. Its methods say
-whom a call affects, whether its approval still holds after the room has changed, what a person
-reads before deciding, how the request is sent and checked, and what the outcome is in words.
+Each file has one subclass of `StateChange`. Its fields are the tool's arguments. Its methods tell
+whom a call affects, whether an approval still holds after the room has changed, what a person reads
+before deciding, how the request is sent and checked, and what the outcome is in words.
 
-The target (room, peer, role, lock) identifies the call. The person who approves may change only the
-arguments in `editable`.
+The person who approves may change only the arguments in `editable`, never the target: the room, the
+peer, the role or the lock.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ MAX_REASON_CHARS = 500
 """Our choice: a reason is one sentence that other peers read. The API documents no limit."""
 
 MAX_LABEL_CHARS = 100
-"""Our choice for roles and message types. The API documents no limit."""
+"""Our choice, for a role or a message type. The API documents no limit."""
 
 GONE = (NotActive, PeerNotFound, NotFound)
-"""The errors for a 404. The room or peer was there a moment ago, so it has gone since."""
+"""The errors of a 404. They mean that the room or peer has gone, since it was read before."""
 
 
 RoomId = Annotated[
@@ -50,7 +50,7 @@ Reason = Annotated[
 
 def _slim(schema: dict[str, Any]) -> None:
     """Reduce a JSON schema to what every model provider accepts. An optional field may be null.
-    Limits and defaults are told only in descriptions; validation enforces them."""
+    Only the descriptions tell limits and defaults; validation enforces them."""
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
         options = [o for o in field.get("anyOf", ()) if o.get("type") != "null"]
@@ -62,7 +62,7 @@ def _slim(schema: dict[str, Any]) -> None:
 
 
 class Arguments(BaseModel):
-    """Base class of every tool's arguments: frozen, unknown fields are errors."""
+    """Base class of every tool's arguments. Objects are frozen, and unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, json_schema_extra=_slim)
 
@@ -79,8 +79,8 @@ class Arguments(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _absent(cls, given: object) -> object:
-        """Drop optional arguments that are null or "": in strict mode a model must send them
-        all."""
+        """Drop optional arguments that are null or "": in strict mode a model must send every
+        argument."""
         if not isinstance(given, Mapping):
             return given
         if "body" in given:
@@ -90,12 +90,12 @@ class Arguments(BaseModel):
 
 
 class StateChange(Arguments, ABC):
-    """A call that changes a room. Subclasses are the tools; see the module's docstring."""
+    """A call that changes a room. Each tool that changes rooms has a subclass."""
 
     tool: ClassVar[str]
     """The tool's name in capability.yaml."""
     noun: ClassVar[str]
-    """What is sent, in one word, as in "the message may have reached the room"."""
+    """The word for what is sent, as in "the message may have reached the room"."""
     editable: ClassVar[frozenset[str]]
     """The arguments that the approving person may edit: texts that others will read."""
     visible: ClassVar[bool] = True
@@ -113,21 +113,21 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
-        """Whether the approved call may still be sent. The person saw the impact `shown`; since
-        then people may have come or left. The session is the same. Raises what `assess` raises."""
+        """Whether the approved call may still be sent. The person saw the impact `shown`. The
+        session is the same, but people may have come or left. Raises what `assess` raises."""
 
     @abstractmethod
     def question(self, impact: Impact) -> list[str]:
         """The lines a person reads before deciding: what would happen, to whom, with all text."""
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """Whether the request applies to whoever is in the room when it arrives: it names no peer
-        and no session."""
+        """Whether the request affects those who are there when it arrives, not only those who were
+        shown, since it names no peer and no session."""
         return False
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """What two calls of this tool in one room must share for one approval with the scope
-        "session" to cover both. Here: the kind of impact, and all arguments not in `editable`."""
+        """An approval with the scope "session" covers later calls of this tool with an equal
+        audience. Here: the kind of impact, and all arguments not in `editable`."""
         alike = sorted(self.model_dump(exclude=set(self.editable)).items())
         return (impact.kind, *(json.dumps(pair) for pair in alike))
 
@@ -146,9 +146,9 @@ class StateChange(Arguments, ABC):
     async def seen(
         self, client: ActiveRoomsClient, shown: Impact, people: Sequence[Person]
     ) -> Observation:
-        """Read the room once. In the answer, `gone` tells whether the room shows the effect: all
+        """Read the room once. `gone` of the result tells whether the room shows the effect: all
         `people` have left or, if `people` is empty, the session is over. `gone` may be False only
-        if the very same session runs, since the gate may then send the request again.
+        if the same session still runs, since the gate may then send the request again.
 
         Raises:
             ApiError: the room could not be read.
@@ -163,19 +163,19 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def effect(self, impact: Impact, total: int) -> str:
-        """A sentence that says what an accepted call did."""
+        """A sentence that says what the call did, if 100ms accepted it."""
 
     def condition(self, impact: Impact) -> str:
-        """The outcome if no answer came, but the room shows the effect, whatever caused it."""
+        """The outcome if no answer came, but the room shows the effect. Its cause is not known."""
         return "The room shows the effect. Whether this request caused it is not known."
 
     @property
     def checked(self) -> str:
-        """The sentence that the outcome ends with if the room shows the effect."""
+        """The last sentence of the outcome if the room shows the effect."""
         return CHECKED
 
     gone_text: ClassVar[str] = ""
-    """The outcome after a 404 that means success: the effect was there already. "" if a 404 is a
+    """The outcome after a 404, if the 404 means that the effect was there already. "" if a 404 is a
     failure."""
 
     def edited(self, changes: dict[str, object]) -> StateChange:

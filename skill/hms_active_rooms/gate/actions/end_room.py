@@ -1,8 +1,8 @@
 """hms-end-active-room: end the running session for everyone, and lock the room if `lock` is set.
 
 People who join or leave after the question do not matter. If another session is running when the
-request is about to be sent, the person is asked again. The request names no session: 100ms ends
-whichever one runs when it arrives. So the gate first waits for other destructive requests to end.
+request is about to be sent, the person is asked again. The request names no session: 100ms ends the
+one that runs on arrival. So the gate first waits for other destructive requests to end.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class EndRoom(StateChange):
     lock: bool = Field(default=False, description="true also locks the room until re-enabled.")
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """The impact has the kind "end"."""
+        """See `StateChange.assess`. The impact has the kind "end"."""
         impact = room.impact("end", room.people, *((_LOCK_WARNING,) if self.lock else ()))
         return self, replace(impact, total=room.total, people=(), lock=self.lock)
 
@@ -55,7 +55,7 @@ class EndRoom(StateChange):
         ]
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """True: the request ends whatever session runs when it arrives."""
+        """True, since the request ends the session that runs when it arrives."""
         return True
 
     async def request(self, client: ActiveRoomsClient) -> None:
@@ -73,5 +73,5 @@ class EndRoom(StateChange):
 
     @property
     def checked(self) -> str:
-        """Reading the room can show that the session is over, but not that the room is locked."""
+        """Says nothing of the lock, since a read of the room cannot show whether it is locked."""
         return "Checked: the session is over. The lock cannot be checked." if self.lock else CHECKED

@@ -22,13 +22,13 @@ MAX_TEXT_CHARS = 200
 """The most characters of a name, user id or role that are shown or recorded; the rest is cut."""
 
 SHOWN_PEOPLE = 50
-"""A question names at most this many people one by one. Of more people it gives only counts."""
+"""A question names at most this many people, and counts the others."""
 
 SHOWN_ROLES = 12
 """The most roles that are listed, the largest first; the others are summed up."""
 
 _NO_TEXT = re.compile(r'\{["}]|\[(["\[{\]\d-]|true\b|false\b|null\b)')
-"""Matches a role or user id that 100ms sent as a list or an object. It is kept as JSON text."""
+"""Matches a role or user id that 100ms sent as a list or an object. We keep it as JSON text."""
 
 _SHOWN_TWINS = 5
 _NEAR = 0.8  # difflib's similarity ratio of two role names
@@ -36,7 +36,7 @@ _NEAR = 0.8  # difflib's similarity ratio of two role names
 
 @dataclass(frozen=True)
 class Person:
-    """One peer. Its id names a connection; one person can have several connections."""
+    """One peer. The id is the id of a connection, and one person can have several connections."""
 
     id: str
     short_id: str
@@ -45,12 +45,12 @@ class Person:
     role: str
 
     def same_person(self, other: Person) -> bool:
-        """Whether id, user id and role are equal. Names do not count: people choose them."""
+        """Whether id, user id and role are equal. Names do not count, since people choose them."""
         return (self.id, self.user_id, self.role) == (other.id, other.user_id, other.role)
 
     def drift(self, now: Person) -> Drift:
-        """Whether an approved call to this person may still be sent. `now` is the same peer, as
-        just read from the room. If role or user id has changed, a person is asked again."""
+        """Whether an approved call for this person may still be sent. `now` is the same peer, as
+        just read. If the role or the user id has changed, the approver is asked again."""
         if not self.same_person(now):
             return Drift("ask_again", f"The person was {self.line()}, and is now {now.line()}.")
         renamed = f"{quoted(self.name)} now goes by {quoted(now.name)}."
@@ -102,8 +102,8 @@ class Room:
         )
 
     def other_connections(self, people: Iterable[Person], what: str) -> tuple[str, ...]:
-        """A warning for each other connection with the user id of one of these people. Each begins
-        with "The same user id", followed by `what`."""
+        """One warning for each other connection with the user id of one of these people. Each
+        warning begins with "The same user id", followed by `what`."""
         ids, users = {p.id for p in people}, {p.user_id for p in people if p.user_id}
         others = [p for p in self.people if p.user_id in users and p.id not in ids]
         return _warnings(f"The same user id {what}", others)
@@ -117,8 +117,8 @@ class Room:
         return _warnings("Another peer has the same name, or one that looks alike", twins)
 
     def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:
-        """A warning if `role` may be a misspelt protected role. Protected roles that somebody in
-        the room has are not compared."""
+        """A warning if `role` may be a misspelt protected role. If somebody in the room has a
+        protected role, that role is not misspelt, so it is not compared."""
         name, held = folded(role), {folded(known) for known in {p.role for p in self.people}}
         unseen = {n: r for r in policy.protected_roles if (n := folded(r)) not in held}
         return tuple(
@@ -129,11 +129,11 @@ class Room:
         )
 
     def person(self, ref: str) -> Person:
-        """The person with this peer id, short or full. A name can look like an id.
+        """The person with this peer id, short or full.
 
         Raises:
             PeerNotFound: nobody has this id now.
-            InvalidCall: a short id fits several peers, or is the name of another one.
+            InvalidCall: a short id fits several peers, or is also the name of another peer.
         """
         matches = resolve_short_id(ref, [p.id for p in self.people])
         names = {ref, *lookalikes(ref, [p.name for p in self.people])}
@@ -146,7 +146,7 @@ class Room:
         if matches:
             raise InvalidCall(
                 f"{quoted(ref)} fits the id or the name of {len(fit)} peers: {listed}.",
-                hint="Give the full id of the one that is meant.",
+                hint="Give the full id of the peer you mean.",
             )
         also = f" It is the name of {listed}." if fit else ""
         raise PeerNotFound(f"No peer with the id {quoted(ref)} is in the room now.{also}")
@@ -208,8 +208,8 @@ class Impact:
         return f"{count}: {self.roles()}"
 
     def roles(self) -> str:
-        """The counts by role, as in: 3 as "host". The word "as" is Latin text: without it, a
-        right-to-left role name would move the count."""
+        """The counts by role, as in: 3 as "host". The Latin word "as" keeps a role name that is
+        written from right to left from moving its count."""
         shown = self.by_role[:SHOWN_ROLES]
         text = " and ".join(f"{count:,} as {quoted(role, 30)}" for role, count in shown)
         left = len(self.by_role) - len(shown)
@@ -234,8 +234,8 @@ class Drift:
 
 
 def fingerprint(ids: Iterable[str]) -> str:
-    """A compact set of many ids, in Base64. It has eight bits for each id, and each id sets one of
-    them. `strangers` compares ids with it."""
+    """A compact set of many ids, in Base64, to compare ids with by `strangers`. It has eight bits
+    for each id, and each id sets one of these bits."""
     known = list(ids)
     bits = bytearray(len(known))
     for peer_id in known:
@@ -245,8 +245,8 @@ def fingerprint(ids: Iterable[str]) -> str:
 
 
 def strangers(receivers: str, ids: Iterable[str]) -> int:
-    """How many of these ids are not in `receivers`, a `fingerprint`. The count may be too low:
-    about one new id in eight has the same bit as a known id."""
+    """How many of these ids are not in the `fingerprint` `receivers`. The count may be too low,
+    since about one new id in eight has the same bit as a known id."""
     bits = b64decode(receivers)
     found = [_bit(peer_id, len(bits)) for peer_id in ids]
     return sum(not bits[place] & bit for place, bit in found)
@@ -279,8 +279,8 @@ def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
 
 
 def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
-    """Raises PolicyRefusal if the policy protects one of these people. Somebody whose role or user
-    id cannot be read may be protected, and is refused too."""
+    """Raises PolicyRefusal if the policy protects one of these people, or if nobody can tell, since
+    a role or user id cannot be read."""
     for person in people:
         untold = ""
         if policy.protected_roles and (not folded(person.role) or _NO_TEXT.match(person.role)):

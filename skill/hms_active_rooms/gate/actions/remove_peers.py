@@ -58,7 +58,7 @@ class RemovePeers(StateChange):
         return self
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """The impact has the kind "remove-peer", "remove-each" or "remove-role"."""
+        """See `StateChange.assess`. The kind of the impact ends in "-peer", "-each" or "-role"."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             impacts.refuse_protected([person], policy)
@@ -87,7 +87,7 @@ class RemovePeers(StateChange):
             room.must_be_readable()
             return _drift_each(shown, room, policy)
         if not known & {p.id for p in room.people}:
-            return _nobody_left("They are no longer in the room.", shown, room)
+            return _nobody_left("Those shown are no longer in the room.", shown, room)
         if shown.kind == "remove-peer":
             person = room.person(self.peer_id or "")
             impacts.refuse_protected([person], policy)
@@ -102,7 +102,7 @@ class RemovePeers(StateChange):
         return Drift("go", people=now.people, total=now.total)
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """True if one request removes the whole role: it hits whoever has the role on arrival."""
+        """True if one request removes the whole role, and so everybody who has it on arrival."""
         return impact.kind == "remove-role"
 
     def question(self, impact: Impact) -> list[str]:
@@ -121,7 +121,7 @@ class RemovePeers(StateChange):
         )
 
     def per_person(self, impact: Impact) -> list[Self]:
-        """One call for each person of a small role, so that whoever takes the role later stays."""
+        """One call for each person of a small role, so that people who take the role later stay."""
         people = impact.people if impact.kind == "remove-each" else ()
         return [self.model_copy(update={"peer_id": p.id, "role": None}) for p in people]
 

@@ -1,5 +1,5 @@
-"""How sending an action ended, as values and in sentences. The sentences claim only what is known:
-even if the room shows the effect, another request may have caused it."""
+"""How sending an action ended, as values and in sentences. The sentences claim only what is known.
+For example, another request may have caused the effect that the room shows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Result:
     notes: tuple[str, ...] = ()  # more sentences for the outcome
     people: tuple[PersonResult, ...] = ()  # for a role removal: what became of each person
     error: str = ""  # the error's code, if there was an error
-    hint: str = ""  # what to do next, if the error itself told it; what its class tells is no fact
+    hint: str = ""  # what to do next, if this very error told it (not only its class)
 
 
 Ended = tuple[Ending, Result]
@@ -51,20 +51,20 @@ Ended = tuple[Ending, Result]
 
 @dataclass(frozen=True)
 class Observation:
-    """What a look at the room showed: a read of the room after the request."""
+    """What a read of the room after the request showed."""
 
     gone: bool | None  # whether the room shows the effect; None if it could not be read
     still: frozenset[str] = frozenset()  # peer ids of people still there
     why: str = ""  # why the room was not read, or how long it showed no effect
 
     def words(self) -> str:
-        """Completes the sentence "A look ..." if the effect was not seen."""
+        """What to say after "A look" if the effect was not seen."""
         return f"failed: {self.why}" if self.gone is None else "shows no effect yet"
 
 
 def answered(call: StateChange, shown: Impact, total: int, seen: Observation | None) -> Ended:
-    """The outcome if 100ms accepted the request. `seen` is what the room showed afterwards; None if
-    the room cannot show the effect."""
+    """The outcome if 100ms accepted the request. `seen` is what the room showed afterwards, or None
+    if the room cannot show the effect."""
     text = call.effect(shown, total)
     if seen is None:
         return "done", Result(text, "yes")
@@ -78,8 +78,8 @@ def answered(call: StateChange, shown: Impact, total: int, seen: Observation | N
 def unanswered(
     call: StateChange, shown: Impact, error: ApiError | None, seen: Observation | None
 ) -> Ended:
-    """The outcome if no answer tells what became of the request. `error` came in place of the
-    answer; None if an earlier process sent the request. `seen` is as in `answered`."""
+    """The outcome if no answer tells what became of the request. `error` came in place of an
+    answer; it is None if an earlier process sent the request. For `seen` see `answered`."""
     code, came = (error.code, f" ({error})") if error else ("", "")
     if seen is not None and seen.gone:
         lost = f" The answer was lost ({code})." if code else ""
@@ -111,7 +111,7 @@ def stopped(error: BaseException) -> Ended:
 def for_each(
     people: tuple[Person, ...], fates: Mapping[str, Fate], error: ApiError | None, seen: Observation
 ) -> Ended:
-    """The outcome if each person got a request: what became of each, and a summary."""
+    """The outcome if each person got a request: what became of each person, and a summary."""
     rows = tuple(PersonResult(p.id, p.name, fates[p.id]) for p in people)
     count = Counter(fates.values())
     parts = [f"{count[word]} {word}" for word in get_args(Fate) if count[word]]

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 MAX_MESSAGE_BYTES = 4096
 """100ms documents 4 KB for a client's custom event; we assume the same limit for send-message."""
 
-_SHOWN_CHARS = 5000
-"""Longer than any message, so that a person always reads the whole message."""
+_SHOWN_CHARS = 5000  # longer than any message, so that a person reads the whole message
 
 
 def _message(value: str) -> str:
@@ -65,7 +64,7 @@ class SendMessage(StateChange):
         return self
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """The impact has the kind "direct", "role" or "everyone"."""
+        """See `StateChange.assess`. The impact has the kind "direct", "role" or "everyone"."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             impact = room.impact("direct", (person,), *room.lookalikes(person))
@@ -111,8 +110,8 @@ class SendMessage(StateChange):
         return [head, text]
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """The target and the type of the message. An approval with the scope "session" covers
-        every later message for which these are the same, whatever its text."""
+        """The target and the type of the message. An approval with the scope "session" also covers
+        later messages with the same target and type."""
         return (impact.kind, self.peer_id or self.role or "", self.type)
 
     async def request(self, client: ActiveRoomsClient) -> None:

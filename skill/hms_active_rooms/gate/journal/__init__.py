@@ -1,5 +1,5 @@
-"""The journal: it records every action, and it alone decides what may be sent. It is in SQLite or
-PostgreSQL. Its methods block, so asynchronous callers use a thread."""
+"""The journal: it records every action, and it alone decides what may be sent. It is a database in
+SQLite or PostgreSQL. Its methods block, so asynchronous callers need a thread."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def default_url() -> str:
 
 
 def file_url(path: Path) -> str:
-    """The SQLite URL of this file, whatever characters its name has."""
+    """The SQLite URL of this file. The name of the file may have any characters."""
     return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
 
 
@@ -59,13 +59,13 @@ class Journal:
     """The record of all actions, in one database. Many threads and processes can use it at once.
 
     Args:
-        url: SQLAlchemy URL; None means `default_url()`. A file that cannot be written, or one with
-            `?mode=ro`, is opened for reading only. ":memory:" is a journal in memory, opened at the
+        url: SQLAlchemy URL; None means `default_url()`. A file that cannot be written is opened
+            for reading only, as with `?mode=ro`. ":memory:" is a journal in memory, opened at the
             first use, and lost when it is closed or the process ends.
         clock: returns the time, aware UTC.
         on_commit: called before and after each commit of a writing transaction.
-        key: a secret of at least 32 characters. It seals state changes, so that nobody can forge
-            one by writing to the database. None means `HMS_JOURNAL_KEY`, if it is set.
+        key: a secret of at least 32 characters. It seals state changes: without it nobody can
+            forge one by writing to the database. None means `HMS_JOURNAL_KEY`, if it is set.
         create: create the journal if there is none. With False, a missing journal is an error.
 
     Raises:
@@ -123,7 +123,7 @@ class Journal:
 
     @property
     def begun(self) -> bool:
-        """Whether opening this journal created it."""
+        """Whether the journal was created when it was opened."""
         return self._opened is not None and self._opened.begun
 
     @property
@@ -158,7 +158,7 @@ class Journal:
 
         Args:
             notes_only: the transaction changes no action's state. Its commit does not wait for the
-                disk: if the machine loses power soon afterwards, its events may be lost.
+                disk, so its events may be lost if the machine loses power soon afterwards.
         """
         from hms_active_rooms.gate.journal.store import Writing
         from hms_active_rooms.gate.journal.tables import check_still
@@ -190,7 +190,7 @@ class Journal:
         """Write the actions that ended before a certain time to a file, as JSON Lines.
 
         The last line has the SHA-256 of all lines above it. Once the file is on disk, the journal
-        records which actions it holds; only these can be pruned.
+        records which actions the file has. Only these can be pruned.
 
         Args:
             file: open for writing text.

@@ -26,12 +26,12 @@ EXPORTED = "exported"
 """Kind of event: the action was exported, with its events up to the number `upto`."""
 
 _AT_ONCE = 100
-"""How many calls one transaction prunes. With more, other writers would wait long."""
+"""How many calls one transaction prunes. With more calls, other writers would wait long."""
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """What `Journal.prune` did."""
+    """How many actions `Journal.prune` deleted, and how many it left."""
 
     actions: int  # how many actions were deleted
     left: int  # how many ended in time but stay: not exported, changed since, or contradictory

@@ -1,7 +1,7 @@
 """The databases of a journal: SQLite (WAL, synchronous FULL) and PostgreSQL.
 
-The record that a request is sent must be on disk before the request leaves. Otherwise a crash could
-make it be sent twice. A database that cannot guarantee this is refused when it is opened.
+The record that a request is sent must be on disk before the request leaves. Otherwise, after a
+crash, the request could be sent twice. A database that cannot guarantee this is refused at opening.
 """
 
 from __future__ import annotations
@@ -46,11 +46,9 @@ _FULL = 2  # what SQLite answers for synchronous=FULL
 _LONGEST_WAIT_S: Final = 30
 _NO_WAL = "WAL mode, which locks and shares the file, is not possible here: "
 
-_ONE_WRITER = 0x686D73
-"""Key of PostgreSQL's advisory lock: "hms" in ASCII."""
+_ONE_WRITER = 0x686D73  # the key of PostgreSQL's advisory lock: "hms" in ASCII
 
-MOUNTS = Path("/proc/self/mounts")
-"""Where Linux lists what is mounted."""
+MOUNTS = Path("/proc/self/mounts")  # where Linux lists what is mounted
 
 _NETWORK: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "beegfs"}
@@ -80,9 +78,9 @@ _REPAIR = {
     "schema has been selected": _UNSENT + "make the schema that search_path names.",
     "resolve host": _UNSENT + "see that the URL names the server.",
     "statement pooling": _UNSENT + "set PgBouncer's pool_mode to transaction.",
-    "connection": _UNSENT + "see that the server runs, and lets in whom the URL names.",
+    "connection": _UNSENT + "see that the server runs, and accepts the user that the URL names.",
 }
-"""Hints for the user. Each key occurs in the database's error message in lower case."""
+"""Hints for the user. A key is a part of the database's error message, in lower case."""
 
 _NOT_BY_URL: Final = {"autocommit", "row_factory", "cursor_factory", "context"}
 """Arguments of psycopg that a URL cannot set, since their values are not texts."""
@@ -117,7 +115,7 @@ class Database:
             ) from None
         self._driver_error = self._modes["reads"].dialect.loaded_dbapi.Error
         # All threads share the one connection of a memory database. They take turns by our lock,
-        # not by the pool's queue: a thread that waits there is never woken if the pool is closed.
+        # since a thread that waits in the pool's queue is never woken if the pool is closed.
         self._turn: contextlib.AbstractContextManager[object]
         self._turn = threading.Lock() if self._in_memory else contextlib.nullcontext()
         self.begun = False
@@ -305,7 +303,7 @@ def _postgresql(url: sa.URL) -> sa.Engine:
     # A pooler that lends a session for one transaction (PgBouncer) has no prepared statements.
     text = url.query.get("prepare_threshold", "none")
     if text != "none" and not (isinstance(text, str) and text.isdigit()):
-        raise ConfigurationError("prepare_threshold of the journal is a number, or none.")
+        raise ConfigurationError("prepare_threshold of the journal must be a number, or none.")
     if foreign := sorted(_NOT_BY_URL & url.query.keys()):
         raise ConfigurationError(f"The URL of the journal cannot set {foreign[0]}.")
     options: dict[str, str | int | None] = {}
@@ -316,8 +314,8 @@ def _postgresql(url: sa.URL) -> sa.Engine:
         url.difference_update_query(["prepare_threshold"]),
         pool_pre_ping=True,
         connect_args=options,
-        # Whoever waited for the lock must see what was written meanwhile, whatever the server,
-        # the database or the role is set to.
+        # A transaction that waited for the lock must see what was written meanwhile, even if the
+        # server, the database or the role has another default.
         isolation_level="READ COMMITTED",
     )
     sa.event.listen(engine, "begin", _begin_postgresql)
@@ -329,8 +327,8 @@ def _begin_postgresql(connection: sa.Connection) -> None:
     if mode == "reads":
         return
     # One writer at a time, as with SQLite: what a transaction has read stays true until its end.
-    # A commit waits for the disk, whatever the server, the database or the role is set to. Each
-    # transaction sets this, since a pooler does not keep the settings of a session.
+    # A commit waits for the disk, even if the server, the database or the role has another default.
+    # Each transaction sets this, since a pooler does not keep the settings of a session.
     waits = "off" if mode == "notes" else "on"
     [_, _, fsync, encoding] = connection.exec_driver_sql(
         f"SELECT pg_advisory_xact_lock({_ONE_WRITER}), "
@@ -355,8 +353,8 @@ def _begin_postgresql(connection: sa.Connection) -> None:
 
 
 class _Files:
-    """Watches the files of an open journal. If somebody replaces them, other programs open another
-    journal, which does not know what was sent."""
+    """Watches the files of an open journal. If somebody replaces the files, other programs open the
+    new ones, which do not tell what was sent."""
 
     def __init__(self, path: Path) -> None:
         real = path.resolve()
@@ -387,7 +385,7 @@ class _Files:
 
 
 def _sqlite(url: sa.URL, journal_mode: str | None, files: _Files | None = None) -> sa.Engine:
-    """An engine whose connections use this journal mode; with None they only read."""
+    """An engine for this journal mode. If `journal_mode` is None, its connections only read."""
     in_memory = journal_mode == "memory"
     wait = {} if "timeout" in url.query else {"timeout": _LONGEST_WAIT_S}
     engine = sa.create_engine(
@@ -461,8 +459,8 @@ def _refused(reason: str) -> JournalError:
 
 
 def _path(url: sa.URL, name: str) -> Path:
-    """The file of a URL. Raises ArgumentError if SQLAlchemy would ignore a part of the URL: it
-    could then open another file."""
+    """The file of a URL. Raises ArgumentError if SQLAlchemy would ignore a part of the URL, and so
+    could open another file."""
     if not name.startswith("file:"):
         known = not url.query.keys() - _SQLITE_HAS and url.query.get("mode", "ro") == "ro"
     elif known := "uri" in url.query and not set("?#") & set(name):
@@ -498,13 +496,13 @@ def _refuse_foreign(file: Path, needs: int) -> None:
         raise JournalError(
             f"The file {quoted(str(file), 300)} belongs to {quoted(owner)}, and this user may not "
             f"{'read' if needs == os.R_OK else 'read and write'} it.",
-            hint=_UNSENT + "run this as that user, or let that user end what keeps the journal "
-            "open and give both of you the rights to it.",
+            hint=_UNSENT + "run this as that user. Or let that user end what keeps the journal "
+            "open, and let both of you read and write it.",
         )
 
 
 def _make_private(path: Path) -> None:
-    """Create the journal's file, which only its owner can read. Raises JournalError if several
+    """Create the journal's file, and let only its owner read it. Raises JournalError if several
     processes could not lock and share the file."""
     name, folder, mounts = quoted(str(path), 300), path.parent, _mounts()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -535,14 +533,14 @@ def _mounts() -> dict[tuple[str, ...], str]:
 
 
 def _locks(folder: Path) -> bool:
-    """Whether the file system of this folder really locks: the second lock of a file must fail."""
+    """Whether the file system of this folder really locks: a second lock of a file must fail."""
     if sys.platform != "linux":
         return True
     import fcntl
     import struct
 
     whole = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    # Never the journal itself: closing it here would drop the locks that SQLite holds on it.
+    # Not the journal's own file: closing that here would drop the locks that SQLite holds on it.
     with (
         NamedTemporaryFile(dir=folder, prefix=".hms-lock-") as one,
         Path(one.name).open("wb") as other,

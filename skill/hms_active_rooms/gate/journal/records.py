@@ -1,7 +1,7 @@
 """The journal's records as typed values.
 
 A tool call is recorded as an `Action`, one row of the database. If the room changes before the call
-is sent, or a person edits the call, it gets a new revision: another action, with an id of its own.
+is sent, or a person edits the call, the call gets a new revision: another action with its own id.
 
 The states of an action:
 
@@ -10,9 +10,9 @@ The states of an action:
           |         |  +------+ surely not executed: the room is read before another request
           +---------+-> rejected | expired
 
-An `unknown` action ends when a later look at the room shows the effect, or a late answer comes.
+An `unknown` action is `done` or `failed` once a later read of the room or a late answer tells so.
 An `approved` action can still be rejected. It expires at its deadline, or when the room has changed
-and a new revision asks again.
+and a person is asked about a new revision.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ KEPT = "(kept) "
 """`Journal.prune` keeps a row of the table `hms_asks` if its `place` has this prefix."""
 
 CALLED_AGAIN = "called_again"
-"""Kind of event: a call was made again, and ran an earlier action that was held back (`HELD`).
-There is one event for the earlier action, and one for the new call: its `runs` is the id of the
-earlier action."""
+"""Kind of event: a call was made again, and ran an earlier action that was held back (`HELD`). The
+earlier action gets one such event, and the new call another. In the event of the new call, `runs`
+is the id of the earlier action."""
 
 PRUNED = "pruned"
 """Kind of event: the action was exported and deleted. This event stays."""
@@ -171,10 +171,10 @@ class Action:
 
     @property
     def shown(self) -> Impact:
-        """The impact, if there is one.
+        """The impact that was shown.
 
         Raises:
-            JournalError: the call was refused before its impact was known.
+            JournalError: there is none, since the call was refused at once.
             BrokenRecord: the record cannot be read, or contradicts its events.
         """
         self.check()
@@ -301,7 +301,7 @@ _RESULT = TypeAdapter(Result)
 _FIELDS = {field.name for field in fields(Action)}
 _PLAIN = _FIELDS - {"call", "impact", "result", "contradiction", "mark"}
 _UNSEALED = {"worker", "lease_until", "told_at"}
-"""Columns that the `seal` does not cover. They can change while the state stays the same."""
+"""Columns that `seal` does not cover. They can change while the state stays the same."""
 _OF_CALL = {"tool", "room_id", "arguments"}
 _SEALED = sorted(_PLAIN - _UNSEALED | _OF_CALL | {"impact", "result"})
 _KNOWN = {"state": get_args(State), "gate": ("soft", "hard"), "decided_way": ("", *get_args(Way))}
@@ -367,16 +367,16 @@ def sealed(key: bytes, **values: object) -> str:
 
 
 def seal(key: bytes, columns: Columns, event: Columns) -> str:
-    """A hash of a row and of the event that last changed its state. If somebody changes either of
-    them, the stored seal is wrong. `key` is the journal's; b"" if it has none."""
+    """A hash of a row and of the event that last changed its state. If somebody changes the row or
+    the event, the stored seal is wrong. `key` is the journal's key; b"" if it has none."""
     row = {name: columns[name] for name in _SEALED}
     said = [event[name] for name in ("at", "kind", "by", "way", "data")]
     return sealed(key, row=row, event=said)
 
 
 def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> str:
-    """What is wrong with a row; "" if nothing is. `event` is its last state change, and `found` is
-    the seal stored with that event."""
+    """What is wrong with a row; "" if nothing is. `event` is the last change of the row's state,
+    and `found` is the seal stored with that event."""
     if event["kind"] is None:
         return "contradicts itself: the events that led to it are gone"
     if found == seal(key, columns, event):

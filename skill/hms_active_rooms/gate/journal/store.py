@@ -1,9 +1,9 @@
 """Reads and writes the journal inside one transaction.
 
-Threat: a model, a replayed graph, a second worker, a crash or an edited checkpoint makes the same
-request twice, or one that nobody approved. Invariant: a request is sent only by the caller whose
-transaction moved the action from `approved` to `sent`. Only one transaction writes at a time, so
-what it has read stays true until it commits. A state change and its event are written together.
+Threat: a model, a replayed graph, a second worker, a crash or an edited checkpoint repeats a
+request, or makes one that nobody approved. Invariant: only the caller whose transaction moved an
+action from `approved` to `sent` sends its request. One transaction writes at a time, so what it has
+read stays true until it commits. A state change and its event are written together.
 """
 
 from __future__ import annotations
@@ -88,14 +88,14 @@ _ADD_ROW = actions.insert()
 
 
 def _ids(items: object) -> list[str]:
-    """What `ask` stored; ["unreadable"] if the stored value is not a list."""
+    """The list that `ask` stored; ["unreadable"] if the stored value is not a list."""
     return list(map(str, items)) if isinstance(items, list) else ["unreadable"]
 
 
 @dataclass(frozen=True)
 class _Compiled:
-    """A statement that SQLAlchemy compiled once, for the database's driver to run. Running it
-    through SQLAlchemy takes several times as long."""
+    """A statement that SQLAlchemy compiled once. The database's driver runs it, since SQLAlchemy
+    takes several times as long to run a statement."""
 
     text: str
     fixed: Row  # values that are part of the statement, as the driver takes them
@@ -144,8 +144,8 @@ class Which(TypedDict, total=False):
 
 
 class Reading:
-    """One transaction's view of the journal. No method here changes anything. `db` is the
-    connection, for other queries."""
+    """What one transaction can read in the journal. No method here changes anything. `db` is the
+    connection, for queries that have no method."""
 
     def __init__(self, db: sa.Connection, clock: Clock, key: bytes) -> None:
         self.db = db
@@ -159,8 +159,8 @@ class Reading:
         return self._one(_BY_ID, id=action_id)
 
     def latest(self, call_key: str) -> Action | None:
-        """The newest revision of a call, or None. If the call ran an earlier action instead
-        (`CALLED_AGAIN`), the newest revision of that earlier call."""
+        """The newest revision of a call, or None. If the call ran an earlier action instead of one
+        of its own (`CALLED_AGAIN`), the newest revision of that action."""
         if (row := self._one(_LATEST, key=call_key)) is not None:
             return row
         told = self.events(action_id(call_key, 1))
@@ -191,9 +191,9 @@ class Reading:
     def same_calls(
         self, thread: str, content: str, is_mine: Callable[[str], bool] = lambda _: True
     ) -> tuple[Action | None, Action | None, int]:
-        """The calls with this `Action.content` in a thread: the caller's newest action, the
-        caller's newest action that was sent, and how often anybody made the call. `is_mine` tells
-        whether a requester is the caller."""
+        """Three facts on the calls with this `Action.content` in a thread: the caller's newest
+        action, the newest action that the caller sent, and how often anybody made the call.
+        `is_mine` tells whether a requester is the caller."""
         same: tuple[sa.ColumnElement[bool], ...]
         same = (actions.c.thread == thread, actions.c.content == content)
         calls = sa.func.count(actions.c.call_key.distinct()).label("calls")
@@ -230,9 +230,9 @@ class Reading:
         return self.db.scalar(query) or 0
 
     def sent_lately(self, like: Action) -> tuple[int, int]:
-        """How many actions were sent in the last minute: by the requester of `like` in its room,
-        and in all. An action whose claim was given back does not count. Nor does a time far ahead,
-        from a wrong clock."""
+        """How many actions were sent in the last minute: first, by the requester of `like` in the
+        room of `like`; second, in all. An action does not count if its claim was given back, or if
+        a wrong clock dated it far ahead."""
         since, until = self.now() - records.RATE_WINDOW, self.now() + records.RATE_WINDOW
         given = {"since": since, "until": until, "room_id": like.room_id}
         [found] = self._rows(_SENT_LATELY, requester=like.requester, **given)
@@ -245,8 +245,8 @@ class Reading:
         return [o for o in sent if o.id != action.id and o.gate == "hard" and not o.contradiction]
 
     def has_rival(self, action: Action) -> bool:
-        """Whether the action has `rivals`, or had one after it was read. Event numbers tell the
-        order, since the clocks of machines may differ."""
+        """Whether an action of `rivals` is being sent, or has ended after `action` was read. Event
+        numbers tell the order, since the clocks of machines may differ."""
         given = {"room_id": action.room_id, "id": action.id, "mark": action.mark}
         return bool(self.rivals(action) or self._rows(_ENDED_SINCE, **given))
 
@@ -261,13 +261,13 @@ class Reading:
         return [_event(row) for row in self.found(query)]
 
     def steps(self, action_id: str) -> dict[str, str]:
-        """What became of each person, by peer id: a `Fate`, or "sending" if it is not known. Empty
-        if one request was for all."""
+        """What became of each person, by peer id: a `Fate`, or "sending" if that is not known. {}
+        if there was one request for all."""
         [known] = [row["steps"] for row in self._rows(_STEPS, id=action_id)] or [None]
         return {peer: str(of) for peer, of in known.items()} if isinstance(known, dict) else {}
 
     def asked_at(self, place: str) -> list[str]:
-        """What `ask` stored at this place; [] if nothing."""
+        """What `ask` stored at this place; [] if nothing is stored there."""
         return [id_ for found in self._rows(_ASKED, place=place) for id_ in _ids(found["items"])]
 
     def asked_below(self, place: str) -> list[list[str]]:
@@ -305,7 +305,7 @@ class Reading:
         return found
 
     def found(self, query: sa.Select[Any]) -> list[Row]:
-        """The rows that a query finds. Unlike in `_rows`, the compiled query is not kept."""
+        """The rows that a query finds. `_rows` keeps the compiled query; this does not."""
         found = self.db.execute(query)
         names = tuple(found.keys())
         return [dict(zip(names, map(_text, row), strict=True)) for row in found]
@@ -396,13 +396,13 @@ class Writing(Reading):
             action: as this transaction read it.
             after: the new state.
             by: who decided or did it.
-            way: how; for a decision one of `Way`.
+            way: how it came about; for a decision one of `Way`.
             kind: the event's kind, if it is not the new state's name.
             data: more data for the event.
             changes: other fields of the action that change.
 
         Raises:
-            JournalError: there is no such transition, or the stored state is another one.
+            JournalError: there is no such transition, or the stored state has changed.
             BrokenRecord: the record of the action is broken.
         """
         action.check()
@@ -421,7 +421,8 @@ class Writing(Reading):
         return replace(moved, mark=mark)
 
     def expire_if_late(self, action: Action) -> Action:
-        """Store that an action has expired, if its deadline has passed. Returns the action."""
+        """If the deadline of an action has passed, store its state `expired`. Returns the
+        action."""
         if action.state == "expired":
             action.check()
             columns = ("reason", "decided_by", "decided_way", "decided_at")
@@ -461,8 +462,8 @@ class Writing(Reading):
         data: dict[str, Any],
         columns: dict[str, Any] | None = None,
     ) -> int:
-        """Append an event and return its number. After a state change `columns` is the new row, and
-        the event gets a seal."""
+        """Append an event and return its number. For a state change `columns` is the new row of the
+        action, and the event gets a seal."""
         event = {"at": self.now(), "kind": kind, "by": by, "way": way, "data": data}
         bound = records.seal(self._key, columns, event) if columns else ""
         add = _ADD[self.db.dialect.name]
@@ -478,8 +479,8 @@ class Writing(Reading):
         return self.db.execute(prolong.values(lease_until=until)).rowcount == 1
 
     def step(self, action_id: str, peer_id: str, state: str) -> bool:
-        """Record "sending" when the request for one person is about to leave, and later how it
-        ended. A second "sending" writes nothing and returns False."""
+        """Record the state of one person's request: "sending" before it leaves, later how it ended.
+        A second "sending" writes nothing and returns False."""
         steps = self.steps(action_id)
         if state == "sending" and steps.get(peer_id, "not sent") != "not sent":
             return False
@@ -495,15 +496,15 @@ class Writing(Reading):
         return True
 
     def told(self, action_id: str) -> None:
-        """Record that the requester was told how the action ended; after the first time, do
-        nothing."""
+        """Record that the requester was told how the action ended. Only the first time is
+        recorded."""
         first = actions.update().where(actions.c.id == action_id, actions.c.told_at.is_(None))
         if self.db.execute(first.values(told_at=self.now())).rowcount == 1:
             self.note(action_id, "told", way="call")
 
     def revoke_grants(self, thread: str, *, by: str, way: str) -> None:
-        """Take back all approvals with the scope "session" in a conversation. The actions change:
-        read an action again before you `move` it."""
+        """Take back all approvals with the scope "session" in a conversation. This changes the
+        actions that were approved: read such an action again before you `move` it."""
         for row in self.grants(thread):
             own = replace(row, granted_in="")
             self._step(own, ["granted_in"], [row.state], "revoked", by, way, {})

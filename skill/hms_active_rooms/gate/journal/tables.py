@@ -18,8 +18,6 @@ SCHEMA_VERSION = 5
 
 
 class _Moment(sa.TypeDecorator[datetime]):
-    """Aware UTC in Python; stored without a time zone."""
-
     impl = sa.DateTime
     cache_ok = True
 
@@ -44,7 +42,7 @@ class _Json(sa.TypeDecorator[Any]):
 
 def _lenient(read: Any, instead: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Makes a column reader that never fails. For a value that cannot be read, such as a wrong
-    time, it returns a stand-in: the other rows can still be read."""
+    time, it returns a stand-in, so that the other rows can still be read."""
 
     def read_or_stand_in(value: Any) -> Any:
         try:
@@ -106,7 +104,7 @@ events = sa.Table(
     *_columns(_Json, "data"),
     *_columns(sa.String(64), "seal", server_default=""),
 )
-"""`seal`: see `records.seal`; "" for an event that changes no state."""
+"""`seal` is the value of `records.seal`; "" for an event that changes no state."""
 
 asks = sa.Table(
     "hms_asks",
@@ -122,7 +120,7 @@ _MAY_GO = (
     "OLD.kind <> 'pruned' AND EXISTS (SELECT 1 FROM hms_events p WHERE "
     "p.action_id = OLD.action_id AND p.kind = 'pruned' AND p.seq > OLD.seq)"
 )
-"""SQL: the event may be deleted, because a later event "pruned" of its action stays."""
+"""SQL: the event may be deleted, because a later event "pruned" of the same action stays."""
 
 _IS_THERE = "EXISTS (SELECT 1 FROM hms_events e WHERE e.seq = NEW.seq)"
 
@@ -199,12 +197,11 @@ _FROM_0_1_0 = [
     "WHERE hms_steps.action_id = hms_actions.id)",
     "DROP TABLE hms_steps",
 ]
-"""Migrates a journal of release 0.1.0 to this release."""
 
 
 @cache
 def _tables(dialect: str) -> list[str]:
-    """The statements that create the tables and their indexes. Compiling them takes longest."""
+    """The statements that create the tables and their indexes. To compile them takes long."""
     made: list[str] = []
     mock: Any = sa.create_mock_engine(
         f"{dialect}://", lambda what, *_, **__: made.append(str(what.compile(dialect=mock.dialect)))
@@ -252,7 +249,7 @@ def check(db: sa.Connection, key: bytes) -> int | None:
     """The schema version of the journal; None if there is no journal yet.
 
     Raises:
-        JournalError: the journal is of a newer release, is not whole, or has another key.
+        JournalError: the journal is of a newer release, lacks a table, or has another key.
     """
     there = set(sa.inspect(db).get_table_names()) & set(metadata.tables)
     if not there:
@@ -294,8 +291,8 @@ def _key_check(key: bytes) -> str:
 
 
 def _seal(db: sa.Connection) -> None:
-    """Seal the actions of an earlier release, which had no seals. Skip those that contradict their
-    events."""
+    """Seal the actions of an earlier release, which had no seals. Skip an action that contradicts
+    its events."""
     for row in db.execute(sa.select(actions)).mappings().all():
         query = sa.select(events).where(events.c.action_id == row["id"]).order_by(events.c.seq)
         told = db.execute(query).mappings().all()

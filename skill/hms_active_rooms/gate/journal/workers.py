@@ -21,8 +21,8 @@ def _worker(pid: int) -> str:
 
 
 def worker_may_live(worker: str) -> bool:
-    """Whether the process that `this_worker` named may still run. False if it has surely ended;
-    that is known only of processes in this PID namespace."""
+    """Whether the process that `this_worker` named may still run. False only if it has surely
+    ended, which can be known only of a process in this PID namespace."""
     world, _, process = worker.rpartition(":")
     pid, _, started = process.partition("@")
     if world != _world() or not pid.isdigit():
@@ -47,8 +47,8 @@ def _started(pid: int) -> str:
 
 
 def _world() -> str:
-    """Host, boot and PID namespace: within these a process id is unique. (Containers can have the
-    same host name.)"""
+    """Host, boot and PID namespace. A process id is unique only within these three. (The host name
+    is not enough, since containers can share it.)"""
     boot = _told(lambda: Path("/proc/sys/kernel/random/boot_id").read_text("ascii"))
     return f"{socket.gethostname()}/{boot}/{_told(Path('/proc/self/ns/pid').readlink)}"
 
