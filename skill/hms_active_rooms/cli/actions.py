@@ -59,7 +59,7 @@ def actions(
     json: Json = False,
     journal: JournalUrl = None,
 ) -> None:
-    """List actions: each is a change that was asked for. `actions show ACTION` shows one in full."""
+    """List the changes (actions) that were asked for. `actions show ACTION` shows one in full."""
     if ctx.invoked_subcommand is not None:
         refuse_idle(ctx, ctx.invoked_subcommand)
         return
@@ -82,7 +82,7 @@ def actions(
     elif json:
         from hms_active_rooms.gate.view import view
 
-        # Short: a few people of each action, and not its question, which may name 50.
+        # Kept short: three people of each action, and no question, since it may name 50 people.
         views = [view(row, people=3) for row in rows]
         told = [one.model_dump(mode="json", exclude={"question"}) for one in views]
         screen.document({"actions": told})
@@ -127,7 +127,7 @@ def show(
     json: Json = False,
     journal: JournalUrl = None,
 ) -> int:
-    """Show one action and what happened to it. With --wait, the exit code says how it ended."""
+    """Show one action and its events. With --wait, the exit code says how the action ended."""
     from hms_active_rooms.gate.journal.records import UNSENT, row_of, who
     from hms_active_rooms.gate.view import describe, outcome, view
 
@@ -173,7 +173,7 @@ def export(
     json: Json = False,
     journal: JournalUrl = None,
 ) -> None:
-    """Copy every action that ended before DATE, in full, to a file. Deletes nothing."""
+    """Copy all actions that ended before DATE to a file, in full. Nothing is deleted."""
     moment = _moment(before)
     if file == "-":
         raise InvalidCall("An export cannot go to standard output.", hint="Name a new file.")
@@ -206,13 +206,13 @@ def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> Non
     if pruned.left and not json:
         export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
         screen.err(
-            f"Kept: {screen.counted(pruned.left, 'action')}, not exported or changed after the export. "
+            f"Kept {screen.counted(pruned.left, 'action')}: not exported since the last change. "
             f"Export them, then prune again: {export}"
         )
 
 
 def _moment(text: str) -> datetime:
-    """The moment that `--before` names. If it names no time zone, this machine's is taken."""
+    """The moment in `--before`, in UTC. A text without a time zone is in this machine's zone."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
@@ -246,7 +246,7 @@ def _plain(value: object) -> object:
 
 
 def approve(action: ActionId, settings: Settings) -> int:
-    """Show an action that waits, ask, and run it after a yes. Needs a person at a terminal."""
+    """Show a waiting action, ask about it, and run it after a yes. Needs a person at a terminal."""
     from hms_active_rooms.cli.person import somebody_here
     from hms_active_rooms.gate.journal.records import FINAL
     from hms_active_rooms.gate.view import already
@@ -262,7 +262,7 @@ def approve(action: ActionId, settings: Settings) -> int:
         return report(row, settings)
     if not somebody_here():
         raise ConfigurationError(
-            "Approving needs a person at a terminal; nothing was decided.",
+            "Approving needs a person at a terminal. Nothing was decided.",
             hint="Run this command in a terminal, without pipes."
             f" Rejecting needs no terminal: {settings.command('reject', row.id)}",
         )
@@ -276,7 +276,7 @@ def approve(action: ActionId, settings: Settings) -> int:
 
 def reject(
     action: ActionId,
-    reason: Annotated[str, Option(metavar="TEXT", help="Why. Whoever asked is told.")] = "",
+    reason: Annotated[str, Option(metavar="TEXT", help="The reason, told to whoever asked.")] = "",
     json: Json = False,
     journal: JournalUrl = None,
 ) -> int:
@@ -293,10 +293,10 @@ def reject(
     if json:
         screen.document(view(row).model_dump(mode="json"))
     elif decided.counted:
-        screen.out(f"Rejected: nothing was sent and nothing will be (action {row.id}).")
+        screen.out(f"Rejected. Nothing was sent, and nothing will be sent (action {row.id}).")
     else:
         screen.err(" ".join(filter(None, ("Too late to reject.", already(row), outcome(row)))))
-    # If it was executed before, the person did not prevent it, so the exit code is not DONE.
+    # If the action was executed before, the person prevented nothing, so this is not DONE.
     return DONE if row.state == "rejected" else BY_STATE[row.state] or FAILED
 
 
@@ -325,7 +325,7 @@ def report(action: records.Action, settings: Settings) -> int:
     say = screen.out if code == DONE else screen.err
     say(outcome(action))
     if action.state == "proposed":
-        # Standard output has only the id, so that a script can read it.
+        # Standard output gets only the id, for scripts.
         screen.out(action.id)
     if then := next_step(action, settings):
         screen.err(then)

@@ -1,4 +1,4 @@
-"""The commands `chat` and `demo`, which run the moderator in a terminal, and `chats`.
+"""The commands `chat` and `demo` run the moderator in a terminal. `chats` lists the saved chats.
 
 LangGraph's checkpoints of a chat are in `chat.sqlite`, in the user's state directory, so a later
 process can continue the chat. The file stays small: only the newest checkpoints of a conversation
@@ -54,12 +54,11 @@ _INTRO: Final = (
 KEPT_DAYS: Final = 90
 KEPT_MB: Final = 200
 
-
 _REPAIR: Final = {
-    "locked": "Another program writes to it: try again, or stop that program.",
+    "locked": "Another program writes to the file: try again, or stop that program.",
     "is full": "Make room on its disk.",
     "disk I/O": "Make room on its disk.",
-    "readonly": "Give this user the right to write to it.",
+    "readonly": "Give this user the right to write to the file.",
 }
 """Hints for the person. The keys are words in SQLite's error message."""
 
@@ -79,7 +78,7 @@ def chat(
         str | None, Option(metavar="NAME", help="Go on with this conversation, or begin it.")
     ] = None,
     approve_from_stdin: Annotated[
-        bool, Option("--approve-from-stdin", help="Accept approvals from a pipe, as if typed.")
+        bool, Option("--approve-from-stdin", help="Also accept approvals that come from a pipe.")
     ] = False,
 ) -> int:
     """Talk to the moderator about a room. It asks before it changes anything."""
@@ -188,11 +187,11 @@ def chats(ctx: Context, json: Json = False) -> None:
 
 def prune(
     days: Annotated[
-        float, Option(min=0, max=100_000, help="Delete those that nobody used for this many days.")
+        float, Option(min=0, max=100_000, help="Delete conversations not used for this many days.")
     ] = KEPT_DAYS,
     mb: Annotated[
         float,
-        Option(min=0, max=1_000_000, help="Then delete the oldest, down to this many MB."),
+        Option(min=0, max=1_000_000, help="Also delete the oldest, until this many MB are left."),
     ] = KEPT_MB,
     json: Json = False,
 ) -> None:
@@ -248,8 +247,8 @@ def _prune(db: sqlite3.Connection, days: float, mb: float) -> list[Chat]:
 
 @contextmanager
 def _saver(thread: str) -> Iterator[AsyncSqliteSaver]:
-    """The moderator's checkpointer. Before the block, old conversations are deleted. After it, the
-    conversation `thread` keeps only its newest checkpoints."""
+    """The moderator's checkpointer. Before the block, old conversations are deleted. After the
+    block, the conversation `thread` keeps only its newest checkpoints."""
     import aiosqlite
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
@@ -277,8 +276,8 @@ def _saver(thread: str) -> Iterator[AsyncSqliteSaver]:
 
 @contextmanager
 def _connected() -> Iterator[sqlite3.Connection]:
-    """A connection to the file with the conversations. If there is none, it is created, so that
-    only its owner can read it."""
+    """A connection to the file with the conversations. If there is no file, one is created that
+    only its owner can read."""
     from langgraph.checkpoint.sqlite import SqliteSaver
 
     try:

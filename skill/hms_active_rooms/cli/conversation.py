@@ -1,14 +1,14 @@
-"""A person talks to the moderator in a terminal, or a program does so by JSON lines.
+"""A conversation with the moderator: of a person in a terminal, or of a program by JSON lines.
 
 The graph pauses with one interrupt for all actions that need a person. The person is asked about
-one action after the other. Each action is decided and run as in the other commands
-(`person.finish`). Then the graph resumes, and reads in the journal how the actions ended. If the
-input ends, or at Ctrl-C, nothing is decided.
+one action after the other. Each action is decided and run as in the other commands, by
+`person.finish`. Then the graph resumes, and reads in the journal how the actions ended. If the
+input ends or Ctrl-C comes, nothing is decided.
 
 Standard output has these events, as text or, with `--json`, as JSON lines:
 
 you       what the person wrote, if it came from a pipe
-resumed   an earlier process did not finish a turn; now it goes on
+resumed   a turn that an earlier process did not finish goes on
 message   what the model said
 outcome   how an action ended
 error     what went wrong
@@ -63,8 +63,8 @@ _SAID: Final = {"human": "you", "ai": "message"}  # the event that shows an earl
 
 
 class Conversation:
-    """A conversation with the moderator about one room. `thread` is its name in the checkpointer
-    `saver`, which has to be asynchronous. For `model` see `build_moderator`."""
+    """A conversation with the moderator about one room. The asynchronous checkpointer `saver` keeps
+    the conversation under the name `thread`. For `model` see `build_moderator`."""
 
     def __init__(
         self,
@@ -95,8 +95,10 @@ class Conversation:
         conversation is `new`, first show its last messages and finish its last turn.
 
         Raises:
-            Interrupted: Ctrl-C came, and a request may have been executed. The person was told.
-            KeyboardInterrupt: Ctrl-C came otherwise. The person was told what is still open.
+            Interrupted: Ctrl-C came, and it is not known whether a request was executed.
+            KeyboardInterrupt: Ctrl-C came, and all outcomes are known.
+
+        Before these errors, the person is told how the actions ended and which are still open.
         """
         if not new:
             state = self.state()
@@ -106,8 +108,8 @@ class Conversation:
             for message in said[-10:]:
                 self._io.emit({"type": _SAID[message.type], "text": message.text, "earlier": True})
             if state.tasks:
-                # The last turn is not finished. (`state.next` would be empty if a node has ended and
-                # its checkpoint was not written.) Going on is safe: the journal knows what was sent.
+                # The last turn is not finished. (`state.next` may not show that.) The journal knows
+                # what was sent, so going on is safe.
                 told = "The last turn was not finished; it goes on."
                 self._io.emit({"type": "resumed", "text": told})
                 if not self._turn(None, state.interrupts):
@@ -139,7 +141,7 @@ class Conversation:
                     if not self._decided(requests):
                         return False
                     # The journal has all decisions, so this answer only resumes the graph. A yes
-                    # changes none of them; a no would take back an approval that is not sent yet.
+                    # changes no decision. A no would take back an approval that waits to be sent.
                     yes = [{"type": "approve", "digest": one["digest"]} for one in requests]
                     resume[pause.id] = {"decisions": yes}
                 given, asked = Command(resume=resume), ()
@@ -195,7 +197,7 @@ class Conversation:
         if isinstance(message, AIMessage) and message.text.strip():
             self._io.emit({"type": "message", "text": message.text})
         elif isinstance(message, ToolMessage) and message.name in CALLS:
-            # The text in the artifact is for people; that of the message may advise a model.
+            # The artifact's text is for people. The message's text may have advice for a model.
             told = {"state": "failed", "decided_way": "", "executed": "no", "text": message.text}
             self._outcome(told | (message.artifact or {}))
 
@@ -205,7 +207,7 @@ class Conversation:
         self._told.add(row.id)
 
     def _outcome(self, record: Mapping[str, Any], hint: str = "") -> None:
-        """Show how an action ended, unless that was shown already. `record`: its `ActionView`."""
+        """Show how an action ended, if it was not shown already. `record` is its `ActionView`."""
         if (action_id := record.get("action_id")) in self._told:
             return
         state = record["state"]
@@ -222,7 +224,7 @@ class Conversation:
             if self._io.cannot_ask:
                 self._pending(waiting, self._io.cannot_ask)
                 return False
-            # An error is not shown here. The graph tries an approved action again and shows it.
+            # An error is not shown here: the graph tries again to send, and shows a new error.
             with suppress(ActiveRoomsError):
                 self._io.place = (number, len(waiting))
                 ended = finish(self._gate, row, self._io)
@@ -241,7 +243,7 @@ class Conversation:
 
 
 class _ModelFailures(BaseCallbackHandler):
-    """Remembers the model's last error, to tell it from an error of this program."""
+    """Remembers the model's last error, so that it is not taken for an error of this program."""
 
     run_inline = True
     last: BaseException | None = None
@@ -269,7 +271,7 @@ class Transcript(Desk):
         self._typed = screen.is_terminal(sys.stdin)
         self._programs = self._as_json and not self._typed
         watched = not self._as_json and screen.is_terminal(sys.stdout)
-        # Where the person sees questions. If the output goes to a file, that is standard error.
+        # Questions go where the person sees them. If the output is a file: to standard error.
         self.shown = sys.stdout if watched or not self._typed else sys.stderr
         self.cannot_ask = ""
         if self._typed and not screen.is_terminal(self.shown):
@@ -282,7 +284,7 @@ class Transcript(Desk):
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """Show that the moderator works, until the next event or the end of the block."""
+        """Show that the moderator is busy, until the next event or the end of the block."""
         stream = None if self._as_json else sys.stdout
         with screen.progress("working", stream) as self._stop_progress:
             yield
@@ -341,7 +343,7 @@ class Transcript(Desk):
             case "you":
                 screen.out(text, _PROMPT, "  ")
             case "message":
-                # The offline model repeats an action's outcome. It is not shown twice.
+                # The offline model repeats an action's outcome, which was shown already.
                 if text.removeprefix("Nothing was done.\n") != self._outcome:
                     screen.out(text.strip("\n"), "moderator: ", " " * 11)
             case "outcome":

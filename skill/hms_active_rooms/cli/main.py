@@ -1,4 +1,4 @@
-"""Runs the command that was typed. However it ends, it prints one clear line and sets the exit code."""
+"""Runs the command that was typed, and sets the exit code. An error is printed as one line."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ BY_STATE: Final[dict[State, int]] = {
 _ON_RECORD = "What was executed is on record: hms-active-rooms actions"
 _LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 _ends: list[int] = [signal.SIGINT]
-"""The first of these signals ended the command: that of Ctrl-C, unless `_end` got another."""
+"""The first signal in the list ended the command: SIGINT, unless `_end` added another one."""
 
 
 def run() -> None:

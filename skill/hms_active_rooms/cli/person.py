@@ -1,4 +1,4 @@
-"""Asks the person at this terminal about an action, and runs it after a yes. All commands use this.
+"""Asks the person at this terminal about an action, and runs the action after a yes.
 
 A line that was meant for something else (a paste, the output of a program) must not count as a yes.
 So only the exact words count, and only if they were typed after the question was shown. Three lines
@@ -41,8 +41,8 @@ _ASKED_WORDS: Final = ("message", "reason")
 
 @dataclass(eq=False)
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C came while a person was asked about `action`, or while it was sent. The caller has to
-    tell the person how the action ended."""
+    """Ctrl-C came while a person was asked about `action`, or while `action` was sent. The caller
+    has to tell the person how the action ended."""
 
     action: Action
 
@@ -53,8 +53,8 @@ class Desk:
     Attributes:
         way: how the person is asked, as the journal records it.
         session: whether a person can answer "session", which also approves later messages.
-        place: the number of the next question, and how many are asked together.
-        settings: the options for the commands that the person is told to type.
+        place: the number of the next question, and how many questions are asked together.
+        settings: the options of this command, repeated in commands that the person is told to type.
     """
 
     way: Way = "terminal"
@@ -95,8 +95,8 @@ def somebody_here() -> bool:
 
 
 def line_from(stream: TextIO) -> str | None:
-    """The next line without its line end; None if there is no more. On a terminal, a line counts
-    only after Enter: `readline` also returns what was typed before Ctrl-D."""
+    """The next line, without its line end; None if the input has ended. On a terminal, a line that
+    ends by Ctrl-D and not by Enter also counts as the end of the input."""
     try:
         line = stream.readline()
     except OSError:  # the terminal was closed
@@ -107,7 +107,7 @@ def line_from(stream: TextIO) -> str | None:
 
 
 def next_step(action: Action, settings: Settings) -> str:
-    """Tells the person what to do next about an action, and until when; "" if nothing."""
+    """Tells the person what to do next about an action, and until when; "" if there is nothing."""
     approve, reject = (settings.command(word, action.id) for word in ("approve", "reject"))
     until = f"{at(action.expires_at)}, {time_left(action.expires_at, datetime.now(UTC))}"
     match action.state:
@@ -131,7 +131,7 @@ def next_step(action: Action, settings: Settings) -> str:
 
 
 def still_open(action: Action, settings: Settings) -> str:
-    """Tells the person how to decide on an action or to send it; "" if it is not open any more."""
+    """Tells the person how an open action can be decided or sent; "" if the action is not open."""
     undecided = "Nothing was decided and nothing was sent. " if action.state == "proposed" else ""
     return undecided + next_step(action, settings) if action.state in UNSENT else ""
 
@@ -147,8 +147,8 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
         The newest revision of the action. It is `proposed` if the input ended before an answer.
 
     Raises:
-        Interrupted: Ctrl-C came. `action` may have been executed, if it is neither `proposed` nor
-            `approved`.
+        Interrupted: Ctrl-C came. Its `action` may have been executed if its state is neither
+            `proposed` nor `approved`.
         ActiveRoomsError: the action could not be sent. The hint says what is still open.
     """
 
@@ -168,7 +168,7 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
                     desk.notice(words)  # somebody else said no before it was sent
                 return action
             blocking.run(gate.asked(action, desk.way))
-            # Not by `Gate.drive`, which asks in the event loop's thread: here the person types.
+            # `Gate.drive` would ask in the event loop's thread, which a typing person would block.
             answer = ask(gate.request(action), desk, on_bad=decide)
             if answer is None:
                 return action
@@ -190,8 +190,8 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
 def ask(
     request: ApprovalRequest, desk: Desk, *, on_bad: Callable[[BadAnswerError], object]
 ) -> Decision | Refuse | None:
-    """Ask a person one question, and return the decision; None if the input ended. `on_bad` is called
-    for each line that is no answer, so that it is recorded."""
+    """Ask a person one question, and return the decision; None if the input ended. `on_bad` records
+    a line that is no answer."""
     words = [word for word in _ASKED_WORDS if word in request.editable]
     answers = ["yes", "no", *(["edit"] if words else [])]
     if desk.session and request.gate == "soft":

@@ -3,8 +3,8 @@
 Reading needs no approval and is not recorded. The output of `--json` may be read by a model, so it
 is as short as the tools' answers. `--all` prints whole records for programs, never to a terminal.
 
-A change is asked about on the terminal. Without one, nothing is sent: the action is recorded, and
-waits for the command `approve`. No option skips the question.
+A change is asked about on the terminal. Without a terminal, nothing is sent. The action is
+recorded, and waits for the command `approve`. No option skips the question.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def peers(
     limit: Annotated[
         int | None,
         Option(
-            min=1, help="Rows to show. Default: 100, with --json 50 (fewer if the rows are long)."
+            min=1, help="Rows to show. Default: 100; with --json 50, or fewer if rows are long."
         ),
     ] = None,
     offset: Annotated[int, Option(min=0, help="Rows to skip.")] = 0,
@@ -152,7 +152,7 @@ def remove(
 ) -> int:
     """Remove a peer, or everyone with a role. Asks first. Whoever is removed can join again."""
     if (peer is None) == (role is None):
-        raise InvalidCall("Say whom to remove: after ROOM give either a peer or --role, not both.")
+        raise InvalidCall("Say whom to remove: after ROOM, give either a peer or --role.")
     given = {"--role": role, "--reason": reason}
     return _change("hms-remove-peers", room, given, settings, peer)
 
@@ -165,7 +165,7 @@ def end(
         bool,
         Option(
             "--lock",
-            help="Also disable the room: nobody can join until it is enabled again, in the dashboard or by API.",
+            help="Also disable the room. Nobody can join until the room is enabled in the dashboard or by API.",
         ),
     ] = False,
 ) -> int:
@@ -201,16 +201,15 @@ def _change(
 
 
 def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
-    """The id of the peer whom a person means by `wanted`. That is a peer id, short or full, which
-    is returned as it is; or a name, in any case. `people` reads the room; it is called for a name
-    only.
+    """The id of the peer whom a person means by `wanted`.
 
-    Strangers choose their names and imitate others. So a name is taken only if no other name in the
-    room looks like it.
+    `wanted` is a peer id (short or full), which is returned as it is, or a name in upper or lower
+    case. For a name, `people` is called to read the room. Strangers choose their names and may
+    imitate others. So a name is taken only if no other name in the room looks like it.
 
     Raises:
-        PeerNotFound: no name in the room is the same, looks like it, or contains it.
-        InvalidCall: several names fit, or the one that fits is not the same. The error lists them.
+        PeerNotFound: no name in the room is `wanted`, looks like `wanted` or contains `wanted`.
+        InvalidCall: several names fit, or one fits but is not the same. The error lists them.
     """
     from hms_active_rooms.gate.actions.impact import person_of
 

@@ -1,4 +1,4 @@
-"""Writes output: to standard output and standard error, on a terminal or not, as text or JSON.
+"""Writes text or JSON to standard output and standard error.
 
 Results go to standard output, questions and errors to standard error. With `--json`, standard output
 has only JSON documents. They are in ASCII, so that nothing in them can control a terminal.
@@ -28,10 +28,10 @@ _MAX_LINE_CHARS = 4000  # of a model's text; longer lines are cut, since they ma
 
 
 def prepare_streams() -> None:
-    """Make standard input, output and error take any text, whatever the locale is.
+    """Make standard input, output and error take any text, in every locale.
 
     A stream that was closed before the process started becomes the null device. Otherwise the next
-    file that is opened would get the number of the stream.
+    file that is opened would get the number of this stream.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -91,8 +91,8 @@ def let_go(stream: TextIO) -> None:
 
 
 def write(stream: TextIO, text: str) -> None:
-    """Write the text unchanged, at once. If standard output cannot be written, raises OutputLost. If
-    standard error cannot be written, the command goes on without it."""
+    """Write the text unchanged, and flush it. Raises OutputLost if standard output cannot be
+    written. If standard error cannot be written, the command goes on without it."""
     try:
         stream.write(text)
         stream.flush()
@@ -118,7 +118,7 @@ def result(value: object, text: str, *, as_json: bool) -> None:
 
 
 def counted(count: int, noun: str) -> str:
-    """For example "1 action" or "1,200 actions"."""
+    """The count with its noun, for example "1 action" or "1,200 actions"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
@@ -126,7 +126,7 @@ def refuse_a_terminal(wanted: bool) -> bool:
     """Typer calls this for `--all`. Raises InvalidCall if standard output is a terminal."""
     if wanted and is_terminal(sys.stdout):
         raise InvalidCall(
-            "--all prints the text of strangers unchanged. It could take over a terminal.",
+            "--all prints strangers' text unchanged. Such text could take over a terminal.",
             hint="Redirect it to a file (> FILE) or a pipe (| jq .).",
         )
     return wanted
@@ -147,8 +147,8 @@ def error_text(error: ActiveRoomsError) -> str:
 
 
 def hint_of(error: ActiveRoomsError) -> str:
-    """What the person should do next. If the error was raised with a hint, it is that hint; else
-    the default for people, which names commands."""
+    """What the person should do next: the hint that the error was raised with, or else the
+    default hint for people, which names commands."""
     own = error.hint != error.default_hint or error.person_hint is None
     return error.hint if own else error.person_hint or ""
 
@@ -158,7 +158,7 @@ def is_terminal(*streams: TextIO | None) -> bool:
 
 
 def colours(stream: TextIO) -> bool:
-    """Whether this stream can show colours and a line that changes."""
+    """Whether colours and a line that counts seconds can be shown on this stream."""
     return (
         is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     )
@@ -169,8 +169,8 @@ def bold(text: str, stream: TextIO) -> str:
 
 
 def told(text: str) -> str:
-    """A model's text, made safe for a terminal: invisible characters are escaped, line ends are
-    kept. It is not trusted, since a model may repeat what strangers wrote."""
+    """A model's text, made safe for a terminal. Invisible characters are escaped, line ends are
+    kept. The text is not trusted, since a model may repeat what strangers wrote."""
     lines = []
     for line in text.replace("\r\n", "\n").split("\n"):
         shown = for_terminal(line[:_MAX_LINE_CHARS].replace("\t", "    "))
@@ -225,8 +225,9 @@ def _cells(text: str) -> int:
 
 @contextmanager
 def progress(text: str, stream: TextIO | None) -> Iterator[Callable[[], None]]:
-    """If the block takes longer than half a second, show a line with the seconds on a terminal. The
-    yielded function removes the line; call it before the person reads or types something."""
+    """If the block takes longer than half a second and `stream` is a terminal, show a line that
+    counts seconds. The yielded function removes the line. Call it before the person reads or
+    types."""
     stopped = threading.Event()
 
     def show(stream: TextIO) -> None:

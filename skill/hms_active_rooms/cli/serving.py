@@ -70,8 +70,8 @@ def mcp(
 ) -> None:
     """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
-    Clients send a bearer token. HMS_SERVER_TOKEN sets one, HMS_SERVER_TOKENS several
-    ("name=token,name=token"). If other machines can reach the server, set one of the two.
+    Clients send a bearer token. Set it in HMS_SERVER_TOKEN, or several in HMS_SERVER_TOKENS
+    ("name=token,name=token"). A server that other machines can reach does not start without one.
     """
     with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.mcp import build_server, serve_stdio
@@ -107,8 +107,8 @@ def serve(
     """Serve MCP, REST and a page where people approve, until Ctrl-C.
 
     Programs that call the tools send a bearer token. Set it in HMS_SERVER_TOKEN, or several in
-    HMS_SERVER_TOKENS ("name=token,name=token"). Programs that approve by REST send another one, from
-    HMS_APPROVER_TOKEN or HMS_APPROVER_TOKEN_<NAME>. No two tokens may be equal.
+    HMS_SERVER_TOKENS ("name=token,name=token"). Programs that approve by REST send another token.
+    Set it in HMS_APPROVER_TOKEN or HMS_APPROVER_TOKEN_<NAME>. No two tokens may be equal.
     """
     with extra("serve", "server", *_EXTRA):
         import hms_active_rooms.serve.rest  # noqa: F401 - brings FastAPI, which `mcp` does without
@@ -116,8 +116,8 @@ def serve(
 
 
 def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None) -> None:
-    """Serve MCP over HTTP until Ctrl-C. If `people` is not None, serve also REST and the page, with a
-    login link for each name in it."""
+    """Serve MCP over HTTP until Ctrl-C. Unless `people` is None, also serve REST and the approvals
+    page, and print a login link for each name, or one link for anybody if there is no name."""
     from hms_active_rooms.serve import app
     from hms_active_rooms.serve.mcp import build_server, entry
     from hms_active_rooms.serve.notify import notifying
@@ -187,8 +187,8 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
 
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
-    """The guard's settings. Tokens come from the environment only: other users of this machine can
-    see the options of a command."""
+    """The guard's settings. Tokens come from the environment only, since other users of this
+    machine can see the options of a command."""
     from hms_active_rooms.serve import guard
 
     environ = settings.environ()
@@ -219,8 +219,8 @@ def public_url(environ: Mapping[str, str]) -> str:
 
 
 def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
-    """The base URL that people and programs are told. For a server that listens on every address,
-    its host is the first `--allow-host`. Pure."""
+    """The server's base URL, as people and programs are told: `HMS_SERVER_URL` if it is set, else
+    one with the first `--allow-host` if the server listens on every address, else `bound`. Pure."""
     if url := public_url(environ):
         return url
     if where.host in ("", "0.0.0.0", "::") and where.allow_host:  # noqa: S104  # not bound here
@@ -229,8 +229,8 @@ def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
 
 
 def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit:
-    """Make a server's toolkit, and send logs to standard error. If the environment or the policy
-    file names rooms, `rooms` must be some of these."""
+    """Make a server's toolkit, and send logs to standard error. Raises ConfigurationError if there
+    are no rooms, or if the policy names rooms and one of `rooms` is not among them."""
     from hms_active_rooms.gate.policy import ANY_ROOM, Policy
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
@@ -257,7 +257,7 @@ def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit
 
 
 def guides() -> dict[str, str]:
-    """The skill's files, by path, for MCP clients to read. Empty if they are not installed."""
+    """The text of the skill's files, by path. Empty if they are not installed."""
     with suppress(ConfigurationError):
         read = ("SKILL.md", "references/")
         return {path: text.decode() for path, text in files().items() if path.startswith(read)}
@@ -266,7 +266,7 @@ def guides() -> dict[str, str]:
 
 @contextmanager
 def simulator_errors() -> Iterator[None]:
-    """Turn errors of the simulator into errors for the person. One is that it is not installed."""
+    """Turn the simulator's errors, and a missing simulator, into errors for the person."""
     with extra("sim", "simulator", "jwt", "uvicorn"):
         from hms_active_rooms.sim.scenes import SceneError
         from hms_active_rooms.sim.server import ServerError
@@ -293,7 +293,6 @@ def sim(
     json: Json = False,
 ) -> None:
     """Run a simulated 100ms on this machine, until Ctrl-C."""
-
     with simulator_errors():
         from hms_active_rooms.sim.server import environment, running_sim
         from hms_active_rooms.sim.settings import Settings as Simulated

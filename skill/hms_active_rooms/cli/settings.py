@@ -1,5 +1,5 @@
 """What the commands share: options with their help, checks of arguments, and functions that open the
-gate or the journal as the options and the environment say."""
+gate or the journal by these options and the environment."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ JournalUrl = Annotated[
 PolicyFile = Annotated[
     str | None, Option(metavar="FILE", help="Policy file (TOML). Default: HMS_POLICY_FILE.")
 ]
-Reason = Annotated[str | None, Option(metavar="TEXT", help="Why. The people in the room see it.")]
+Reason = Annotated[str | None, Option(metavar="TEXT", help="The reason, shown in the room.")]
 Scene = Annotated[
     str,
     Option(
@@ -63,7 +63,7 @@ Model = Annotated[
     Option(
         metavar="NAME",
         envvar="HMS_MODEL",
-        help='A chat model, as "provider:model". Default: no model, a grammar reads commands.',
+        help='A chat model, as "provider:model". Default: an offline parser for commands.',
     ),
 ]
 
@@ -100,7 +100,7 @@ class Settings:
 
 def room_policy(environ: Mapping[str, str], room: str) -> Policy:
     """The policy for a command about one room. It allows the rooms that the environment or the policy
-    file names. If they name none, it allows this room."""
+    file names. If neither names a room, the policy allows this room."""
     from hms_active_rooms.gate.policy import Policy
 
     room_id = parse_room_id(room)
@@ -109,10 +109,10 @@ def room_policy(environ: Mapping[str, str], room: str) -> Policy:
 
 
 def journal_of(settings: Settings, *, create: bool = True) -> Journal:
-    """Open the journal. If it is new, the person is told, since the path may be mistyped.
+    """Open the journal. If a new journal is made, tell the person, since the path may be mistyped.
 
-    Pass `create=False` for a command that cannot change a room. If the path is mistyped, such a
-    command must not show an empty journal.
+    With `create=False`, no journal is made: a command that only shows or rejects actions must not
+    show an empty journal for a mistyped path.
     """
     from hms_active_rooms.gate.journal import Journal
 
@@ -128,7 +128,7 @@ def journal_of(settings: Settings, *, create: bool = True) -> Journal:
 
 
 def open_journal(settings: Settings, *, create: bool = False) -> closing[Journal]:
-    """Open the journal without a client: enough to read actions and to reject one."""
+    """Open the journal, without a client of the API. Reading and rejecting actions needs none."""
     return closing(journal_of(settings, create=create))
 
 
@@ -137,7 +137,7 @@ def existing(journal: Journal, action_id: str) -> Action:
     wanted = storable(action_id.strip().lower())
     if (action := journal.get(wanted)) is not None:
         return action
-    if journal.events(wanted):  # only the event is left that says that it was deleted
+    if journal.events(wanted):  # the event of its deletion is still there
         raise InvalidCall(
             f"The action {quoted(action_id)} had ended, and was deleted from the journal "
             f"{journal.place}.",
@@ -145,7 +145,7 @@ def existing(journal: Journal, action_id: str) -> Action:
         )
     raise InvalidCall(
         f"There is no action {quoted(action_id)} in the journal {journal.place}.",
-        hint="List its actions: hms-active-rooms actions (add --journal if you use it)",
+        hint="List the actions: hms-active-rooms actions (with --journal, if you use it)",
     )
 
 
@@ -170,7 +170,7 @@ def read_room(settings: Settings, room: str, look: Callable[[Gate], Work[Result]
         open_gate(replace(settings, journal=":memory:"), room) as gate,
         screen.progress("Reading the room", sys.stderr),
     ):
-        gc.freeze()  # the objects of a full room are no reason to look through what was imported
+        gc.freeze()  # a full room makes many objects; the collector now skips all older ones
         return blocking.run(look(gate))
 
 
@@ -188,7 +188,7 @@ def person_here() -> str:
 
 def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
     """Raises InvalidCall if the person typed an option that has no effect together with `beside`
-    (an option or a subcommand). `names` are the parameters without effect; by default all."""
+    (an option or a subcommand). `names` are the parameters without effect; () means all."""
     for option in ctx.command.params:
         source = ctx.get_parameter_source(option.name or "")
         if source and source.name == "COMMANDLINE" and (not names or option.name in names):
@@ -198,8 +198,8 @@ def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
 
 
 def refuse_empty(given: Mapping[str, object]) -> None:
-    """Raises InvalidCall if one of these values, by name, is empty or blank. A script probably
-    forgot to set a variable."""
+    """Raises InvalidCall if a value is empty or blank. A script may have failed to set a variable.
+    `given` has the values by name."""
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
             raise InvalidCall(
@@ -208,7 +208,7 @@ def refuse_empty(given: Mapping[str, object]) -> None:
 
 
 def refuse_bytes(given: Mapping[str, object]) -> None:
-    """Raises InvalidCall if one of these values is empty, or has bytes that are not UTF-8."""
+    """Raises InvalidCall if a value is empty, or has bytes that are not UTF-8."""
     refuse_empty(given)
     for name, value in given.items():
         if isinstance(value, str) and storable(value) != value:

@@ -65,8 +65,8 @@ def install(
 ) -> None:
     """Install the skill as DIR/hms-active-rooms. DIR is where your agent looks for skills.
 
-    It copies the package there too, so that the skill has a command of its own, and prints how to
-    run that command.
+    The package is copied too, so that the skill has a command of its own. The output names this
+    command.
     """
     parent = Path(folder).expanduser()
     target = parent / NAME
@@ -98,7 +98,7 @@ def _refusal(target: Path, *, force: bool) -> str:
     if target.is_symlink() or not target.is_dir():
         return "is a link or a file. Move it away first."
     if (target / ".git").exists() or _PACKAGE.is_relative_to(target.resolve()):
-        return "is a checkout, or the place this command runs from."
+        return "is a checkout, or holds the package that runs now."
     record = _record(target)
     if record is None:
         return "was not put there by this command. Move it away first."

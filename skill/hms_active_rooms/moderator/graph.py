@@ -1,5 +1,5 @@
-"""The graph that `langgraph dev` serves. Its settings come from the environment, its checkpointer
-from the server."""
+"""The graph that `langgraph dev` serves. The settings come from the environment. The checkpointer
+is that of the server."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 
 def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[AnyMessage]:
     """Updates for `add_messages` that keep a conversation small. They delete the turns before the
-    last `KEPT_TURNS`. Each of the `readers` (names of tools that only read) keeps its newest
-    result; the text of its older results is replaced."""
+    last `KEPT_TURNS`. `readers` are the names of the tools that only read. The newest result of
+    each of these tools is kept, and older results are replaced by a short text."""
     asked = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
     cut = asked[-KEPT_TURNS] if len(asked) > KEPT_TURNS else 0
     updates: list[AnyMessage] = [
@@ -68,7 +68,8 @@ def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
 
 
 def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCall]]:
-    """The calls that failed in the turn before the newest message, each with the model's message."""
+    """The calls that failed in the turn before the newest message, each with the message it is
+    from."""
     turn = this_turn(messages[:-1])
     failed = {m.tool_call_id for m in turn if isinstance(m, ToolMessage) and m.status == "error"}
     called = [(m, call) for m in turn if isinstance(m, AIMessage) for call in m.tool_calls]
@@ -76,8 +77,8 @@ def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCa
 
 
 def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
-    """How many calls in a row were rejected or expired, up to now in this turn. Calls that only
-    read do not count."""
+    """How many rejected or expired calls in a row stand at the end of this turn. Calls that only
+    read are skipped."""
     count = 0
     for message in reversed(this_turn(messages)):
         if not isinstance(message, ToolMessage):
@@ -91,8 +92,8 @@ def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
 
 
 def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> AIMessage:
-    """Gives the message and its calls new ids if this conversation has used theirs. A message with
-    a used id would replace the older one; a call would get the older call's result."""
+    """Gives the message and its calls new ids if the conversation has these ids already. A message
+    with a used id would replace the older message. A call would get the older call's result."""
     seen: set[str | None] = {
         call["id"]
         for m in messages
@@ -118,9 +119,9 @@ def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> 
 
 
 def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """The messages in an order that providers accept: each tool result right after its call. (If
-    the person wrote while a call waited for approval, the result came after their message.) A call
-    that has no result gets one."""
+    """The messages in an order that providers accept: each tool result right after its call. (A
+    person may have written a message between the two.) A call without a result gets the result
+    "No result is known."."""
     results = {m.tool_call_id: m for m in messages if isinstance(m, ToolMessage)}
     unknown = partial(ToolMessage, "No result is known.", status="error")
     ordered: list[AnyMessage] = []

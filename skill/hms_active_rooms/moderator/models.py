@@ -15,12 +15,12 @@ _HINT = (
 
 
 def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> BaseChatModel:
-    """The chat model. None and "commands" give the offline model. Any other name is given to
-    `init_chat_model`.
+    """The chat model. None and "commands" give the offline model for `room_id`. `init_chat_model`
+    of LangChain finds a model by any other name.
 
     Raises:
         ConfigurationError: the extra `models` is not installed, no model has this name, or the
-            model cannot be made, usually for lack of its provider's key.
+            model cannot be made, usually because the provider's key is missing.
     """
     if isinstance(model, BaseChatModel):
         return model

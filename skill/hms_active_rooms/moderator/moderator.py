@@ -60,7 +60,7 @@ AsyncNode = Callable[[Any, RunnableConfig], Coroutine[Any, Any, Any]]
 
 
 class ModeratorState(TypedDict):
-    """The state of the graph. It does not hold questions and decisions: the journal does."""
+    """The state of the graph. Questions and decisions are in the journal, not here."""
 
     messages: Annotated[list[AnyMessage], add_messages]
     run: NotRequired[str]  # a random name of this turn
@@ -89,7 +89,7 @@ def build_moderator(
             "provider:model" (this needs the extra `models`). None and "commands" mean the offline
             model.
         toolkit: the tools, and the gate that asks.
-        room_id: the room that the conversation is about; the model is told its id.
+        room_id: the room that the conversation is about. The model is told this id.
         checkpointer: stores the paused graph while a person is asked. Leave it out under a server
             that brings its own (`langgraph dev`).
         max_steps: the most messages that the model writes after one message of the person.
@@ -98,9 +98,9 @@ def build_moderator(
             The risk: a second click approves the next question too.
 
     To resume the graph, call it with `Command(resume={interrupt.id: {"decisions": [{"type":
-    "approve", "digest": ...}]}})`, one decision for each of `action_requests`, each with the digest
-    of its request. Say who decided by `config={"configurable": {"thread_id": ..., "approver":
-    "ada"}}`.
+    "approve", "digest": ...}]}})`. Give one decision for each of the interrupt's `action_requests`,
+    with the digest of the request. Say who decided by `config={"configurable": {"thread_id": ...,
+    "approver": "ada"}}`.
     """
     nodes = _Nodes(
         resolve_model(model, room_id), toolkit, room_id, max_steps, max_prompts, plain_answers
@@ -117,8 +117,8 @@ def build_moderator(
 
 
 class _Node(Runnable[Any, Any]):
-    """A node for synchronous and asynchronous graphs. A `RunnableLambda` would be slower, and trace
-    each call twice."""
+    """A node for synchronous and asynchronous graphs. A `RunnableLambda` would be slower, and would
+    trace each call twice."""
 
     def __init__(self, awaited: AsyncNode, called: Node | None = None) -> None:
         self._awaited = awaited
@@ -210,7 +210,7 @@ class _Nodes:
         if (found := history.last_calls(messages)) is not None:
             wrote = isinstance(messages[-1], HumanMessage)
             unheard = f"Not executed: {_WITHDRAWN if wrote else _WENT_ON}."
-            # If nobody answered, some UIs add a tool result of their own. The journal's replaces it.
+            # Some UIs add a tool result if nobody answered. The journal's result replaces it.
             ours = state.get("told") == found.message.id
             for call in found.calls if ours else found.message.tool_calls:
                 try:
@@ -221,12 +221,12 @@ class _Nodes:
                         updates.append(_result(call, unheard))
                 except BrokenRecord as error:
                     updates.append(_reported(call, error))
-            # A call can fail and stay approved, to be sent later. The person's new message may mean
+            # A call can fail and stay approved, to be sent later. The person's new message may be a
             # no, so the approval is taken back.
             for message, call in history.failed_calls(messages) if wrote else ():
                 with skip_if_broken(call["id"] or ""):
                     await self._withdraw(call, message, state, config, ["approved"])
-        # A random `run` for the turn: another checkpointer may have a message with the same id.
+        # `run` is random, since another checkpointer may have a message with the same id.
         told = found.message.id if found else ""
         return {"run": outside(), "prompts": 0, "messages": updates, "told": told}
 
@@ -238,8 +238,8 @@ class _Nodes:
         config: RunnableConfig,
         states: Collection[State],
     ) -> Action | None:
-        """The action of a call in an earlier turn, or None. If its state is one of `states`, the
-        action is rejected first."""
+        """Returns the action of a call in an earlier turn, or None. If the action is in one of the
+        `states`, it is rejected first."""
         change = _checked(call)
         if not isinstance(change, StateChange):
             return None
@@ -253,8 +253,8 @@ class _Nodes:
         return (await self._gate.decide(row.id, no, by=by, way=way)).action
 
     async def gate(self, state: ModeratorState, config: RunnableConfig) -> Command[Any]:
-        """Handle the calls of the model's last message. Ask about all those that change the room in
-        one interrupt, and run what is approved. Start a task for each call that only reads."""
+        """Handle the calls of the model's last message. With one interrupt, ask about all calls
+        that change the room. Run the approved calls. Start a task for each call that only reads."""
         found = history.last_calls(state["messages"])
         if found is None:
             return Command(goto="model")
@@ -289,8 +289,8 @@ class _Nodes:
     async def _ask_and_run(
         self, changes: Sequence[_Change], place: Place, prompts: int
     ) -> tuple[list[ToolMessage], int]:
-        """Ask about the calls and run what is approved. Returns the results, and how many of the
-        calls a person was asked about."""
+        """Ask about the calls and run what is approved. Returns the results, and how many questions
+        the person got."""
         asks = Interrupts(self._gate, place, self._pause)
         rows = await asks.rows([call_key(change, origin) for _, change, origin in changes])
         results: list[ToolMessage] = []
@@ -333,7 +333,7 @@ class _Nodes:
     def _origin(
         self, message: AIMessage, call: ToolCall, state: ModeratorState, config: RunnableConfig
     ) -> Origin:
-        """Where a call was made. Without a thread id, the `run` of the turn takes its place."""
+        """Where a call was made. If `config` has no thread id, the turn's `run` is the thread."""
         run = state.get("run", "")
         thread = place_of(config).thread or run
         return Origin(thread, f"{run} {message.id}", call["id"] or "", self._requester)
@@ -343,15 +343,15 @@ _Change = tuple[ToolCall, StateChange, Origin]
 
 
 def hitl_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One interrupt for several questions, in the shape that LangChain's human-in-the-loop UIs
-    know. `gate.view.question` makes the `requests`.
+    """The value of one interrupt for several questions, in the shape that LangChain's
+    human-in-the-loop UIs know. `gate.view.question` makes the `requests`.
 
     Asked:    {"action_requests": [{"name", "args", "description"}], "review_configs": [...]}
     Answered: {"decisions": [{"type": "approve", "digest"} | {"type": "reject", "message"} | ...]}
 
     There is one decision for each request, in the same order, with the request's `digest`. The
-    digest shows which question was answered: if an answer has no interrupt id, LangGraph gives it to
-    any pending interrupt. `problem`, if present, says why the last answer did not count.
+    digest shows which question was answered, since LangGraph gives an answer without an interrupt
+    id to any pending interrupt. `problem`, if present, says why the last answer did not count.
     """
     value: dict[str, Any] = {
         "action_requests": list(requests),
@@ -390,7 +390,7 @@ def parse_hitl_answer(
         digest = parse_answer(one).digest
         # A question has no digest if the record of its action is broken. No answer changes that.
         if digest is not None and request["digest"] and digest != request["digest"]:
-            raise BadAnswerError("the digest is not the one that was asked")
+            raise BadAnswerError("the digest is not that of the question")
         answers.append(one)
     return answers
 

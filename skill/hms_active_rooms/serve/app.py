@@ -1,7 +1,7 @@
-"""Makes one ASGI application of MCP, REST and the page (or some of them), and runs it with uvicorn.
+"""Joins MCP, REST and the approvals page in one ASGI application, and runs it with uvicorn.
 
-uvicorn limits the connections, the size of a request's headers and the idle time. The guard limits
-the rest.
+uvicorn limits the connections, the size of a request's headers and the idle time. `serve.guard`
+limits the bodies, and the requests that are open at once.
 """
 
 from __future__ import annotations
@@ -34,10 +34,9 @@ from hms_active_rooms.serve.problems import HANDLERS
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import shortened
 
-_LAST_SENDS_S: Final = 30.0  # a server that stops waits so long for its open requests to 100ms
+_LAST_SENDS_S: Final = 30.0  # how long a server that stops waits for its open requests to 100ms
 
 ASKED: Final[signal.Signals | None] = getattr(signal, "SIGUSR1", None)  # Windows has none
-
 
 Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 
@@ -51,8 +50,8 @@ class Entry:
 
 
 def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSettings) -> Guard:
-    """The application, with the guard in front. `entries` come from `serve.mcp`, `serve.rest` and
-    `serve.page`. The caller closes the toolkit."""
+    """The application, behind its guard. `entries` are the parts that `serve.mcp`, `serve.rest` and
+    `serve.page` make. The caller closes the toolkit."""
     lifespans = [each.lifespan for each in entries if each.lifespan]
     routes = [Route("/healthz", _healthz), *chain.from_iterable(each.routes for each in entries)]
     app = Starlette(
@@ -66,11 +65,11 @@ def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSetting
 
 @asynccontextmanager
 async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
-    """Run a server inside this block, over HTTP or stdio.
+    """Context in which a server runs, over HTTP or stdio.
 
-    At the start, send the actions that were approved but not sent when the server stopped. (Of
-    several servers with one journal, only one sends each.) At the end, wait for the open requests
-    to 100ms. `lifespans` are open during all of this.
+    At the start, it sends the actions that an earlier process left approved and unsent. (If several
+    servers share a journal, one of them sends each action.) At the end, it waits for the server's
+    open requests to 100ms. `lifespans` are open from the start to the end.
     """
     async with AsyncExitStack() as stack:
         for start in lifespans:
@@ -114,8 +113,8 @@ def address(listener: socket.socket) -> str:
 
 
 class Server(uvicorn.Server):
-    """uvicorn for this application. It calls `announce` when it is ready. When it is stopped, it
-    first waits for the open requests to 100ms."""
+    """Runs the application with uvicorn. The server calls `announce` when it is ready. When it is
+    stopped, it first waits for its open requests to 100ms."""
 
     def __init__(self, app: ASGIApp, announce: Callable[[], None] = lambda: None) -> None:
         async def connected(scope: Scope, receive: Receive, send: Send) -> None:
@@ -168,13 +167,13 @@ class Server(uvicorn.Server):
             await all_ended(0)
         await super().shutdown(sockets)
         if self.force_exit:
-            # After a forced exit uvicorn skips this, and the process would end in a traceback.
+            # After a forced exit uvicorn does not do this, and the process ends in a traceback.
             await self.lifespan.shutdown()
 
 
 def on_signal(work: Callable[[], None]) -> None:
-    """Call `work` in the running event loop whenever this process gets the signal `ASKED`. If no
-    loop runs, ignore the signal, which would otherwise end the process."""
+    """Call `work` in the running event loop each time this process gets SIGUSR1. If no event loop
+    runs, ignore the signal, since by default it ends the process. Does nothing on Windows."""
 
     def asked(*_: object) -> None:
         with suppress(RuntimeError):  # no loop runs

@@ -1,10 +1,10 @@
-"""Tells which program calls: by its token, its own name and its session. Within a session, it
-refuses a request with the id of another open request.
+"""Tells programs apart by their token, the name they give themselves, and their session.
 
-Some clients open a new session for each call. So when a session has ended (here, or at another
-server with the same journal), the next session with the same token and name gets the outcomes of
-its calls. REST and MCP's protocol of 2026-07-28 have no sessions: there each connection counts as
-one. With a token, connections are not told apart, since a proxy may share them.
+Some clients open a new session for each call. So after a session has ended, the next session with
+the same token and name gets the outcomes of the ended session's calls. The ended session may have
+been at another server with the same journal. REST and version 2026-07-28 of MCP have no sessions.
+There each connection counts as a session, if requests need no token. If they need a token, it does
+not count, since a proxy's connection can carry the requests of several programs.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ TWICE: Final = (
     "A request with this id is open in this session. Nothing was executed for this one; use "
     "another id."
 )
-MOST_OPEN: Final = 10_000  # requests that are remembered; then the oldest is forgotten; our choice
+MOST_OPEN: Final = 10_000  # open requests to remember; the oldest is forgotten first; our choice
 
 IDLE_S: Final = 30 * 60.0  # how long a session lasts after its last request
 
 
 class Sessions:
-    """ASGI wrapper around MCP's transport. It remembers which sessions may still be used, and which
-    requests are open in each.
+    """ASGI wrapper around MCP's transport. Notes when a session was last used. In each session, it
+    refuses a request that has the id of another open request.
 
-    Only the `versions` of the protocol have sessions. In any other version the session header is
-    ignored, since a client could pose as many callers with it. `clock` is monotonic.
+    Only the `versions` of the protocol have sessions. In other versions the session header is
+    ignored, since a client could use it to look like many clients. `clock` is monotonic.
     """
 
     def __init__(
@@ -63,20 +63,20 @@ class Sessions:
         self._open: dict[tuple[str, bytes], None] = {}
 
     def used(self, tag: str) -> None:
-        """Note that a request came in the session with this tag."""
+        """Note a request in a session. `tag` is the beginning of the hash of the session's id."""
         if tag not in self._seen:
             self._end([each for each in self._seen if not self.may_live(each)])
         self._seen[tag] = self._clock()
 
     def may_live(self, tag: str) -> bool:
-        """Whether the session may still be used: it did not end, and was used within `IDLE_S`."""
+        """Whether the session has not ended and was used in the last `IDLE_S` seconds."""
         return self._clock() - self._seen.get(tag, -IDLE_S) < IDLE_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         session, version = headers.get(HEADER, ""), headers.get(VERSION)
         has_one = session and (version is None or version in self._versions)
-        # The tag names the session. Its id is not stored: whoever knows it can use the session.
+        # The session's id is not stored, since whoever knows the id can use the session.
         tag = hashed(session).hex()[:8] if has_one else ""
         scope[KEY] = (self, tag)
         if scope["method"] not in ("POST", "DELETE"):
@@ -125,7 +125,7 @@ class Caller:
     key: str = ""  # the idempotency key that the caller gave, if it gave one
     token: str = ""  # the name of its token; "" if the token has no name
     is_mine: Callable[[str], bool] = field(default=lambda _: True, compare=False)
-    """Takes a requester in the same channel. Tells whether its actions count as this caller's."""
+    """Whether the actions of a given requester in this channel count as actions of this caller."""
 
     @property
     def thread(self) -> str:
@@ -134,15 +134,15 @@ class Caller:
 
 
 def threads_of(token: str) -> tuple[str, ...]:
-    """The threads under which the journal records the programs with this token. `token` is the
-    token's name; "" if it has none."""
+    """The journal's threads for all programs with one token. They are for the argument `within` of
+    `list_actions`. `token` is the token's name; "" if the token has no name."""
     name = f":{token}" if token else ""
     return f"{OUTSIDE}rest{name}", f"{OUTSIDE}mcp{name}:"
 
 
 def caller(way: str, name: str, request: Request | None, key: str = "") -> Caller:
-    """The caller of a request. `way` is "mcp" or "rest". `name` is what the program calls itself, as
-    one plain word. `request` is None over stdio, where this process has only one client."""
+    """The caller of a request. `way` is "mcp" or "rest". `name` is the name that the program gave
+    itself, as one plain word. `request` is None over stdio, where there is only one client."""
     world, _, process = this_worker().rpartition(":")
     kind = hashed(world).hex()[:4]
     here, token, tag, live = f"{process}.{kind}", "", "", frozenset[str]()
@@ -171,11 +171,11 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
 
 
 def _request_id(body: bytes) -> tuple[int | str | None, str]:
-    """The id of a JSON-RPC request, and why the body is refused. The id is None if the body is no
-    request. The reason is "" if the body is not refused.
+    """The id of a JSON-RPC request, and why its body is refused. The id is None if the body is no
+    request. The reason is "" if the body is accepted.
 
-    MCP's SDK would take the last of two equal keys. It would never answer a request whose id is
-    neither an integer nor a string. So both are refused here.
+    A body with two equal keys is refused, since MCP's SDK would take the last one. An id that is
+    neither an integer nor a string is refused, since the SDK would never answer the request.
     """
     try:
         message = strict_json(body)

@@ -3,15 +3,15 @@
 Programs repeat calls, and a repeated call must not change the room twice. So the same call by the
 same caller is answered like this:
 
-- While its action is open (it waits, or is being sent), the call gets that action.
-- After the action has ended as done, failed, rejected or expired, one call within an hour gets
-  this outcome.
-- After it has ended as unknown, every call gets that answer, for an hour after the first one. This
-  ends early if the room has another session.
-- Any later call is a new action. It asks a person, even where the policy would not.
+- While its action is open (waits for a person, or is being sent), the call gets this action.
+- If the action has ended as done, failed, rejected or expired, its outcome is the answer to one
+  call, within an hour of the end.
+- If the action has ended as unknown, its outcome is the answer to every call, until an hour after
+  the first such answer, or until the room has another session.
+- Any later call is a new action. A person is asked, even if the policy lets the tool run unasked.
 - A call with an idempotency key gets the same action for ever.
 
-Only the answer to a call counts here. Reading the action (GET) changes nothing.
+Reading the action by GET is not a call, so it does not use up the outcome.
 """
 
 from __future__ import annotations
@@ -63,7 +63,6 @@ TOLD_WITHIN: Final = timedelta(hours=1)  # our choice; see the module's docstrin
 
 _log = logging.getLogger(__name__)
 
-
 DATA: Final[dict[str, type[BaseModel]]] = {
     "hms-retrieve-active-room": RoomData,
     "hms-list-peers": PeersData,
@@ -87,7 +86,7 @@ class Answer:
 
 
 def where_to_approve(action_id: str, page: str = "") -> str:
-    """Tells where a person can decide. `page`: address of the approvals page, if there is one."""
+    """Words that say where a person can decide. `page` is the approvals page's address, or ""."""
     terminal = f"in a terminal: hms-active-rooms approve {action_id}"
     return f"on the page {page}, or {terminal}" if page else terminal
 
@@ -116,7 +115,7 @@ async def call_tool(
     """Run one tool call to its end, or until a person has to decide.
 
     `arguments` may be unchecked JSON. `page` is the address of the approvals page, if there is one.
-    If the call raises an ActiveRoomsError, its `executed` says whether the room was changed.
+    If this raises an ActiveRoomsError, the error's `executed` says whether the room was changed.
     """
     gate = toolkit.gate
     call = arguments if isinstance(arguments, Arguments) else checked(name, arguments)
@@ -128,7 +127,7 @@ async def call_tool(
 
 
 def input_schema(tool: str) -> dict[str, Any]:
-    """The JSON schema of a tool's arguments, the same that LangChain shows a model."""
+    """The JSON schema of a tool's arguments, as LangChain shows it to a model."""
     schema = ARGUMENTS[tool].model_json_schema()
     return {key: value for key, value in schema.items() if key not in ("title", "description")}
 
@@ -136,8 +135,8 @@ def input_schema(tool: str) -> dict[str, Any]:
 async def read(
     gate: Gate, name: str, call: Arguments, caller: Caller, *, table: bool = False
 ) -> Answer:
-    """Answer a tool call that only reads. With `table`, a roster's data is a `PeersTable`, and text
-    and data share one budget of tokens."""
+    """Answer a tool call that only reads. With `table`, the people in a room are returned as
+    a `PeersTable`, and the limit of tokens is for text and data together."""
     try:
         if isinstance(call, ListPeers):
             view, budget = await roster(gate, call)
@@ -157,11 +156,11 @@ async def read(
 async def open_call(
     gate: Gate, call: StateChange, caller: Caller, shown: Way | None = None
 ) -> tuple[Action, bool]:
-    """Find the action for this caller's call, or make a new one. Returns it, and whether it is new.
-    The module's docstring says when an earlier action is used.
+    """Find the action for this caller's call, or make a new one. Returns the action and whether it
+    is new. The module's docstring says when an earlier action is used.
 
     Args:
-        shown: by which way a person sees a new question right after this; None if by none.
+        shown: how a new question is shown to a person right after this; None if it is not shown.
 
     Raises:
         RateLimited: too many new calls. No action is recorded.
@@ -184,7 +183,7 @@ async def open_call(
         _log.warning("refused %s: %d questions wait", quoted(caller.requester, 80), waiting)
         raise PolicyRefusal(
             f"{waiting} calls wait for a person; no more are taken until some are decided.",
-            hint="Tell the person what waits. Call again once they decided.",
+            hint="Tell the person what waits. Call again when they have decided.",
         )
     if caller.key:
         await asyncio.to_thread(_bind_key, gate, call, caller)
@@ -203,9 +202,9 @@ async def open_call(
 def _look(
     gate: Gate, call: StateChange, caller: Caller, keyed: Origin
 ) -> tuple[Action | None, Action | None, int, int, int]:
-    """What the journal knows. Of this call: its newest action, its newest action that was sent, how
-    often it was made. Then how many questions are open: of this caller, and of all callers with its
-    token."""
+    """What the journal knows about a call: its newest action, its newest action that was sent, how
+    often the call was made, how many questions of this caller are open, and how many questions of
+    all callers with the same token are open."""
     with gate.journal.read() as view:
         mine = view.count(state="proposed", thread=caller.thread, requester=caller.requester)
         ours = view.count(state="proposed", within=threads_of(caller.token))
@@ -245,8 +244,8 @@ UNSETTLED: Final = ("approved", "sent", "unknown")
 
 
 async def settle(gate: Gate, action: Action) -> Action:
-    """Send the action if it is approved. If it was sent and its outcome is open, look at the room.
-    Returns the action as it is afterwards."""
+    """Send the action if it is approved. If it was sent and its outcome is not known, look at the
+    room. Returns the action as it is afterwards."""
     if action.state in UNSETTLED:
         return await to_the_end(gate, action.id, run(gate, action))
     return action
@@ -255,15 +254,15 @@ async def settle(gate: Gate, action: Action) -> Action:
 async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str = "") -> Answer:
     """Answer a call from its action. If the action has ended, record that its outcome was told.
 
-    `began` is when the call came. If the action had ended before that, the answer says that this
-    call sent nothing. MCP passes None for a call that brings a person's answer.
+    `began` is when the call came. If the action had ended earlier, the answer says that this call
+    sent nothing. `began` is None for an MCP call that brings a person's answer.
     """
     if action.ended:
         await _record_told(gate, action)
     answer = action_answer(action, page)
     if began is None or not action.ended or action.ended_at >= began:
         return answer
-    text = f"This call was made before and is not sent again; what came of it: {answer.text}"
+    text = f"This call was made before and is not sent again. Its outcome: {answer.text}"
     return replace(answer.saying(text), repeated=True)
 
 
@@ -277,7 +276,7 @@ async def _record_told(gate: Gate, action: Action) -> None:
     try:
         await asyncio.to_thread(note)
     except JournalError as error:
-        # Without this note, the same call would only get the same outcome again.
+        # Without this note, the next same call gets the same outcome, which does no harm.
         _log.warning("told, and not on record: %s: %s", action.id, error)
 
 

@@ -1,11 +1,11 @@
 """Lists, shows and decides actions for people who use the page, REST or an MCP client.
 
 The first decision on an action counts, wherever it was made. Whoever decides later is told which
-decision counted. An approved action is sent to its end, even if the person or the calling program
+decision counted. An approved action is sent and finished, even if the person or the calling program
 goes away.
 
-If the journal fails after a request was sent, the error must not say "not executed". So the error's
-`executed` is taken from the action in the journal.
+An error that comes after a request was sent must not say "not executed". So the error's `executed`
+is taken from the action in the journal.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class NoAction(InvalidCall):
     """There is no such action, or the policy does not allow its room."""
 
     code = "no_action"
-    default_hint = "List those that there are: GET /v1/actions."
+    default_hint = "List the actions: GET /v1/actions."
 
 
 class NoAnswer(InvalidCall):
@@ -74,8 +74,8 @@ async def list_actions(
     within: Collection[str] | None = None,
     limit: int = 50,
 ) -> list[Action]:
-    """The actions in rooms that the policy allows, newest first. The arguments are those of
-    `Reading.actions`. Raises PolicyRefusal if the policy does not allow `room_id`."""
+    """The actions in rooms that the policy allows, newest first. `within` limits them to some of
+    the journal's threads. Raises PolicyRefusal if the policy does not allow `room_id`."""
     if room_id is not None:
         gate.policy.check_room(room_id)
     rooms, wanted = gate.policy.only_rooms, gate.journal.actions
@@ -87,7 +87,7 @@ async def list_actions(
 async def show(
     gate: Gate, action_id: str, within: Collection[str] | None = None
 ) -> tuple[Action, list[Event], Action]:
-    """One action, its events (oldest first), and the newest revision of the same call.
+    """One action, its events (oldest first), and the newest revision of this action.
 
     Raises NoAction if there is no such action, if the policy does not allow its room, or if its
     thread is not among `within`.
@@ -112,8 +112,8 @@ async def decide_and_run(
     gate: Gate, action_id: str, answer: object, *, by: str, way: Way
 ) -> Verdict:
     """Record a person's decision, and send the action if it is approved. `answer` is what
-    `Gate.decide` takes. Raises NoAction or NoAnswer if nothing was decided. Any other error may
-    come after the decision was recorded. Its `executed` says whether the room was changed."""
+    `Gate.decide` takes. Raises NoAction or NoAnswer if nothing was decided. After any other error,
+    the decision may be recorded. The error's `executed` says whether the room was changed."""
     return await to_the_end(gate, action_id, _decide(gate, action_id, answer, by, way))
 
 
@@ -143,15 +143,15 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
 
 
 async def already_decided(gate: Gate, action: Action) -> Verdict:
-    """What to tell a person who decided too late. Takes the action as it is now."""
+    """The verdict for a person who decided too late. `action` was read after their decision."""
     # Only the newest revision is ever sent, so a sent action has no newer one.
     newest = action if action.sent_at else await gate.latest(action.id)
     return Verdict(False, newest, told(action, newest))
 
 
 def told(action: Action, newest: Action) -> str:
-    """The words for a person who decided too late: whose decision counted, and what came of it.
-    `newest` is the newest revision of the call. Pure."""
+    """Tells a person who decided too late whose decision counted and how the action ended.
+    `newest` is the newest revision of `action`. Pure."""
     if words := already(action, newest):
         return f"{words} {_now(newest)}"
     late = "Too late, nothing is sent. " if action.state == "expired" else ""
@@ -166,7 +166,7 @@ def _now(action: Action) -> str:
 
 
 async def run_approved(gate: Gate) -> list[Action]:
-    """Finish what was open when the server stopped. Returns the actions that were sent now.
+    """Finish the actions that a stopped server left open. Returns those that were sent now.
 
     If an action was sent and its outcome is not recorded, the gate looks at the room. An approved
     action is sent if MCP or REST asked for it, or if a person approved it on the page or by REST.
@@ -210,7 +210,7 @@ def _forget(task: asyncio.Task[Any]) -> None:
 
 
 async def run(gate: Gate, action: Action) -> Action:
-    """Run the action by `gate.run`. If an error comes after its end, return the ended action."""
+    """Run the action by `gate.run`. If an error comes after the action has ended, it is dropped."""
     try:
         return await gate.run(action)
     except ActiveRoomsError:
@@ -221,8 +221,9 @@ async def run(gate: Gate, action: Action) -> Action:
 
 
 def _by_row(error: ActiveRoomsError, row: Action | None, action_id: str) -> ActiveRoomsError:
-    """The error, corrected if its `executed` contradicts the action's `row` in the journal, and with
-    the news that an approval still stands. `row` is None if it cannot be read."""
+    """The error to raise for `error`. Its `executed` agrees with the action's `row` in the journal.
+    If the action is still approved, the error says so. `row` is None if the journal cannot be
+    read."""
     if row is None:
         hidden = isinstance(error, JournalError) and error.executed == "no"
         text = f"Nobody can tell whether the action {action_id} was sent."
@@ -246,7 +247,7 @@ async def _newest(gate: Gate, action_id: str) -> Action | None:
 
 @asynccontextmanager
 async def meanwhile(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
-    """Run `work` while the block runs, then cancel it. Its errors are ignored."""
+    """Run `work` while the block runs, then cancel `work`. Errors of `work` are ignored."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -257,7 +258,7 @@ async def meanwhile(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
 
 async def all_ended(timeout_s: float) -> None:
     """Wait until every request to 100ms that this event loop sends is finished. After `timeout_s`
-    seconds, cancel those that are not; their outcome is unknown."""
+    seconds, cancel the unfinished requests. Their outcome is unknown."""
     loop = asyncio.get_running_loop()
     if mine := {task for task in _running if task.get_loop() is loop}:
         _, late = await asyncio.wait(mine, timeout=timeout_s)

@@ -1,11 +1,12 @@
-"""Decides which HTTP requests reach the application. It stands in front of every route.
+"""Decides which HTTP requests reach the application. Every request comes here first.
 
-It first checks the headers: Host, Origin, token, size. Then it reads the body, and refuses a body
-that is too large or too slow. It also refuses a request of a program that has too many requests
-open. The record of a refusal holds no secrets.
+The guard checks the headers: Host, Origin, token, size. It reads the body, and refuses a body that
+is too large or too slow. It also refuses a program's request if programs have too many requests
+open. It records what it refuses, without secrets.
 
-A server without a token refuses what comes through a proxy. It knows a proxy by a foreign Host or
-by a header such as Via. A proxy that sends neither is not noticed.
+Without a token, only programs on this machine may call the server, but through a proxy anybody
+would look like one of them. So requests through a proxy are refused. A proxy is known by a foreign
+Host or by a header such as Via. A proxy that sends neither is not noticed.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from hms_active_rooms.untrusted import quoted
 
 MIN_TOKEN_CHARS: Final = 16
 _TOKEN: Final = re.compile(rf"[!#-%(-+\--:<-{{}}~]{{{MIN_TOKEN_CHARS},}}")
-"""Matches a token. Quotes, commas and semicolons are not allowed, so that a malformed list of
-tokens does not pass as one token."""
+"""Matches a token. With quotes, commas or semicolons it could be a malformed list of tokens, so a
+token cannot have them."""
 
 APPROVER_VARIABLE: Final = "HMS_APPROVER_TOKEN"
 """The variable of an approver's token. A suffix names the approver: `HMS_APPROVER_TOKEN_ADA`."""
@@ -68,7 +69,7 @@ _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOT
 
 @dataclass(frozen=True)
 class Principal:
-    """Whose token a request has: a calling program's, or an approver's."""
+    """Who sent a request, by its token: a calling program or an approver."""
 
     name: str = ""  # the token's name, for the journal; "" if it has no name, or none is needed
     approves: bool = False  # an approver's: it decides, but can't call tools that change a room
@@ -83,12 +84,12 @@ class GuardSettings:
     hosts: tuple[str, ...] = _LOOPBACK  # allowed names in the Host header, without port
     origins: tuple[str, ...] = ()  # where people open the page, if a proxy changes the Host header
     callers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The tokens of calling programs, by name ("" if a token has no name). If there are none, no
-    token is needed."""
+    """The tokens of calling programs, by name ("" if a token has no name). If this is empty,
+    programs need no token."""
     approvers: Mapping[str, str] = field(default_factory=dict, repr=False)  # tokens, by name
     own_login: tuple[str, ...] = ()
-    """Paths that have a login of their own (the approvals page). No token is needed there and
-    below. A browser that opens "/" is redirected to the first."""
+    """Paths with a login of their own (the approvals page). Requests to these paths and below them
+    need no token. A browser that opens "/" is redirected to the first path."""
     most_of_programs: int = MOST_OF_PROGRAMS  # requests of programs that are open at once
     max_body_bytes: int = 256 * 1024  # our choice: fits a message of 4 KB with all its escapes
     body_s: float = 10.0  # a body has to arrive in this time; our choice
@@ -110,7 +111,8 @@ class GuardSettings:
 
     @cached_property
     def principals(self) -> dict[bytes, Principal]:
-        """The owners by the hash of their token: the time of a look-up by hash leaks no token."""
+        """The owner of each token, by the token's hash. A client can measure how long a look-up
+        takes, but that depends on the hash and tells nothing about the token."""
         alone = len(self.callers) < 2
         programs = {t: Principal(n, alone=alone, known=True) for n, t in self.callers.items()}
         people = {t: Principal(n, approves=True, known=True) for n, t in self.approvers.items()}
@@ -118,7 +120,7 @@ class GuardSettings:
 
 
 def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
-    """The tokens of calling programs, by name. `HMS_SERVER_TOKEN` holds one without a name,
+    """The tokens of calling programs, by name. `HMS_SERVER_TOKEN` holds one token without a name.
     `HMS_SERVER_TOKENS` holds "name=token" pairs, separated by commas or spaces."""
     listed = environ.get("HMS_SERVER_TOKENS", "")
     pairs = [pair.partition("=")[::2] for pair in listed.replace(",", " ").split()]
@@ -136,7 +138,7 @@ def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
-    """The tokens of the approvers, by the name that the journal records for their decisions."""
+    """The approvers' tokens, by name. The journal records an approver's decisions by this name."""
     entries = []
     for variable, token in environ.items():
         match = _APPROVER.fullmatch(variable)
@@ -146,7 +148,7 @@ def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
         if not _NAME.fullmatch(name):
             raise ConfigurationError(
                 f"{quoted(variable, 70)} holds no approver's name.",
-                hint=f"{APPROVER_VARIABLE}_ and up to 40 letters, digits, dots, dashes and"
+                hint=f"Write {APPROVER_VARIABLE}_ and up to 40 letters, digits, dots, dashes and"
                 " underscores.",
             )
         entries.append((variable, name, token))
@@ -161,7 +163,7 @@ def _by_name(entries: Sequence[tuple[str, str, str]]) -> dict[str, str]:
             places = dict.fromkeys(quoted(each, 70) for each in (found[name][0], variable))
             raise ConfigurationError(
                 f"Two tokens have the name {quoted(name)}: {' and '.join(places)}.",
-                hint="Names are compared without case. Keep one of them.",
+                hint="Upper and lower case make no difference. Keep one of the two.",
             )
         found[name] = variable, token
     return {name: token for name, (_, token) in found.items()}
@@ -178,12 +180,12 @@ def guard_settings(
 ) -> GuardSettings:
     """Settings for a server that listens on `host`.
 
-    Clients may also reach it by the names `hosts` and at the origins `origins`. The other arguments
-    are those of `GuardSettings`.
+    Clients may also reach the server by the names `hosts` and at the origins `origins`. For the
+    other arguments see `GuardSettings`.
 
     Raises:
-        ConfigurationError: other machines could reach the server without a token; or it listens on
-            every address and no name is given; or a host or an origin is malformed.
+        ConfigurationError: other machines could reach the server without a token; or the server
+            listens on every address and has no name; or a host or an origin is malformed.
     """
     names = [_host_name(name) for name in hosts]
     for origin in origins:
@@ -244,9 +246,10 @@ def principal(scope: Mapping[str, Any]) -> Principal:
 def judge(
     settings: GuardSettings, path: str, headers: Mapping[str, list[str]], method: str = "POST"
 ) -> Refused | Principal:
-    """Whose token a request has, or why it is refused. `headers` are by name, in lower case. Pure."""
+    """Who sent a request, or why the request is refused. `headers` has header names in lower case,
+    each with its values. Pure."""
     if path == "/healthz":
-        return Principal()  # it tells nobody anything, and a probe sends whatever Host it likes
+        return Principal()  # the answer tells nothing, and a probe sends any Host
     hosts = headers.get("host", [])
     match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
     if match is None or match[1] not in settings.hosts:
@@ -263,7 +266,6 @@ def judge(
     if not origins and not _site_fits(settings, path, headers):
         return _refused(403, "site", "This server takes no requests from other sites.")
     if not settings.callers and any(_PROXIED.fullmatch(name) for name in headers):
-        # All who come through the proxy would look like programs on this machine.
         return _refused(403, "proxy", "Behind a proxy this server needs a token.")
     lengths = headers.get("content-length", [])
     if any(not n.isascii() or not n.isdigit() for n in lengths) or len(set(lengths)) > 1:
@@ -320,8 +322,8 @@ def hashed(secret: str) -> bytes:
 
 
 class Guard:
-    """ASGI wrapper around the whole application. It records in `refusals` what it refuses, and what
-    `app` refuses."""
+    """ASGI wrapper around the whole application. Requests that the guard refuses, and those that
+    `app` refuses, are recorded in `refusals`."""
 
     def __init__(self, app: ASGIApp, settings: GuardSettings, refusals: Refusals) -> None:
         self._app = app
@@ -363,8 +365,8 @@ class Guard:
             self._of_programs[who.name] -= program
 
     def _is_busy(self, name: str) -> bool:
-        """Whether too many requests of programs are open: of all programs, or with this token. If
-        there are several tokens, one token may use half of the limit."""
+        """Whether programs have too many requests open: all programs together, or those with the
+        token `name`. If there are several tokens, each may use half of the limit."""
         most = self._settings.most_of_programs
         mine = most // 2 if len(self._settings.callers) > 1 else most
         return self._of_programs.total() >= most or self._of_programs[name] >= mine
@@ -397,7 +399,7 @@ def _take_origin_form(scope: Scope) -> None:
 
 
 def handing_on(first: Message, receive: Receive) -> Receive:
-    """An ASGI `receive` that first returns `first`, which was read already."""
+    """An ASGI `receive` that begins with `first`, a message that was read already."""
     pending = [first]
 
     async def replay() -> Message:

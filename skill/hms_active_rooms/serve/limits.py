@@ -3,9 +3,9 @@
 The counts are in memory and go by the journal's clock. A restart begins at zero. Servers that share
 a journal count separately.
 
-In each minute, the first `MOST_A_MINUTE` requests refused for the same reason get an event each in
-the journal. The others get one event together, with their number. So a flood hides no other reason.
-No request waits until an event is written.
+If many requests are refused for one reason, the journal gets an event for each of the first
+`MOST_A_MINUTE` in a minute, and one event that counts the others. So a flood of refusals does not
+hide refusals for other reasons. No request waits until an event is written.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from hms_active_rooms.untrusted import cut, quoted
 MOST_NEW_A_MINUTE: Final = 60  # new calls of one caller; our choice
 
 CALLERS_OF_A_TOKEN: Final = 5
-"""All callers with one token together may make this many times the calls of one caller. So a new
-session for each call gains little. Our choice."""
+"""All callers with one token together may make this many times the calls of one caller. So a
+program gains little by opening a new session for each call. Our choice."""
 
 MOST_A_MINUTE: Final = 5
-"""How many requests refused for one reason get an event each, in a minute. Our choice: a flood then
-adds about 2 MB a day to the journal."""
+"""How many requests that are refused for one reason get an event each, in a minute. Our choice:
+then a flood adds about 2 MB a day to the journal."""
 
 BUSY: Final = "busy"  # why a request is refused when too many are open
 
@@ -43,8 +43,8 @@ _log = logging.getLogger(__name__)
 
 
 def most_connections() -> int:
-    """How many connections a server takes: 512 (our choice). If this process may open fewer than
-    1,024 files, it is half of that number, but at least 16: the journal and 100ms need files too."""
+    """How many connections a server takes: 512 (our choice), but at most half of the files that
+    this process may open, and at least 16. The journal and requests to 100ms need files too."""
     if sys.platform == "win32":
         return 512
     import resource
@@ -59,8 +59,8 @@ MOST_OF_PROGRAMS: Final = MOST_CONNECTIONS // 2  # open at once; the other half 
 
 
 class Refusals:
-    """Counts the new calls and the refused requests of a minute, and records the refused ones in
-    the journal. Use it in one event loop at a time."""
+    """Counts the new calls and the refused requests of each minute, and records the refused
+    requests in the journal. Use an instance in one event loop at a time."""
 
     def __init__(self, journal: Journal) -> None:
         self._note = journal.note
@@ -72,8 +72,8 @@ class Refusals:
         self._writing: set[asyncio.Task[None]] = set()
 
     def take_one(self, who: str, most: int) -> float:
-        """Count a new call of `who`, unless `most` calls came in this minute. Returns 0 if the call
-        may be made, else the seconds to wait."""
+        """Count a new call of `who`, and return 0. If `most` calls of `who` came in this minute
+        already, count nothing, and return the seconds to wait."""
         moment_s = self._begin_minute()
         if self._new[who] >= most:
             return (self._minute + 1) * _MINUTE_S - moment_s
@@ -81,12 +81,13 @@ class Refusals:
         return 0.0
 
     def add(self, word: str, what: str, by: str) -> None:
-        """Log and record a refused request. If many came for the same reason in this minute, only
-        count it. `word` is the reason. `what` is the request, without query, headers and body."""
+        """Log and record a refused request. If many were refused for this reason in this minute,
+        only count it. `word` is the reason. `what` is the request, without query, headers and body.
+        `by` is who sent it."""
         self._begin_minute()
         self._refused[word] += 1
         many = self._refused[word] > MOST_A_MINUTE
-        # If too many requests are open, programs try again, so not every refusal is logged.
+        # A program that is refused as busy tries again, so only the first refusals are logged.
         if word != BUSY or not many:
             _log.warning("refused %s from %s: %s", quoted(what, _MAX_CHARS), quoted(by), word)
         if not many:

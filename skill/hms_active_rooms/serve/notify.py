@@ -1,8 +1,8 @@
 """Sends notices to a chat channel or a program (`HMS_NOTIFY_URL`) when actions wait for a person.
 
-If the receiver does not accept a notice, it is sent again after longer and longer pauses, as long
-as the action waits. The journal records each try. So of the servers with one journal, only one
-sends. No tool call waits for a notice. Redirects are not followed.
+If the receiver does not accept a notice, the notice is sent again after longer and longer pauses,
+as long as the action waits. The journal records each try, so if several servers share a journal,
+only one of them sends a notice. No tool call waits for a notice. Redirects are not followed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class NotifySettings:
 
 def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
     """The settings from `HMS_NOTIFY_URL`, `HMS_NOTIFY_FORM`, `HMS_NOTIFY_SECRET` and
-    `HMS_NOTIFY_NAMES`. None if no notices are to be sent."""
+    `HMS_NOTIFY_NAMES`. None if `HMS_NOTIFY_URL` is not set: then no notices are sent."""
     url, host = environ.get("HMS_NOTIFY_URL", "").strip(), ""
     if not url:
         if idle := [name for name in _MORE if environ.get(name, "").strip()]:
@@ -99,7 +99,7 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
 
 
 def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str, Any]:
-    """The JSON of the notice about an action that waits. For `page` see `tell_of_questions`."""
+    """The JSON of a notice. `page` is the address of the approvals page, or ""."""
     link = f"{page}#action={action.id}" if page else ""
     count = action.shown.total
     told = f"{action.tool} waits for approval: {people_count(count)}"
@@ -143,8 +143,8 @@ async def tell_of_questions(
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Send a notice of each action that waits for a person, until cancelled. `page` is the address
-    of the approvals page, if there is one."""
+    """Send a notice of each action that waits for a person. Runs until it is cancelled. `page` is
+    the address of the approvals page, or ""."""
     find = partial(gate.journal.actions, state="proposed", oldest_first=True, limit=MOST_WAITING)
     while True:
         try:
@@ -157,8 +157,8 @@ async def tell_of_questions(
 
 
 async def _tell(journal: Journal, action: Action, settings: NotifySettings, page: str) -> None:
-    """Send a notice of this action, unless the receiver has accepted one, from this server or
-    another, or it is too early for another try."""
+    """Send a notice of this action. Do nothing if the receiver has accepted one (from this server
+    or another), or if it is too early for another try."""
     place = f"(notice) {action.id} "
     if not await asyncio.to_thread(_begin, journal, action.id, place):
         return
@@ -174,8 +174,8 @@ async def _tell(journal: Journal, action: Action, settings: NotifySettings, page
 
 
 def _begin(journal: Journal, action_id: str, place: str) -> bool:
-    """Record that a try begins. Returns False if there must be none: the receiver has accepted an
-    earlier one, the last try is too recent, or the action no longer waits."""
+    """Record that a try begins. Returns False if nothing may be sent: the receiver has accepted a
+    notice, the last try is too recent, or the action no longer waits."""
     with journal.read() as view:
         row, told = view.get(action_id), view.asked_at(f"{place}told")
         tries = [] if told else [datetime.fromisoformat(at) for [at] in view.asked_below(place)]
@@ -189,7 +189,7 @@ def _begin(journal: Journal, action_id: str, place: str) -> bool:
 
 
 def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:
-    """The lifespan that sends notices (see `serve.app.at_work`). The list is empty if
+    """The lifespan that sends notices, as a list for `serve.app.at_work`. The list is empty if
     `HMS_NOTIFY_URL` is not set."""
     settings = notify_settings(environ)
     return [lambda: meanwhile(tell_of_questions(gate, settings, page))] if settings else []

@@ -37,7 +37,7 @@ _STATUS: Final[Mapping[type[errors.ActiveRoomsError], int]] = {
     errors.PolicyRefusal: 403,
     errors.OutcomeUnknown: 502,
     errors.JournalError: 503,
-    # Also if 100ms refuses the credentials. They are the server's, so the caller is not at fault.
+    # Also if 100ms refuses the credentials, since these are the server's and not the caller's.
     errors.ApiError: 502,
     errors.NotActive: 404,
     errors.PeerNotFound: 404,
@@ -54,7 +54,7 @@ _log = logging.getLogger(__name__)
 
 
 class Json(JSONResponse):
-    """A JSON answer that is not cached. It is ASCII, so that no name in it controls a terminal."""
+    """A JSON answer, not cached. It is ASCII, so that no name in it can control a terminal."""
 
     def __init__(self, content: object, status_code: int = 200, **more: Any) -> None:
         super().__init__(content, status_code, **more)
@@ -67,8 +67,8 @@ class Json(JSONResponse):
 
 
 class Refused(HTTPException):
-    """Raise this to refuse a request. Nothing was executed for it. `action` is set if another
-    decision came first: it is the action that the request wanted to decide."""
+    """Raise this to refuse a request for which nothing was executed. If another decision came
+    first, `action` is the action that the request wanted to decide."""
 
     def __init__(self, status: int, code: str, detail: str, hint: str = "", **more: Any) -> None:
         self.action: ActionView | None = more.pop("action", None)
@@ -79,7 +79,7 @@ class Refused(HTTPException):
 def problem(
     status: int, code: str, detail: str, hint: str = "", *, executed: Executed = "no", **more: Any
 ) -> Json:
-    """The problem+json of an error. `rest.Problem` describes its fields."""
+    """A problem+json answer. `rest.Problem` describes its fields."""
     urn, title = f"urn:hms-active-rooms:problem:{code}", HTTPStatus(status).phrase
     told = {"type": urn, "title": title, "status": status, "detail": detail, "code": code}
     return Json(told | {"executed": executed, "hint": hint, **more}, status, media_type=MEDIA_TYPE)
@@ -122,7 +122,7 @@ def told(error: Exception, path: str = "") -> Json:
 
 
 def note(scope: Scope, word: str) -> None:
-    """Record a refused request, for the reason `word`. Its query may hold a secret and is left out."""
+    """Record a refused request, without its query, which may hold a secret. `word`: the reason."""
     client = str((scope.get("client") or ("?", 0))[0])
     scope[KEY].add(word, f"{scope['method'][:10]} {scope['path']}", client)
 
@@ -147,8 +147,8 @@ HANDLERS: Final[dict[Any, Any]] = {
 
 
 async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Run the application for one request. If it ends in an unexpected exception, or is cancelled
-    because the server stops, the request still gets an answer."""
+    """Run the application for one request. The request gets an answer even if the application
+    raises an unexpected exception, or is cancelled because the server stops."""
     last: Message = {}
 
     async def noted(message: Message) -> None:
@@ -159,24 +159,24 @@ async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) 
     try:
         await app(scope, receive, noted)
     except asyncio.CancelledError:
-        # The server stops, and nothing awaits this task, so the error need not be raised again.
+        # The server stops and nothing awaits this task, so the error is not raised again.
         if not last:
             await _unknown(503, "The server stops.")(scope, receive, noted)
     except Exception as error:  # noqa: BLE001
-        # Every exception is caught, since uvicorn would log its text, which may hold a secret. The
-        # query may hold one too. (No graph runs below this, so no interrupt is caught.)
+        # Every exception is caught, since uvicorn would log its text. The text may hold a secret,
+        # and so may the query. (No graph runs below this, so no interrupt is caught.)
         named = shortened(scope["method"], 10), quoted(scope["path"], 100)
         _log.error("failed %s %s: %s", *named, place_of(error))
         if not last:
             await _unknown(500, "The server failed.")(scope, receive, noted)
         return
-    # A stream of events that the server's stop has ended would be logged as an error.
+    # If the server's stop cut off a stream of events, end the answer, or uvicorn logs an error.
     if last and last.get("more_body", last["type"] == "http.response.start"):
         await send({"type": "http.response.body"})
 
 
 def place_of(error: BaseException) -> str:
-    """The kind of an error and its three innermost lines of code, without its text. Pure."""
+    """The class of an error and its three innermost lines of code. The text is left out. Pure."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     places = " < ".join(f"{PurePath(f.filename).name}:{f.lineno}" for f in reversed(frames))
     return f"{type(error).__name__} at {places}"
@@ -190,7 +190,7 @@ async def json_object(request: Request) -> dict[str, Any]:
     if (kinds or body) and [kind.lower() for kind in kinds] != ["application/json"]:
         raise Refused(415, "unsupported_media_type", "Content-Type has to be application/json.")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        # A proxy may decode such a body, and so check something else than is read here.
+        # A proxy may decode such a body, and so check another text than this server reads.
         raise Refused(415, "unsupported_media_type", "The body has to come without encoding.")
     try:
         value = strict_json(body or b"{}")

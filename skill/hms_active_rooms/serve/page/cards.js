@@ -1,4 +1,4 @@
-// What waits for a person: one card for each action, and what became of it.
+// One card for each action that waits for a person. Later the card shows how the action ended.
 // A card is never drawn again while somebody may read it, type in it or aim at it.
 
 import { byId, copyOf, element, part, put, say, timeOf } from "./text.js";
@@ -112,7 +112,7 @@ class Card {
         this.tell(now.told, now.ended);
       }
     } catch {
-      // asked again with the next news
+      // the next news asks again
     }
     this.asking = false;
   }
@@ -179,7 +179,7 @@ export function showQuestion(question) {
   notify(question);
 }
 
-// An action somebody asked for, with what became of it if it is not open any more.
+// Shows the action that somebody wants to see. If it is not open any more, also how it ended.
 export function showAction(action) {
   showQuestion(action);
   const card = cards.get(action.action_id);

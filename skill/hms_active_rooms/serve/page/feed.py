@@ -1,8 +1,8 @@
-"""Reads what the page shows: once for all viewers, and only while somebody has the page open.
+"""Reads what the page shows, once for all viewers, and only while somebody has the page open.
 
-The result is called the picture: JSON with the rooms and the actions that wait. Its size is limited
-and the text of strangers is escaped. The page asks again and again for a newer picture; each
-request is answered when the picture has changed.
+The result is called the picture. It is JSON with the rooms and the actions that wait. Its size is
+limited, and the text of strangers in it is escaped. The page asks for the next picture again and
+again. The server answers when the picture has changed, or after `PageSettings.hold_s`.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class PageSettings:
     session_s: float = 12 * 3600.0  # how long a login lasts
     journal_s: float = 1.0  # between two reads of the journal
     room_s: float = 2.0  # between two reads of the rooms; longer if a read takes long
-    hold_s: float = 3.0  # how long a request may wait for news; a server that stops waits too
+    hold_s: float = 3.0  # how long a request may wait for a new picture
 
 
 class Feed:
-    """Holds what the page shows, and gives it to viewers who have not seen it yet."""
+    """Holds the newest picture, and gives it to viewers who have not seen it yet."""
 
     def __init__(self, gate: Gate, settings: PageSettings) -> None:
         self._gate = gate
@@ -63,7 +63,7 @@ class Feed:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Context that is open while the server runs. After that, no room is read any more."""
+        """Context that is open while the server runs. At its end, reading the rooms stops."""
         try:
             yield
         finally:
@@ -72,8 +72,8 @@ class Feed:
                 await asyncio.gather(self._rooms, return_exceptions=True)
 
     async def news(self, seen: str, lasts: Callable[[], bool]) -> dict[str, Any]:
-        """What the page shows, with its `tag`, a hash. If the viewer has `seen` this tag, wait for
-        something new: at most `hold_s`, and only while the viewer's session `lasts()`."""
+        """The picture with its `tag`, a hash. If `seen` is this tag, wait for a new picture, but at
+        most `hold_s`, and no longer than the viewer is logged in (`lasts` returns True)."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._settings.hold_s
         while True:
@@ -98,8 +98,8 @@ class Feed:
 
     async def people(self, room_id: str, find: str) -> dict[str, Any]:
         """The first people in a room whose name, role, user id or id contains `find`, and how many
-        there are. The room is as it was last read. Raises PolicyRefusal if the policy does not
-        allow it."""
+        match. The room is as it was last read. Raises PolicyRefusal if the policy does not allow
+        the room."""
         self._gate.policy.check_room(room_id)
         people = self._people.get(room_id, ())
         return await asyncio.to_thread(people_view, people, find)
@@ -127,7 +127,6 @@ class Feed:
             return reading.count(**asked), waiting, reading.actions(**mine, limit=_NEWEST)
 
     async def _record_shown(self, waiting: Sequence[Action]) -> None:
-        """Record that the page shows these questions to people. Each is recorded only once."""
         self._shown &= {row.id for row in waiting}
         for row in waiting:
             if row.id not in self._shown:
@@ -151,7 +150,7 @@ class Feed:
         self._rooms_due_s = now_s + max(self._settings.room_s, (now_s - began_s) * _GENTLE)
 
     async def _read_room(self, room_id: str) -> tuple[ActiveRoom | None, Sequence[Peer], str]:
-        """The room, its people and "". Or None, nobody, and why the room cannot be shown."""
+        """The room, its people and "". If the room cannot be shown: None, (), and the reason."""
         try:
             room, peers = await asyncio.gather(
                 self._gate.active_room(room_id), self._gate.peers(room_id)
@@ -193,7 +192,7 @@ def _rows(seen: Roster) -> dict[str, Any]:
 
 def action_view(action: Action) -> dict[str, Any]:
     """An `ActionView` for the page. The list of people is left out, since the question names them.
-    `label` is the state; but "refused" if the action was rejected, and not by a person."""
+    `label` is "refused" if the action was rejected, but not by a person. Else it is the state."""
     refused = action.state == "rejected" and not by_person(action.decided_way)
     told = view(action, people=0).model_dump(mode="json")
     return {**told, "label": "refused" if refused else action.state}

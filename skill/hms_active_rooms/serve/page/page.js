@@ -1,12 +1,12 @@
-// The approvals page: logging in, and who is told the news.
+// The approvals page: logs people in, and gives news to the cards and the lists.
 
 import { byId } from "./text.js";
 import { call, key, listen, onLoggedOut, onOtherLogin, stopListening, Told } from "./server.js";
 import { connected, forgetAll, showAction, showWaiting } from "./cards.js";
 import { showJournal, showRooms } from "./lists.js";
 
-// What the address brought: a login, or the action somebody was sent a link to. It leaves the
-// address bar at once, also when it is pasted into a page that is open already.
+// What the address holds after "#": a login's secret, or the id of an action. It is removed from the
+// address bar at once, also if somebody pastes such an address into an open page.
 let link = new URLSearchParams();
 
 function takeLink() {

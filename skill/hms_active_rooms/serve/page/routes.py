@@ -1,10 +1,10 @@
 """The HTTP routes of the approvals page.
 
-A one-time link logs a person in: it opens a session. Without a session, only the empty page and the
-login answer. A request has to bring both the cookie and the key of its session. Scripts cannot read
-the cookie. Pages of other origins cannot read the key, but a page on another port of this host may
-get the cookie. A decision has to come from a script of the page's own origin. Links and sessions
-are in memory, as hashes, and end with the process.
+A one-time link logs a person in and opens a session. Without a session, people get only the empty
+page and the login. A request has to bring both the cookie and the key of its session. Scripts
+cannot read the cookie, but browsers also send it to other ports of this host. Only the page's own
+origin can read the key. A decision has to come from a script of this origin. Links and sessions are
+kept in memory, as hashes, and end with the process.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Session:
 
 class Logins:
     """Makes login links, opens sessions with them, and finds the session of a request. Links last
-    `link_s` seconds, sessions `session_s`. The clock is monotonic."""
+    `link_s` seconds, sessions last `session_s` seconds. `clock` is monotonic."""
 
     def __init__(
         self, link_s: float, session_s: float, clock: Callable[[], float] = time.monotonic
@@ -99,11 +99,11 @@ class Logins:
         self._links.clear()
 
     def open(self, token: str, name: str) -> tuple[Session, str, str]:
-        """Log a person in with the secret of a link, and use up the link. Returns the new session,
-        its cookie and its key. `name` counts only if the link has no name of its own.
+        """Log a person in, and use up the login link whose secret is `token`. Returns the new
+        session, its cookie and its key. `name` counts only if the link has no name of its own.
 
-        Raises InvalidCall if the link was used, is too old or never existed. Raises InvalidCall for
-        a name that is not valid; then the link can still be used.
+        Raises InvalidCall if the link was used, is too old or never existed. Also raises
+        InvalidCall if the name is not valid. A name that is not valid does not use up the link.
         """
         self._forget()
         link = self._links.get(hashed(token))
@@ -136,8 +136,8 @@ class Logins:
 
 
 def person_name(text: str) -> str:
-    """A person's name as the journal records it. Raises InvalidCall if it is empty, too long, or has
-    characters that cannot be seen."""
+    """A person's name as the journal records it. Raises InvalidCall if the name is empty, is too
+    long, or has quotes or characters that cannot be seen."""
     name = text.strip()
     if not name or len(name) > MAX_NAME_CHARS or escaped(name) != name:
         raise InvalidCall(
@@ -173,13 +173,13 @@ class Page:
 
     def login_link(self, base_url: str, name: str = "") -> str:
         """A link that logs one person in, once. Without a `name`, the person enters one. The secret
-        stands after the "#": browsers do not send that part, so no log holds it."""
+        stands after the "#". Browsers do not send that part, so no log holds the secret."""
         person = f"&name={quote(person_name(name), safe='')}" if name else ""
         return f"{base_url.rstrip('/')}{PATH}#login={self._logins.link(name)}{person}"
 
     def new_links(self, base_url: str, people: Sequence[str]) -> dict[str, str]:
-        """A `login_link` for each of these people, by name. If `people` is empty: one link, without
-        a name. All earlier links become invalid."""
+        """A `login_link` for each of these people, by name. If `people` is empty, there is one
+        link, under the name "". All earlier links become invalid."""
         self._logins.forget_links()
         return {name: self.login_link(base_url, name) for name in people or ("",)}
 
@@ -205,7 +205,7 @@ class Page:
             cookie,
             max_age=int(self._settings.session_s),
             path=PATH,
-            # The page's origin tells whether the browser uses TLS; a proxy may end it before us.
+            # The page's origin tells whether the browser uses TLS, even if a proxy ends TLS.
             secure=request.headers["origin"].lower().startswith("https:"),
             httponly=True,
             samesite="strict",
@@ -230,7 +230,7 @@ class Page:
 
     async def _action(self, request: Request, _: Session) -> dict[str, Any]:
         action, events, newest = await show(self._gate, request.path_params["action_id"].lower())
-        # People can open a waiting action from the journal: that also shows its question.
+        # A waiting action that is opened from the list of the journal also shows its question.
         seen = any(event.kind == "asked" and event.way == WAY for event in events)
         if action.state == "proposed" and not seen:
             await self._gate.asked(action, WAY)
@@ -297,15 +297,15 @@ def _route(
 
 
 def _cookie_name(request: Request) -> str:
-    """The cookie's name. It holds the port, since browsers share cookies between ports. Two servers
-    on a host would overwrite each other's cookie."""
+    """The cookie's name. It holds the port. Otherwise two servers on one host would overwrite each
+    other's cookie, since browsers share cookies between ports."""
     port = request.url.port
     return f"hms_approvals_{port}" if port else "hms_approvals"
 
 
 async def _sent(request: Request) -> dict[str, Any]:
-    """The JSON of a request that a script of the page sent. Raises `Refused` if it comes from
-    elsewhere. The guard has checked before that Origin and Host agree."""
+    """The JSON of a request that a script of the page sent. Raises `Refused` if the request comes
+    from elsewhere. The guard has checked before that Origin and Host agree."""
     site = request.headers.get("sec-fetch-site", "same-origin")
     if not request.headers.get("origin") or site != "same-origin":
         raise Refused(403, "origin", "Only the page itself may send this.")

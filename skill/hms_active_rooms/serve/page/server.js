@@ -1,4 +1,4 @@
-// Talking to the server: calls, and asking for news again and again.
+// Talks to the server: makes calls, and asks for news again and again.
 
 const BASE = "/approvals";
 const LONGEST_MS = 30000; // without an answer to a request for news, the server counts as lost
@@ -6,7 +6,7 @@ const KEY = "hms-approvals-key"; // one half of the session; the other is a cook
 
 export class Told extends Error {} // the server answered, and this is what it said
 
-// This tab decides as whoever it shows.
+// The key of the person whose name this tab shows. Another tab may have another person's key.
 let mine = localStorage.getItem(KEY);
 
 export const key = {
@@ -21,8 +21,8 @@ export const key = {
   },
 };
 
-// When somebody logs in in another tab, the cookie is theirs and no longer fits to `mine`. A call from
-// here may be refused for that before this tab is told: it is told even when it is logged out.
+// If somebody logs in in another tab, the cookie changes and no longer fits `mine`. Then a call from
+// this tab is refused. `work` is called even if such a call has logged this tab out before.
 export function onOtherLogin(work) {
   addEventListener("storage", (event) => event.key === KEY && event.newValue && work());
 }
@@ -55,8 +55,8 @@ export function stopListening() {
   listening = {};
 }
 
-// Calls `heard(told)` for each picture, and `lost()` whenever none came. The server answers once it
-// has another one than the one that was seen, so that also a tab nobody looks at is told at once.
+// Calls `heard(told)` for each new picture, and `lost()` each time no picture came. The server
+// answers when its picture has changed, so a tab in the background gets the news at once too.
 export async function listen(heard, lost) {
   stopListening();
   const me = listening;

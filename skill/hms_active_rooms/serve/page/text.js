@@ -1,4 +1,4 @@
-// Text in the page. Strangers' text only ever becomes text: nothing here parses markup.
+// Writes text into the page. Strangers' text is never parsed as markup.
 
 export const byId = (id) => document.getElementById(id);
 export const part = (node, name) => node.querySelector(`[data-is="${name}"]`);
