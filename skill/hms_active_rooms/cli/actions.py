@@ -180,7 +180,7 @@ def export(
     with open_journal(Settings(journal=journal)) as book, ExitStack() as unless_written:
         try:
             new = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            # A part of an export would look like a whole one.
+            # An incomplete export would look like a complete one, so it is deleted.
             unless_written.callback(os.unlink, file)
             with os.fdopen(new, "w", encoding="utf-8") as lines:
                 count = book.export(lines, before=moment, by=person_here())

@@ -224,7 +224,7 @@ class Conversation:
             if self._io.cannot_ask:
                 self._pending(waiting, self._io.cannot_ask)
                 return False
-            # An error is not shown here: the graph tries again to send, and shows a new error.
+            # An error is not shown here, since the graph tries again and shows the new error.
             with suppress(ActiveRoomsError):
                 self._io.place = (number, len(waiting))
                 ended = finish(self._gate, row, self._io)

@@ -127,7 +127,7 @@ def refuse_a_terminal(wanted: bool) -> bool:
     if wanted and is_terminal(sys.stdout):
         raise InvalidCall(
             "--all prints strangers' text unchanged. Such text could take over a terminal.",
-            hint="Redirect it to a file (> FILE) or a pipe (| jq .).",
+            hint="Redirect the output to a file (> FILE) or a pipe (| jq .).",
         )
     return wanted
 
@@ -142,7 +142,7 @@ def error_document(error: ActiveRoomsError) -> dict[str, dict[str, object]]:
 def error_text(error: ActiveRoomsError) -> str:
     """An error for a person: what happened, whether it was executed, what to do."""
     parts = [str(error) if error.executed == "no" else error.for_person(), hint_of(error)]
-    # If the message has several lines, the hint begins on a new one.
+    # If the message has several lines, the hint begins on a new line.
     return "error: " + ("\n" if "\n" in parts[0] else " ").join(filter(None, parts))
 
 
@@ -225,9 +225,8 @@ def _cells(text: str) -> int:
 
 @contextmanager
 def progress(text: str, stream: TextIO | None) -> Iterator[Callable[[], None]]:
-    """If the block takes longer than half a second and `stream` is a terminal, show a line that
-    counts seconds. The yielded function removes the line. Call it before the person reads or
-    types."""
+    """Show a line that counts seconds if the block takes over half a second and `stream` is a
+    terminal. The yielded function removes the line. Call it before the person reads or types."""
     stopped = threading.Event()
 
     def show(stream: TextIO) -> None:

@@ -89,7 +89,7 @@ def install(
     text = f"Installed {NAME} {__version__}: {there} ({len(made)} files)."
     screen.result({**told, "command": str(command)}, text, as_json=json)
     if not json:
-        screen.err(f"Its command: python3 {shlex.quote(str(command))} --help")
+        screen.err(f"The skill's command: python3 {shlex.quote(str(command))} --help")
 
 
 def _refusal(target: Path, *, force: bool) -> str:

@@ -31,7 +31,7 @@ def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> Bas
     with extra("models", f"model {quoted(model)}", "langchain"):
         from langchain.chat_models import init_chat_model
     try:
-        found, why = init_chat_model(model), "it names none"  # for "" it returns no chat model
+        found, why = init_chat_model(model), "it names no model"  # for "" it returns no chat model
     except Exception as error:  # noqa: BLE001 - each provider's constructor has errors of its own
         found, why = None, f'"{message_of(error)}"'
         if "infer model provider" in why:  # a long list of names follows

@@ -135,7 +135,7 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
         raise wrong
     approving = not isinstance(decision, Reject)
     if action.state == "approved" and approving and not decided.problem:
-        # Also if this is a second yes, and the action was approved before but not sent.
+        # A second yes also sends an action that was approved before and not sent.
         action = await run(gate, action)
     if not decided.counted or (approving and action.state == "rejected"):
         return await already_decided(gate, action)
@@ -221,9 +221,8 @@ async def run(gate: Gate, action: Action) -> Action:
 
 
 def _by_row(error: ActiveRoomsError, row: Action | None, action_id: str) -> ActiveRoomsError:
-    """The error to raise for `error`. Its `executed` agrees with the action's `row` in the journal.
-    If the action is still approved, the error says so. `row` is None if the journal cannot be
-    read."""
+    """The error to raise. Its `executed` agrees with the action's `row` in the journal. If the
+    action is still approved, the error says so. `row` is None if the journal cannot be read."""
     if row is None:
         hidden = isinstance(error, JournalError) and error.executed == "no"
         text = f"Nobody can tell whether the action {action_id} was sent."

@@ -105,8 +105,8 @@ class GuardSettings:
         if len(set(tokens)) < len(tokens):
             raise ConfigurationError(
                 "Two callers or approvers have the same token.",
-                hint="Give each a token of its own: the record tells them apart by their tokens, "
-                "and nobody may both ask and approve.",
+                hint="Give each its own token. The journal tells them apart by their tokens, and "
+                "nobody may both ask and approve.",
             )
 
     @cached_property
@@ -211,7 +211,7 @@ def guard_settings(
     if not names:
         raise ConfigurationError(
             f"A server that listens on {quoted(host)} has to know the names by which it is reached.",
-            hint="Name each, like --allow-host rooms.example",
+            hint="Give each name by --allow-host, e.g. --allow-host rooms.example.",
         )
     return GuardSettings(
         hosts=tuple(dict.fromkeys(names)),
@@ -289,7 +289,7 @@ def _refused(status: int, word: str, text: str, elsewhere: str = "") -> Refused:
 def _site_fits(settings: GuardSettings, path: str, headers: Mapping[str, list[str]]) -> bool:
     if all(site in ("same-origin", "none") for site in headers.get("sec-fetch-site", [])):
         return True
-    # Another site may link to the page. It is empty until its own script fetches data.
+    # Another site may link to the page. The page is empty until its own script fetches data.
     opened = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest"))
     return path.rstrip("/") in settings.own_login and opened == (["navigate"], ["document"])
 

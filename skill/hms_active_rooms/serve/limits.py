@@ -29,8 +29,8 @@ CALLERS_OF_A_TOKEN: Final = 5
 program gains little by opening a new session for each call. Our choice."""
 
 MOST_A_MINUTE: Final = 5
-"""How many requests that are refused for one reason get an event each, in a minute. Our choice:
-then a flood adds about 2 MB a day to the journal."""
+"""How many requests that are refused for one reason get an event each, in a minute. Our choice. A
+flood then adds about 2 MB a day to the journal."""
 
 BUSY: Final = "busy"  # why a request is refused when too many are open
 

@@ -264,9 +264,8 @@ class _Asked(BaseModel):
 
 
 def _form(digest: str) -> dict[str, Any]:
-    """The schema of the form that a client shows below a question. `digest` is the question's.
-    People see the texts in `enumNames`. There is no default, so that nobody approves by pressing
-    Enter."""
+    """The schema of the form that a client shows below a question. People see the texts in
+    `enumNames`. There is no default, so that nobody approves by pressing Enter."""
     reason = {"title": "Reason", "description": "Told to the model when you reject."}
     decision = {"title": "Decision", "description": "Approve runs exactly what is shown, once."}
     return {
@@ -439,7 +438,7 @@ class _Change:
                 return await asyncio.shield(hearing)
             except asyncio.CancelledError:
                 given_up.set()
-                # Nobody awaits the task any more, so an error is dropped. The journal has it all.
+                # Nobody awaits the task any more. Its error is dropped; the journal has the outcome.
                 hearing.add_done_callback(lambda task: task.cancelled() or task.exception())
                 if list(_late.values()).count(self.caller.token) < MOST_LATE:
                     _late[hearing] = self.caller.token

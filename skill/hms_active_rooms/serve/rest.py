@@ -97,7 +97,7 @@ class Approval(_Model):
 
     digest: Digest = Field(description="The `digest` of the action that was shown.")
     scope: Scope = Field(
-        default="once", description="An action asked for by MCP or REST takes only `once`."
+        default="once", description="If MCP or REST asked for the action: only `once`."
     )
     words: dict[Literal["message", "type", "reason"], str] | None = Field(
         default=None, min_length=1, description="New texts for arguments that `editable` lists."
@@ -106,7 +106,7 @@ class Approval(_Model):
 
 class Rejection(_Model):
     reason: ReasonText = Field(default="", max_length=2000, description="Told to whoever asked.")
-    digest: Digest | None = Field(default=None, description="As in an approval; optional.")
+    digest: Digest | None = Field(default=None, description="As in `Approval`, but optional.")
 
 
 _NO_REASON: Final = Rejection()

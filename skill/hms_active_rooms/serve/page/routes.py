@@ -141,7 +141,7 @@ def person_name(text: str) -> str:
     name = text.strip()
     if not name or len(name) > MAX_NAME_CHARS or escaped(name) != name:
         raise InvalidCall(
-            f"A name has 1 to {MAX_NAME_CHARS} letters that can be seen, without quotes.", hint=""
+            f"A name has 1 to {MAX_NAME_CHARS} visible characters, and no quotes.", hint=""
         )
     return name
 
