@@ -66,7 +66,7 @@ def test_approve_without_a_terminal_decides_nothing(
 ) -> None:
     done = call("approve", waiting, given="yes\n")
     assert done.code == 2
-    assert "needs a person at a terminal; nothing was decided" in done.err
+    assert "needs a person at a terminal. Nothing was decided" in done.err
     assert f"hms-active-rooms reject {waiting}" in done.err
     assert "There is no action" in call("approve", "abcdefghijkl", given="yes\n").err
     assert call("actions", "show", waiting, "--json").json["state"] == "proposed"

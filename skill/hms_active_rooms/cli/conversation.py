@@ -87,7 +87,7 @@ class Conversation:
         )
 
     def state(self) -> StateSnapshot:
-        """The conversation as an earlier process left it. Its metadata names the room."""
+        """The state that an earlier process left. The snapshot's metadata has the room's id."""
         return blocking.run(self._graph.aget_state(self._config))
 
     def run(self, *, new: bool = False) -> bool:

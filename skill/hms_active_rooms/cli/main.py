@@ -26,7 +26,7 @@ WAITING: Final = 3
 REFUSED: Final = 4
 UNKNOWN: Final = 5
 SIGNALS: Final = tuple(getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n))
-"""These end a command as Ctrl-C does. A service manager or a closed terminal sends them."""
+"""These signals end a command like Ctrl-C. A service manager or a closed terminal sends them."""
 
 INTERRUPTED: Final = 130  # after Ctrl-C, as in shells: 128 plus the signal's number
 
@@ -75,7 +75,7 @@ def run() -> None:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    """Handle a signal as Ctrl-C, so that the person is still told what may have been executed."""
+    """Handle a signal like Ctrl-C, so that the person is told what may have been executed."""
     signal.signal(number, signal.SIG_IGN)
     _ends.insert(0, number)
     raise KeyboardInterrupt

@@ -147,8 +147,8 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
         The newest revision of the action. It is `proposed` if the input ended before an answer.
 
     Raises:
-        Interrupted: Ctrl-C came. Its `action` may have been executed if its state is neither
-            `proposed` nor `approved`.
+        Interrupted: Ctrl-C came. Look at its `action`: a state other than `proposed` and `approved`
+            means that the action may have been executed.
         ActiveRoomsError: the action could not be sent. The hint says what is still open.
     """
 

@@ -309,7 +309,7 @@ def sim(
                 screen.document({**told, "environment": environment(sim)})
             else:
                 screen.err(f"Simulated 100ms: {sim.base_url}, room {sim.room_id}. Ctrl-C ends it.")
-                screen.err(f"Joins, leaves and faults are controlled at {sim.control_url}/.")
+                screen.err(f"To control joins, leaves and faults: {sim.control_url}/")
                 screen.err("Paste this into another terminal:")
                 for name, value in environment(sim).items():
                     screen.out(f"export {name}={shlex.quote(value)}")

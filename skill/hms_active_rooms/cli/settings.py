@@ -111,8 +111,8 @@ def room_policy(environ: Mapping[str, str], room: str) -> Policy:
 def journal_of(settings: Settings, *, create: bool = True) -> Journal:
     """Open the journal. If a new journal is made, tell the person, since the path may be mistyped.
 
-    With `create=False`, no journal is made: a command that only shows or rejects actions must not
-    show an empty journal for a mistyped path.
+    Pass `create=False` in a command that only shows or rejects actions. Then a mistyped path is an
+    error, and does not look like an empty journal.
     """
     from hms_active_rooms.gate.journal import Journal
 

@@ -333,7 +333,7 @@ class _Nodes:
     def _origin(
         self, message: AIMessage, call: ToolCall, state: ModeratorState, config: RunnableConfig
     ) -> Origin:
-        """Where a call was made. If `config` has no thread id, the turn's `run` is the thread."""
+        """Where a call was made. A turn without a thread id gets its `run` as the thread."""
         run = state.get("run", "")
         thread = place_of(config).thread or run
         return Origin(thread, f"{run} {message.id}", call["id"] or "", self._requester)

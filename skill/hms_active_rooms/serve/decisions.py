@@ -169,7 +169,7 @@ async def run_approved(gate: Gate) -> list[Action]:
     """Finish the actions that a stopped server left open. Returns those that were sent now.
 
     If an action was sent and its outcome is not recorded, the gate looks at the room. An approved
-    action is sent if MCP or REST asked for it, or if a person approved it on the page or by REST.
+    action is sent if MCP or REST asked for it, or if a person approved it by the page or by REST.
     Any other approved action is left to the program that asked for it.
     """
     await gate.look_again()
@@ -210,7 +210,7 @@ def _forget(task: asyncio.Task[Any]) -> None:
 
 
 async def run(gate: Gate, action: Action) -> Action:
-    """Run the action by `gate.run`. If an error comes after the action has ended, it is dropped."""
+    """Run the action by `gate.run`. An error that comes after the action has ended is dropped."""
     try:
         return await gate.run(action)
     except ActiveRoomsError:

@@ -46,7 +46,7 @@ class PageSettings:
 
 
 class Feed:
-    """Holds the newest picture, and gives it to viewers who have not seen it yet."""
+    """Holds what the page shows, as JSON (the picture), and gives it to viewers without it."""
 
     def __init__(self, gate: Gate, settings: PageSettings) -> None:
         self._gate = gate
@@ -72,8 +72,8 @@ class Feed:
                 await asyncio.gather(self._rooms, return_exceptions=True)
 
     async def news(self, seen: str, lasts: Callable[[], bool]) -> dict[str, Any]:
-        """The picture with its `tag`, a hash. If `seen` is this tag, wait for a new picture, but at
-        most `hold_s`, and no longer than the viewer is logged in (`lasts` returns True)."""
+        """What the page shows, with the hash of it as `tag`. If `seen` is this tag, first wait for a
+        change, but at most `hold_s`, and no longer than the viewer's login `lasts()`."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._settings.hold_s
         while True:
