@@ -21,6 +21,6 @@ graph = build_moderator(
     os.environ.get("HMS_MODEL") or None,
     ActiveRoomsToolkit.from_env(rooms=[_room] if _room else ()),
     room_id=_room,
-    # 1: accept approvals without a digest, for UIs that only know LangChain's shape.
+    # 1: accept approvals without a digest, for UIs that know only LangChain's answers.
     plain_answers=one_of(os.environ, "HMS_PLAIN_ANSWERS", "0", "1") == "1",
 )

@@ -94,7 +94,7 @@ def build_moderator(
             that brings its own (`langgraph dev`).
         max_steps: the most messages that the model writes after one message of the person.
         max_prompts: the most actions that the person is asked about after one of their messages.
-        plain_answers: accept approvals without a digest, for UIs that only know LangChain's shape.
+        plain_answers: accept approvals without a digest, for UIs that know only LangChain's answers.
             The risk: a second click approves the next question too.
 
     To resume the graph, call it with `Command(resume={interrupt.id: {"decisions": [{"type":
@@ -370,7 +370,7 @@ def parse_hitl_answer(
     """Check what the graph was resumed with. Returns one answer for each of `requests`, in order.
 
     Args:
-        plain_answers: accept answers without a digest, for UIs that only know LangChain's shape.
+        plain_answers: accept answers without a digest, for UIs that know only LangChain's answers.
 
     Raises:
         BadAnswerError: the answers have a wrong shape or number, or one of them is not valid. Then
