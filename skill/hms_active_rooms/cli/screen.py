@@ -31,7 +31,7 @@ def prepare_streams() -> None:
     """Make standard input, output and error take any text, in every locale.
 
     A stream that was closed before the process started becomes the null device. Otherwise the next
-    file that is opened would get the number of this stream.
+    file that is opened would get this stream's number, and so the output.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:

@@ -176,7 +176,7 @@ async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) 
 
 
 def place_of(error: BaseException) -> str:
-    """The class of an error, and file and line of its three innermost frames. No text. Pure."""
+    """The class of an error, and file and line of its three innermost frames, not its text. Pure."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     places = " < ".join(f"{PurePath(f.filename).name}:{f.lineno}" for f in reversed(frames))
     return f"{type(error).__name__} at {places}"
