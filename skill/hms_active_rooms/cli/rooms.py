@@ -152,7 +152,7 @@ def remove(
 ) -> int:
     """Remove a peer, or everyone with a role. Asks first. Whoever is removed can join again."""
     if (peer is None) == (role is None):
-        raise InvalidCall("Say whom to remove: after ROOM, give either a peer or --role.")
+        raise InvalidCall("Say whom to remove: after ROOM, give a peer or --role, not both.")
     given = {"--role": role, "--reason": reason}
     return _change("hms-remove-peers", room, given, settings, peer)
 
