@@ -137,8 +137,8 @@ def _reason(given: object) -> object:
 
 
 ReasonText = Annotated[str, BeforeValidator(_reason)]
-"""A reason or a person's name. Null becomes "", and a text that is too long is cut, so that a
-rejection counts whatever its reason is."""
+"""A reason or a person's name. Null becomes "", and a text that is too long is cut: no reason can
+keep a rejection from counting."""
 
 
 class _Answer(BaseModel):
@@ -193,7 +193,7 @@ def answer_schema(digest: str) -> dict[str, Any]:
 
 
 def parse_answer(answer: object) -> Decision:
-    """The decision in an answer, which must match an answer model exactly. No synonyms count.
+    """The decision in an answer. The answer must match an answer model exactly.
 
     Raises:
         BadAnswerError: the answer matches no model, or is itself a BadAnswerError.

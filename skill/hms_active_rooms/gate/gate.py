@@ -193,8 +193,7 @@ class Gate:
             shown: how the caller will show the question; the journal records this.
             place: where in a graph the question is shown; only one call may ask there.
             always_ask: ask a person even if the policy lets the tool run unasked.
-            sent: the action by which another requester sent the same call. The question mentions
-                it.
+            sent: another requester's action for the same call. The question says when it was sent.
 
         Raises:
             PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused, and the
@@ -362,8 +361,7 @@ class Gate:
             ask: shows a person all open questions at once, and returns one answer for each.
             by: who answers. A name in the answer takes precedence.
             way: how this person is asked.
-            on_record: ids of actions whose question is on record. None: `ask` records the
-                questions.
+            on_record: ids of actions whose question is on record. None: `ask` records them.
             problems: by action id, why the person's last answer did not count.
 
         Returns:
@@ -444,9 +442,8 @@ class Gate:
 
         Raises:
             InvalidCall: there is no action with this id.
-            PolicyRefusal: too many actions in this minute. Nothing was sent; the action stays
-                approved.
-            ApiError: the room could not be read. Nothing was sent; the action stays approved.
+            PolicyRefusal: too many actions in this minute. The action stays approved.
+            ApiError: the room could not be read. The action stays approved.
             OutcomeUnknown: an exception stopped the sending; the request may have been executed.
         """
         action = await self.get(wanted) if isinstance(wanted, str) else wanted
@@ -528,7 +525,7 @@ class Gate:
         return claim
 
     def _give_back(self, claim: _Claim) -> None:
-        """Undo a claim that will not be used. The task was cancelled, or the commit may have
+        """Undo a claim that will not be used, since the task was cancelled or the commit may have
         failed."""
         mine, row = claim
         if mine and row is not None:
@@ -603,9 +600,9 @@ class Gate:
         return await self._sending(action, Drift("go")).look()
 
     async def look_again(self) -> list[Action]:
-        """Find out how actions ended that an earlier process left unfinished, by looking in their
-        rooms. Call this when a program starts. Nothing is sent, no other worker is waited for, and
-        only rooms that the policy allows are read.
+        """Find out how the actions ended that an earlier process left unfinished, by reading their
+        rooms. Call this when a program starts. It sends nothing, does not wait for other workers,
+        and reads only rooms that the policy allows.
 
         Returns:
             The actions that were checked. An action with a broken record is skipped, and logged.

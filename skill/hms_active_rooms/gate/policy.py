@@ -106,7 +106,7 @@ class Policy(BaseModel):
         refusals_in_a_row: After this many refusals in a row the moderator ends its turn.
         verify_s: Seconds to wait until the room shows the effect of a removal or an end.
         relaxed: Tools that run without asking; only `hms-send-message` may be named.
-        unattended: Tools that run without asking, whatever their gate. Only code can set this.
+        unattended: Tools that run without asking, even destructive ones. Only code can set this.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -157,8 +157,8 @@ class Policy(BaseModel):
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **overrides: Any) -> Policy:
         """A policy from the TOML file that `HMS_POLICY_FILE` names, and from variables
-        `HMS_POLICY_<FIELD>`. A variable has its names between commas. `overrides` come from code.
-        They replace other values, and only they may set `unattended`.
+        `HMS_POLICY_<FIELD>`. Names in a variable have commas between them. `overrides` come from
+        code. They replace other values, and only they may set `unattended`.
 
         Raises:
             ConfigurationError: an unknown variable or a wrong value.
@@ -215,7 +215,7 @@ _PLAIN: Final = {
     "protected_user_ids": r"\s*[\w.|/:@+=-]*\s*(,\s*[\w.|/:@+=-]*\s*)*",
 }
 _IN_OTHERS: Final = r"[\w ,*-]*"
-"""A list without quotes in a variable matches this. The settings in `_PLAIN` have their own."""
+"""A list without quotes in a variable must match this or, if there is one, its `_PLAIN` pattern."""
 
 _NOT_TOML: Final = (ValueError, RecursionError)
 """What `tomllib` raises for a text that is not TOML, or is nested too deeply."""
@@ -235,7 +235,7 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _list(variable: str, text: str, field: str) -> list[str]:
-    """The list in a variable. The variable has names between commas, or a TOML list."""
+    """Parse the text of a variable: names between commas, or a TOML list."""
     text, found = text.strip(), None
     if re.fullmatch(_PLAIN.get(field, _IN_OTHERS), text):
         found = [item.strip() for item in text.split(",") if item.strip()]

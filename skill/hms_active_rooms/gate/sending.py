@@ -54,7 +54,7 @@ _ABORTS_THE_REST = (
     errors.ConnectionFailed,
     errors.TimedOut,
 )
-"""After one of these errors no request is sent for the remaining people: it would fail, too."""
+"""After one of these errors no request is sent for the remaining people: all would fail."""
 
 
 @dataclass
@@ -72,8 +72,8 @@ class Sending:
     began: bool = False  # whether a request may have left
 
     async def _watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
-        """Read the room until it shows the effect, for at most `Policy.verify_s`: 100ms shows a
-        removal late, and lists lost connections for 60 s. Without `wait`, read the room once."""
+        """Read the room until it shows the effect, for at most `Policy.verify_s`. Without `wait`,
+        read it once. (100ms shows a removal late, and lists lost connections for 60 s.)"""
         left_s, pause_s = (self.policy.verify_s if wait else 0.0), _FIRST_LOOK_S
         until = self.journal.now() + timedelta(seconds=left_s)
         seen: Observation | None = None
@@ -99,7 +99,7 @@ class Sending:
 
     async def _hold(self, *, in_time: bool = False, wait_s: float = 0.0) -> bool:
         """Prolong the lease for a wait and one request. Returns False if this worker has lost the
-        claim. With `in_time`, also if the approval has expired."""
+        claim, and with `in_time` also if the approval has expired."""
 
         def held(tx: Writing) -> bool:
             if in_time and tx.now() >= self.action.expires_at:
@@ -123,8 +123,8 @@ class Sending:
         """Send the action and record how it ended.
 
         Returns:
-            The action with its outcome. If nothing was executed and another attempt may help: the
-            seconds to wait before it. The action is then `approved` again.
+            The action with its outcome. Or, if nothing was executed and another attempt may help:
+            the seconds to wait before that attempt. The action is then `approved` again.
 
         Raises:
             OutcomeUnknown: an exception stopped the sending; the request may have been executed.

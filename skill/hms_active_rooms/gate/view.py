@@ -94,7 +94,7 @@ def sent_before(action: Action, now: datetime) -> str:
 
 
 def for_model(action: Action) -> str:
-    """`outcome`, and what the model should do next. After a rejection: not try again."""
+    """`outcome`, and a sentence that says what the model should do next."""
     text, result = outcome(action), action.result
     hint = result.hint or default_hint(result.error)
     if action.state == "rejected" and by_person(action.decided_way):
@@ -152,9 +152,9 @@ class ImpactView(_View):
 
     kind: str
     session_id: str
-    total: int = Field(description="How many people.")
-    by_role: _Roles = Field(description="How many of them have each role; the largest.")
-    people: _People = Field(description="The first of them.")
+    total: int = Field(description="How many people are affected.")
+    by_role: _Roles = Field(description="Affected people by role; the largest roles.")
+    people: _People = Field(description="The first of the affected people.")
     lock: bool = Field(description="The room is also locked.")
     warnings: list[str]
 

@@ -16,7 +16,7 @@ MAX_ROWS: Final = 100
 
 
 def _whole(value: object) -> object:
-    """Make 2.0 to 2, since some model providers send every number as a float."""
+    """Turn 2.0 into 2, since some model providers send every number as a float."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

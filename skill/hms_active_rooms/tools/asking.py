@@ -143,9 +143,8 @@ class Interrupts:
         self._problems: dict[str, str] = {}
 
     async def rows(self, keys: Sequence[str]) -> dict[str, Action]:
-        """Record the answers that LangGraph saved, each for the questions that it was given for.
-        Then return the newest action of each call, by `call_key`. Calls without an action are left
-        out.
+        """Record the answers that LangGraph saved, each for its own questions. Then return the
+        newest action of each call, by `call_key`. Calls without an action are left out.
 
         Raises:
             GraphInterrupt: an answer is still missing.
@@ -210,8 +209,8 @@ class Interrupts:
         return ApprovalRequest(action_id, "", {}, nobody, "", now, "hard", (), "")
 
     async def propose(self, call: StateChange, origin: Origin) -> Action:
-        """What `Gate.propose` does, for a task with one call. If a person must decide, the question
-        is recorded in the same transaction."""
+        """What `Gate.propose` does, for a task with one call. If a person must decide, one
+        transaction records the action and the question."""
         forgets = await self._has_forgotten(content_of(call))
         shown: Way | None = None if forgets else "interrupt"
         first = self._place.position(0)
@@ -233,7 +232,7 @@ class Interrupts:
         return self._forgets
 
     async def drive(self, actions: Sequence[Action]) -> list[Action | ActiveRoomsError]:
-        """What `Gate.drive` does, with questions by interrupt.
+        """Do what `Gate.drive` does, and ask the questions by interrupts.
 
         Raises:
             GraphInterrupt: the graph pauses to ask.
@@ -313,8 +312,8 @@ def _ended(actions: Sequence[Action | ActiveRoomsError]) -> Action:
 
 
 async def _called_back(gate: Gate, confirm: Confirm | None, request: ApprovalRequest) -> object:
-    """The answer of `confirm`. If nobody can be asked, or no valid answer comes before the
-    deadline, a `Refuse`. A later answer is only recorded."""
+    """The answer of `confirm`; a `Refuse` if nobody can be asked, or if no valid answer comes
+    before the deadline. A later answer is only recorded."""
     if confirm is None:
         return NOBODY
     if request.problem:
@@ -364,7 +363,7 @@ _running: dict[tuple[int, str], object] = {}
 @asynccontextmanager
 async def _one_at_a_time(key: str) -> AsyncIterator[None]:
     """Makes calls with the same key take turns, so that a question is not asked twice. An asyncio
-    lock would not do: the calls may run on different event loops, or in a forked child."""
+    lock would not do, since the calls may run on different event loops, or in a forked child."""
     place, mine = (os.getpid(), key), object()
     # `setdefault` is atomic: the call whose object is in the dict has the turn.
     while _running.setdefault(place, mine) is not mine:  # noqa: ASYNC110 - maybe on another loop

@@ -198,8 +198,8 @@ def fitting(
     written: Callable[[Roster], tuple[str, ...]],
     row: Callable[[Row], str],
 ) -> tuple[Roster, tuple[str, ...]]:
-    """Cut the roster `view` to as many first rows as the budget allows. Returns the cut roster and
-    its texts.
+    """Cut the roster `view` to its first rows, as many as the budget allows. Returns the cut roster
+    and its texts.
 
     Args:
         budget: the most tokens of all texts together, by `token_bound`. One row is always kept.
@@ -273,8 +273,8 @@ def unread(view: Roster) -> str:
 
 
 def _counts(before: str, roles: tuple[tuple[str, int], ...], total: int) -> str:
-    """Counts by role, like `12 as "student" and 1 as "host"`. The Latin word before each role keeps
-    a role that is written from right to left from moving its count."""
+    """Counts by role, like `12 as "student" and 1 as "host"`. Without the Latin word "as", a role
+    in a script that runs from right to left would move its count."""
     if not total or not roles:
         return ""
     shown = [f'{count:,} as "{shortened(role, *LABEL)}"' for role, count in roles[:SHOWN_ROLES]]
@@ -321,10 +321,10 @@ def _rest(view: Roster) -> str:
 
 
 def artifact(room_id: str, view: Roster) -> dict[str, Any]:
-    """What was shown, as plain values for programs. It stays small, however full the room is.
+    """What was shown, as plain values for programs. Its size is limited, even if the room is full.
 
     `by_role` has the largest roles. `peers` are the peers shown, with every field; long texts are
-    cut. `short_ids` has the full id of each short id. The other keys are those of `Roster`.
+    cut. `short_ids` has the full id of each short id. The other keys are fields of `Roster`.
     """
     return {
         "room_id": room_id,
@@ -412,7 +412,7 @@ class PeerDetail(_Data):
 class _RosterData(_Data):
     room_id: str
     total: int = Field(description="People in the room now.")
-    by_role: dict[str, int] = Field(description="How many people have each role; the largest.")
+    by_role: dict[str, int] = Field(description="People by role; the largest roles.")
     matching: int = Field(description="People who match the filters.")
     offset: int
     left_out: int = Field(description="Matching people behind the last row.")
@@ -452,7 +452,7 @@ def room_data(room: ActiveRoom) -> dict[str, Any]:
 
 
 def peers_data(room_id: str, view: Roster) -> dict[str, Any]:
-    """The data of a roster's rows, in the shape of `PeersData`."""
+    """The data of a roster, in the shape of `PeersData`."""
     return {**_data(room_id, view), **_details(view)}
 
 

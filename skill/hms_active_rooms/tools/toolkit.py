@@ -36,8 +36,8 @@ class ActiveRoomsToolkit(BaseToolkit):
         requester: who asks, for the record.
 
     Raises:
-        ConfigurationError: `policy` is no `Policy` or names no room; `confirm` is no function of
-            one argument; the journal cannot be opened.
+        ConfigurationError: `policy` is not a `Policy`, or names no room; `confirm` is not a
+            function of one argument; the journal cannot be opened.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.policy import Policy
 
 MAX_REASON_CHARS = 500
-"""Our choice: a reason is one sentence that other peers read. The API documents no limit."""
+"""Our choice, since a reason is one sentence that other peers read. The API documents no limit."""
 
 MAX_LABEL_CHARS = 100
 """Our choice, for a role or a message type. The API documents no limit."""
@@ -79,8 +79,8 @@ class Arguments(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _absent(cls, given: object) -> object:
-        """Drop optional arguments that are null or "": in strict mode a model must send every
-        argument."""
+        """Drop optional arguments that are null or "", since a model in strict mode must send all
+        arguments."""
         if not isinstance(given, Mapping):
             return given
         if "body" in given:
@@ -121,8 +121,8 @@ class StateChange(Arguments, ABC):
         """The lines a person reads before deciding: what would happen, to whom, with all text."""
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """Whether the request affects those who are there when it arrives, not only those who were
-        shown, since it names no peer and no session."""
+        """Whether the request may hit people who were not shown, since it names no peer and no
+        session."""
         return False
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
@@ -197,5 +197,5 @@ class StateChange(Arguments, ABC):
 
 
 def reason_lines(reason: str | None) -> list[str]:
-    """The line of a question that shows the reason; no line if there is no reason."""
+    """The line of a question that shows the reason; [] without a reason."""
     return [f"Reason shown to the others: {quoted(reason, 600)}"] if reason else []

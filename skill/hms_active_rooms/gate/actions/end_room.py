@@ -1,8 +1,8 @@
 """hms-end-active-room: end the running session for everyone, and lock the room if `lock` is set.
 
 People who join or leave after the question do not matter. If another session is running when the
-request is about to be sent, the person is asked again. The request names no session: 100ms ends the
-one that runs on arrival. So the gate first waits for other destructive requests to end.
+request is about to be sent, the person is asked again. The request names no session, and ends the
+session that runs on arrival. So the gate first waits for other destructive requests to end.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class EndRoom(StateChange):
     lock: bool = Field(default=False, description="true also locks the room until re-enabled.")
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """See `StateChange.assess`. The impact has the kind "end"."""
+        """The kind of the impact is "end"."""
         impact = room.impact("end", room.people, *((_LOCK_WARNING,) if self.lock else ()))
         return self, replace(impact, total=room.total, people=(), lock=self.lock)
 
@@ -73,5 +73,5 @@ class EndRoom(StateChange):
 
     @property
     def checked(self) -> str:
-        """Says nothing of the lock, since a read of the room cannot show whether it is locked."""
+        """Does not say that the room is locked, since reading the room cannot show that."""
         return "Checked: the session is over. The lock cannot be checked." if self.lock else CHECKED

@@ -28,7 +28,7 @@ SHOWN_ROLES = 12
 """The most roles that are listed, the largest first; the others are summed up."""
 
 _NO_TEXT = re.compile(r'\{["}]|\[(["\[{\]\d-]|true\b|false\b|null\b)')
-"""Matches a role or user id that 100ms sent as a list or an object. We keep it as JSON text."""
+"""Matches the JSON text of a list or object that 100ms sent in place of a role or user id."""
 
 _SHOWN_TWINS = 5
 _NEAR = 0.8  # difflib's similarity ratio of two role names
@@ -117,8 +117,8 @@ class Room:
         return _warnings("Another peer has the same name, or one that looks alike", twins)
 
     def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:
-        """A warning if `role` may be a misspelt protected role. If somebody in the room has a
-        protected role, that role is not misspelt, so it is not compared."""
+        """A warning if `role` may be a misspelt protected role. A protected role that somebody in
+        the room has is spelt right, and is not compared."""
         name, held = folded(role), {folded(known) for known in {p.role for p in self.people}}
         unseen = {n: r for r in policy.protected_roles if (n := folded(r)) not in held}
         return tuple(
@@ -182,7 +182,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Impact:
-    """Whom a call affects."""
+    """Whom a call affects, in the room as it was read for the question."""
 
     kind: str  # how they are affected; see `assess` of the tool
     session_id: str
@@ -208,8 +208,8 @@ class Impact:
         return f"{count}: {self.roles()}"
 
     def roles(self) -> str:
-        """The counts by role, as in: 3 as "host". The Latin word "as" keeps a role name that is
-        written from right to left from moving its count."""
+        """The counts by role, as in: 3 as "host". Without the Latin word "as", a role name in a
+        script that runs from right to left would move the count."""
         shown = self.by_role[:SHOWN_ROLES]
         text = " and ".join(f"{count:,} as {quoted(role, 30)}" for role, count in shown)
         left = len(self.by_role) - len(shown)
@@ -234,8 +234,8 @@ class Drift:
 
 
 def fingerprint(ids: Iterable[str]) -> str:
-    """A compact set of many ids, in Base64, to compare ids with by `strangers`. It has eight bits
-    for each id, and each id sets one of these bits."""
+    """A compact set of many ids, in Base64, for `strangers`. It has eight bits for each id, and
+    each id sets one of these bits."""
     known = list(ids)
     bits = bytearray(len(known))
     for peer_id in known:

@@ -51,14 +51,14 @@ Ended = tuple[Ending, Result]
 
 @dataclass(frozen=True)
 class Observation:
-    """What a read of the room after the request showed."""
+    """What a read of the room after the request showed: `gone` is whether the effect is there."""
 
     gone: bool | None  # whether the room shows the effect; None if it could not be read
     still: frozenset[str] = frozenset()  # peer ids of people still there
     why: str = ""  # why the room was not read, or how long it showed no effect
 
     def words(self) -> str:
-        """What to say after "A look" if the effect was not seen."""
+        """The end of a sentence that begins with "A look", if the effect was not seen."""
         return f"failed: {self.why}" if self.gone is None else "shows no effect yet"
 
 

@@ -64,7 +64,7 @@ class SendMessage(StateChange):
         return self
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """See `StateChange.assess`. The impact has the kind "direct", "role" or "everyone"."""
+        """The kind of the impact is "direct", "role" or "everyone"."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             impact = room.impact("direct", (person,), *room.lookalikes(person))

@@ -59,13 +59,13 @@ class Journal:
     """The record of all actions, in one database. Many threads and processes can use it at once.
 
     Args:
-        url: SQLAlchemy URL; None means `default_url()`. A file that cannot be written is opened
-            for reading only, as with `?mode=ro`. ":memory:" is a journal in memory, opened at the
-            first use, and lost when it is closed or the process ends.
+        url: SQLAlchemy URL; None means `default_url()`. If the file cannot be written, or the URL
+            has `?mode=ro`, the journal is opened for reading only. ":memory:" is a journal in
+            memory. It is opened at the first use, and lost when it is closed or the process ends.
         clock: returns the time, aware UTC.
         on_commit: called before and after each commit of a writing transaction.
-        key: a secret of at least 32 characters. It seals state changes: without it nobody can
-            forge one by writing to the database. None means `HMS_JOURNAL_KEY`, if it is set.
+        key: a secret of at least 32 characters. It seals state changes, so that nobody can
+            forge them by writing to the database. None means `HMS_JOURNAL_KEY`, if it is set.
         create: create the journal if there is none. With False, a missing journal is an error.
 
     Raises:
@@ -145,7 +145,7 @@ class Journal:
 
     @contextmanager
     def read(self) -> Iterator[Reading]:
-        """A transaction that only reads: it sees the journal as of one moment. It waits for no
+        """A transaction that only reads, and sees the journal as of one moment. It waits for no
         writer, and no writer waits for it."""
         from hms_active_rooms.gate.journal.store import Reading
 

@@ -1,7 +1,7 @@
 """Archives the journal: exports ended actions to a file, and deletes exported actions.
 
-Nothing else is ever deleted. One event of each deleted action stays, so that its id is never used
-again: if a replayed graph makes the same call again, the call is not sent again.
+Nothing else is ever deleted. One event of each deleted action stays, since it keeps the action's id
+from being used again. If a replayed graph makes the same call again, nothing is sent.
 """
 
 from __future__ import annotations

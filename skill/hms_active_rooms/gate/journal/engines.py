@@ -354,7 +354,7 @@ def _begin_postgresql(connection: sa.Connection) -> None:
 
 class _Files:
     """Watches the files of an open journal. If somebody replaces the files, other programs open the
-    new ones, which do not tell what was sent."""
+    new files, which do not tell what was sent."""
 
     def __init__(self, path: Path) -> None:
         real = path.resolve()
@@ -533,7 +533,7 @@ def _mounts() -> dict[tuple[str, ...], str]:
 
 
 def _locks(folder: Path) -> bool:
-    """Whether the file system of this folder really locks: a second lock of a file must fail."""
+    """Whether the file system of this folder really locks. Then a second lock of a file fails."""
     if sys.platform != "linux":
         return True
     import fcntl

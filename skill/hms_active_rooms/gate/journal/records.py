@@ -52,7 +52,7 @@ UNSENT: tuple[State, ...] = ("proposed", "approved")
 """States from which an action can still be sent."""
 
 NOWHERE = "none-"
-"""A thread with this prefix is not a conversation: nobody can continue it."""
+"""A thread with this prefix is not a conversation, since nobody can continue it."""
 
 OUTSIDE = "serve:"
 """A thread with this prefix holds calls of another program (REST, MCP)."""
@@ -116,7 +116,7 @@ def ran_unasked(way: Way | Literal[""]) -> bool:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a call was made. The same call, made again with the same origin, is the same action."""
+    """Where a call was made. The same call from the same origin, made again, is the same action."""
 
     thread: str  # the conversation, or a name for the process
     message: str  # the message or graph task that holds the call
@@ -253,7 +253,7 @@ def _digest(row: Action, call: StateChange, impact: Impact) -> str:
 
 
 def _impact_json(impact: Impact) -> dict[str, Any]:
-    """The impact as JSON. Empty fields that release 0.1.0 did not have are left out, so that
+    """The impact as JSON. Empty fields are left out if release 0.1.0 did not have them, so that the
     digests of that release stay valid."""
     dumped: dict[str, Any] = _IMPACT.dump_python(impact, mode="json")
     later = ("room_name", "receivers")
@@ -368,7 +368,7 @@ def sealed(key: bytes, **values: object) -> str:
 
 def seal(key: bytes, columns: Columns, event: Columns) -> str:
     """A hash of a row and of the event that last changed its state. If somebody changes the row or
-    the event, the stored seal is wrong. `key` is the journal's key; b"" if it has none."""
+    the event, the stored seal is wrong. Without a key, `key` is b""."""
     row = {name: columns[name] for name in _SEALED}
     said = [event[name] for name in ("at", "kind", "by", "way", "data")]
     return sealed(key, row=row, event=said)

@@ -2,8 +2,8 @@
 
 Threat: a model, a replayed graph, a second worker, a crash or an edited checkpoint repeats a
 request, or makes one that nobody approved. Invariant: only the caller whose transaction moved an
-action from `approved` to `sent` sends its request. One transaction writes at a time, so what it has
-read stays true until it commits. A state change and its event are written together.
+action from `approved` to `sent` sends its request. Only one transaction writes at a time. What it
+has read stays true until it commits. A state change and its event are written together.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Which(TypedDict, total=False):
 
 class Reading:
     """What one transaction can read in the journal. No method here changes anything. `db` is the
-    connection, for queries that have no method."""
+    connection, for queries that no method makes."""
 
     def __init__(self, db: sa.Connection, clock: Clock, key: bytes) -> None:
         self.db = db
@@ -159,8 +159,8 @@ class Reading:
         return self._one(_BY_ID, id=action_id)
 
     def latest(self, call_key: str) -> Action | None:
-        """The newest revision of a call, or None. If the call ran an earlier action instead of one
-        of its own (`CALLED_AGAIN`), the newest revision of that action."""
+        """The newest revision of a call, or None. A call that was made again may have run an
+        earlier action (`CALLED_AGAIN`). Then this is the newest revision of that action."""
         if (row := self._one(_LATEST, key=call_key)) is not None:
             return row
         told = self.events(action_id(call_key, 1))
@@ -255,14 +255,14 @@ class Reading:
         return [_event(row) for row in self._rows(_EVENTS, id=action_id)]
 
     def refused_requests(self, *, limit: int = 50) -> list[Event]:
-        """Requests that servers refused, newest first. `by` is the caller, `way` the reason."""
+        """Requests that servers refused, newest first. `by` is the caller, and `way` the reason."""
         refused = (events.c.action_id == records.REQUESTS, events.c.kind == "refused")
         query = sa.select(events).where(*refused).order_by(events.c.seq.desc()).limit(limit)
         return [_event(row) for row in self.found(query)]
 
     def steps(self, action_id: str) -> dict[str, str]:
-        """What became of each person, by peer id: a `Fate`, or "sending" if that is not known. {}
-        if there was one request for all."""
+        """What became of each person, by peer id: a `Fate`, or "sending" if the end is not known.
+        {} if there was one request for all people."""
         [known] = [row["steps"] for row in self._rows(_STEPS, id=action_id)] or [None]
         return {peer: str(of) for peer, of in known.items()} if isinstance(known, dict) else {}
 
@@ -421,8 +421,7 @@ class Writing(Reading):
         return replace(moved, mark=mark)
 
     def expire_if_late(self, action: Action) -> Action:
-        """If the deadline of an action has passed, store its state `expired`. Returns the
-        action."""
+        """If the deadline of an action has passed, store `expired`. Returns the action."""
         if action.state == "expired":
             action.check()
             columns = ("reason", "decided_by", "decided_way", "decided_at")
@@ -496,8 +495,7 @@ class Writing(Reading):
         return True
 
     def told(self, action_id: str) -> None:
-        """Record that the requester was told how the action ended. Only the first time is
-        recorded."""
+        """Record that the requester was told how the action ended. Only the first time counts."""
         first = actions.update().where(actions.c.id == action_id, actions.c.told_at.is_(None))
         if self.db.execute(first.values(told_at=self.now())).rowcount == 1:
             self.note(action_id, "told", way="call")
