@@ -185,7 +185,7 @@ BAD: list[tuple[str, object, str]] = [
     (f"{API}/baseUri", "https://host/v2/", "capability.consumes.0.baseUri: "),
     (f"{API}/authentication/type", "basic", "capability.consumes.0.authentication.type: "),
     (f"{API}/authentication/token", "a-token-in-clear", "capability.consumes.0.authentication."),
-    ("binds/0/keys", {}, "keys: HMS_MANAGEMENT_TOKEN is not bound"),
+    ("binds/0/keys", {}, "keys: 'binds' does not have HMS_MANAGEMENT_TOKEN"),
 ]
 
 

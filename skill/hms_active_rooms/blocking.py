@@ -1,7 +1,7 @@
-"""Runs a coroutine from synchronous code, on one background event loop per process.
+"""Runs coroutines from synchronous code, on one background event loop per process.
 
-A new loop for each call would open new connections each time, and `asyncio.run` is refused inside a
-running loop (a notebook, a synchronous tool in an async agent).
+`asyncio.run` makes a new loop for each call, so each call would open new connections. It also fails
+where a loop already runs, as in a notebook or in a synchronous tool of an async agent.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import Any, Final, TypeVar
 T = TypeVar("T")
 
 GRACE_S: Final = 5.0
-"""How long an interrupted call, or the end of the process, waits for clean-up."""
+"""How many seconds an interrupted call, or the end of the process, waits for clean-up."""
 
 
 Work = Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]]
 
 
 def run(work: Work[T]) -> T:
-    """The result of a coroutine (or of a function that makes one), run on the background loop.
+    """Run a coroutine (or a function that makes one) on the background loop. Returns its result.
 
-    The coroutine sees a copy of the caller's context variables. If the wait is interrupted (Ctrl-C,
-    a signal handler that raises), the coroutine is cancelled, then the interruption is raised.
+    The coroutine sees a copy of the caller's context variables. An exception that interrupts the
+    wait, such as Ctrl-C, first cancels the coroutine.
 
     Raises:
-        RuntimeError: called on the background loop itself, which would wait for itself for ever.
+        RuntimeError: the caller runs on the background loop, which would wait for itself for ever.
     """
     try:
         background = _current()
@@ -41,8 +41,8 @@ def run(work: Work[T]) -> T:
         if isinstance(work, Coroutine):
             work.close()
         raise RuntimeError(
-            "blocking.run was called on its own event loop and would wait for itself;"
-            " await the coroutine there instead."
+            "blocking.run was called on its own event loop, which would wait for itself."
+            " Await the coroutine instead."
         )
     loop, result, tasks = background.loop, Future[T](), list[asyncio.Task[None]]()
 
@@ -77,7 +77,7 @@ def _coroutine(work: Work[T]) -> Coroutine[Any, Any, T]:
 
 
 class _Background:
-    """A daemon thread that runs one event loop until it is stopped."""
+    """A daemon thread that runs one event loop until `stop` is called."""
 
     def __init__(self) -> None:
         loop = Future[asyncio.AbstractEventLoop]()
@@ -95,7 +95,7 @@ class _Background:
         await self._stopped.wait()
 
     def stop(self) -> None:
-        """Cancel the tasks that still run. This closes the connection pools of the loop, too."""
+        """Stop the loop. Running tasks are cancelled. The loop's connection pools close, too."""
         if self.thread.is_alive():
             self.loop.call_soon_threadsafe(self._stopped.set)
             self.thread.join(GRACE_S)
@@ -123,12 +123,11 @@ def stop() -> None:
 
 
 def _after_fork() -> None:
-    """In the child process: forget the background thread, which exists only in the parent."""
     global _lock, _background
     # Another thread of the parent may have held the lock at the fork.
     _lock = threading.Lock()
     if _background is not None:
-        # It is kept, not closed: parent and child share its file descriptors.
+        # The loop is not closed, since parent and child share its file descriptors.
         _left_behind.append(_background)
         _background = None
 

@@ -1,8 +1,8 @@
-"""The contract, `capability.yaml`, as pydantic models. The tools' names and hints and the URL paths
-stand nowhere else.
+"""Reads the contract, `capability.yaml`, into pydantic models. The names and hints of the tools,
+and the URL paths, stand only in this file.
 
-An unclear contract must not become a running tool. An unknown key is an error, a missing hint has
-the strictest value, and a contradiction in the file is an error that says where and why.
+A mistake in the contract must not become a running tool. So an unknown key or a contradiction is an
+error, which says where and why. A missing hint has the strictest value.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
 Text = Annotated[str, Field(pattern=r"\S")]
 Outputs = tuple[dict[str, Text], ...]
-"""For other programs that read this contract: how to pick values from an answer. Unused here."""
+"""How to pick values from an answer. Only other programs that read this contract use it."""
 
 
 class _Part(
     BaseModel, extra="forbid", frozen=True, alias_generator=to_camel, validate_by_name=True
 ):
-    """A mapping in the file. Its keys are the fields' names in camel case; others are errors."""
+    """A mapping in the file. A key is a field's name in camel case. Any other key is an error."""
 
 
 class Hints(_Part):
-    """What a tool does to a room. A hint that is missing has the strictest value."""
+    """What a tool does to a room. Without hints, a tool is destructive and not idempotent."""
 
     read_only: StrictBool = False
     destructive: StrictBool = Field(default_factory=lambda given: not given.get("read_only"))
@@ -74,12 +74,12 @@ class Operation(_Part):
         return any(parameter.place == "body" for parameter in self.input_parameters)
 
     def url_path(self, **values: str) -> str:
-        """The path with every placeholder replaced by its value, percent-encoded. Raises
-        InvalidCall if a value is missing, unknown, or would change the path ("", "." or "..")."""
+        """The path with a percent-encoded value for each placeholder. Raises InvalidCall if a value
+        is missing, has no placeholder, or would change the path ("", "." or "..")."""
         if sorted(values) != sorted(names := _PLACEHOLDER.findall(self.path)):
-            raise InvalidCall(f"{self.name} needs exactly {', '.join(names)}.")
+            raise InvalidCall(f"{self.name} needs exactly these values: {', '.join(names)}.")
         if unusable := [name for name, value in values.items() if value in ("", ".", "..")]:
-            raise InvalidCall(f"{self.name} cannot use this value as {', '.join(unusable)}.")
+            raise InvalidCall(f"{self.name} cannot use the value of {', '.join(unusable)}.")
         return _PLACEHOLDER.sub(lambda match: quote(values[match[1]], safe=""), self.path)
 
 
@@ -93,7 +93,7 @@ class Resource(_Part):
         for operation in self.operations:
             names = [p.name for p in operation.input_parameters if p.place == "path"]
             if sorted(names) != sorted(_PLACEHOLDER.findall(self.path)):
-                raise ValueError(f"{operation.name} has other path parameters than {self.path}")
+                raise ValueError(f"{operation.name} needs the path parameters of {self.path}")
             if operation.has_body and operation.method == "GET":
                 raise ValueError("a GET has no body")
             operation._path = self.path
@@ -101,8 +101,8 @@ class Resource(_Part):
 
 
 class Bearer(_Part):
-    """How a request is authorized: `token` (in some files `value`) names the environment variable
-    that holds the token."""
+    """How a request is authorized. `token` is "{{env.NAME}}": NAME is the environment variable that
+    holds the token. Some files call this key `value`."""
 
     type: Literal["bearer"]
     token: str = Field(
@@ -112,7 +112,7 @@ class Bearer(_Part):
 
 
 class Api(_Part):
-    """The API that is called; https only, since every request carries a token."""
+    """The API that the tools call. Only https is accepted, since every request carries a token."""
 
     type: Literal["http"]
     namespace: Text
@@ -158,7 +158,7 @@ class _Body(_Part):
 
 
 class Capability(_Part):
-    """The whole contract: the API that is called, and the server that offers the tools."""
+    """The whole contract: the API that is called, and the MCP server that offers the tools."""
 
     naftiko: Text
     info: _Info
@@ -204,23 +204,23 @@ class Capability(_Part):
                 raise ValueError(f"two tools are named {tool.name}")
             namespace, _, called = tool.call.partition(".")
             if namespace != self.capability.consumes[0].namespace or called not in self._operations:
-                raise ValueError(f"{tool.name} calls {tool.call}, which is not consumed")
+                raise ValueError(f"{tool.name} calls {tool.call}, which 'consumes' does not have")
             if tool.hints.read_only and self._operations[called].method != "GET":
                 raise ValueError(f"{tool.name} is readOnly, but does not call a GET")
         if self.token_variable not in self.binds[0].keys.values():
-            raise ValueError(f"{self.token_variable} is not bound under 'binds'")
+            raise ValueError(f"'binds' does not have {self.token_variable}")
         return self
 
 
 @cache
 def capability() -> Capability:
-    """The contract that comes with this package; read once."""
+    """The contract that comes with this package. The file is read only once."""
     return load(Path(__file__).with_name("capability.yaml").read_text(encoding="utf-8"))
 
 
 def load(text: str) -> Capability:
-    """The contract in a YAML text. Raises ConfigurationError if it is wrong; the message names the
-    place, for example "capability.exposes.0.tools.2.call"."""
+    """Read the contract in a YAML text. Raises ConfigurationError if the contract is wrong. The
+    error names the place, for example "capability.exposes.0.tools.2.call"."""
     try:
         return Capability.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:

@@ -1,4 +1,4 @@
-"""The environment variables that the package reads, and the errors for wrong ones."""
+"""The environment variables that the package reads, and the errors for wrong names and values."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ KNOWN: Final = frozenset(
 """Variables that have a fixed name."""
 
 FAMILIES: Final = ("HMS_POLICY_", "HMS_APPROVER_TOKEN_")
-"""Prefixes of settings. The code that reads such a variable checks the rest of its name."""
+"""Prefixes of other settings. The code that reads a setting checks the rest of its name."""
 
 
 def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
-    """The variable's value, or `allowed[0]` if it is not set. Raises ConfigurationError for a value
-    that is not allowed."""
+    """The variable's value, or `allowed[0]` if the variable is not set. Raises ConfigurationError
+    for a value that is not in `allowed`."""
     value = environ.get(variable, "").strip() or allowed[0]
     if value not in allowed:
         *others, last = allowed
         raise ConfigurationError(
-            f"{variable} is {quoted(value, 100)}: give {', '.join(others)} or {last}."
+            f"{variable} is {quoted(value, 100)}. Set it to {', '.join(others)} or {last}."
         )
     return value
 
 
 def refuse_unknown(environ: Mapping[str, str]) -> None:
-    """Raises ConfigurationError if a variable begins with `HMS_` and is no setting: a misspelled
-    setting might leave a protection off. Case does not matter; "-" and "." count as "_"."""
+    """Raises ConfigurationError if a variable begins with `HMS_` but is not a setting. A misspelled
+    setting could leave a protection off. Spellings such as `hms-room` are refused, too."""
     for name in environ:
         plain = re.sub("[-. ]", "_", name.strip().upper())
         if not plain.startswith(_PREFIX) or name in KNOWN or name.startswith(FAMILIES):
@@ -50,13 +50,13 @@ def refuse_unknown(environ: Mapping[str, str]) -> None:
 
 
 def unknown_setting(name: str, known: Collection[str], prefix: str = _PREFIX) -> ConfigurationError:
-    """The error for an unknown variable. It names the most similar setting, or all if none is
-    similar. All names begin with `prefix`, so only the rest is compared."""
+    """The error for a variable that is not in `known`. The error names the most similar setting, or
+    all settings if none is similar. Names are compared without their common `prefix`."""
     tails = {one.removeprefix(prefix): one for one in known}
     near = get_close_matches(name.upper().removeprefix(prefix), tails, 1)
     return ConfigurationError(
         f"{quoted(name)} is no setting of hms-active-rooms.",
-        hint=f"The nearest is {tails[near[0]]}. Rename it or unset it."
+        hint=f"The most similar setting is {tails[near[0]]}. Rename or unset {quoted(name)}."
         if near
-        else f"Unset it. These are settings: {', '.join(sorted(known))}.",
+        else f"Unset the variable. The settings are: {', '.join(sorted(known))}.",
     )

@@ -1,8 +1,8 @@
-"""All errors of the package. An error has a class of its own if callers handle it differently.
+"""All errors of the package. Errors that callers handle differently have different classes.
 
-Every error says whether anything was executed (`executed`), what happened (`str(error)`), and what
-to do next (`hint`). `for_model()` leaves out what is only for a log (`status`, `request_id`). No
-error ever holds an access token.
+Every error says what happened (`str(error)`), whether anything was executed (`executed`), and what
+to do next (`hint`). `status` and `request_id` are for a log, so `for_model()` leaves them out. No
+error ever holds a management token.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _EXECUTED_TEXT: dict[Executed, str] = {
 
 
 class ActiveRoomsError(Exception):
-    """Base of all errors that this package raises on purpose. Programs can rely on `code`; `hint`
-    is one sentence on what to do next."""
+    """Base of all errors that this package raises on purpose. Programs can rely on `code`. `hint`
+    says what to do next."""
 
     code: ClassVar[str] = "error"
     default_hint: ClassVar[str] = ""
     person_hint: ClassVar[str | None] = None
-    """The hint for a person, if `default_hint` is worded for a model. None: the same for both."""
+    """The hint for a person, if `default_hint` speaks to a model. None if both get one hint."""
 
     def __init__(self, message: str, *, executed: Executed = "no", hint: str | None = None) -> None:
         super().__init__(message)
@@ -34,24 +34,24 @@ class ActiveRoomsError(Exception):
         self.hint = self.default_hint if hint is None else hint
 
     def for_person(self) -> str:
-        """For a person: what happened, and whether anything was executed."""
+        """What a person reads: what happened, and whether anything was executed."""
         told = str(self)
         if self.executed == "no" and "Nothing was" in told:
             return told
         return f"{told} {_EXECUTED_TEXT[self.executed]}"
 
     def for_model(self) -> str:
-        """For a model: what happened, whether anything was executed, and what to do next."""
+        """What a model reads: what happened, whether anything was executed, what to do next."""
         return " ".join(filter(None, (str(self), _EXECUTED_TEXT[self.executed], self.hint)))
 
     @property
     def own_hint(self) -> str:
-        """The hint of this error alone, such as how long to wait; "" if it has its class's hint."""
+        """The hint, if it differs from the hint of this error's class. Else ""."""
         return self.hint if self.hint != self.default_hint else ""
 
 
 def default_hint(code: str) -> str:
-    """What a model should do next after an error with this code; "" if nothing is known."""
+    """The default hint of the error class with this code. "" if no class has this code."""
     known = [ActiveRoomsError]
     for kind in known:
         if kind.code == code:
@@ -67,7 +67,7 @@ class ConfigurationError(ActiveRoomsError):
 
 
 class InvalidCall(ActiveRoomsError, ValueError):
-    """The arguments are wrong; no request was made. A ValueError, so that pydantic reports it too."""
+    """The arguments are wrong, and nothing was sent. Pydantic validators may raise this error."""
 
     code = "invalid_call"
     default_hint = "Fix the arguments and call again."
@@ -75,41 +75,41 @@ class InvalidCall(ActiveRoomsError, ValueError):
 
 
 class PolicyRefusal(ActiveRoomsError):
-    """The policy does not allow this call, whoever asks."""
+    """The policy does not allow this call, and no person can approve the call."""
 
     code = "policy_refusal"
-    default_hint = "Do not try again; tell the person what the policy does not allow."
-    person_hint = "The policy is set by HMS_POLICY_FILE and HMS_POLICY_*."
+    default_hint = "Do not try again. Tell the person what the policy does not allow."
+    person_hint = "HMS_POLICY_FILE and the variables HMS_POLICY_* set the policy."
 
 
 class OutcomeUnknown(ActiveRoomsError):
     """The request was sent, and nobody knows whether it was executed."""
 
     code = "outcome_unknown"
-    default_hint = "Do not send it again; look at the room and tell the person."
-    person_hint = "Look at the room; do not send it again."
+    default_hint = "Do not send the request again. Look at the room, and tell the person."
+    person_hint = "Look at the room. Do not send the request again."
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message, executed="maybe", hint=hint)
 
 
 class JournalError(ActiveRoomsError):
-    """The journal cannot be read or written, so nothing can be sent."""
+    """The journal cannot be read or written. So nothing can be sent."""
 
     code = "journal"
-    default_hint = "Nothing is sent without a record; repair the journal first."
+    default_hint = "Nothing is sent without a record. Repair the journal first."
 
 
 class BrokenRecord(JournalError):
-    """The record of an action cannot be read, or contradicts its own events."""
+    """The journal's record of an action cannot be read, or contradicts the events of the action."""
 
     code = "broken_record"
-    default_hint = "Nothing is sent for it. Find out who else can write to the journal."
+    default_hint = "Nothing is sent for this action. Find out who else can write to the journal."
 
 
 class ApiError(ActiveRoomsError):
-    """The 100ms API answered with an error, or gave no answer (then `status` is None). `request_id`
-    is the server's, if it sent one."""
+    """The 100ms API answered with an error, or gave no usable answer. `status` is the HTTP status,
+    `request_id` the server's id of the request. Each is None if the server sent none."""
 
     code = "api"
 
@@ -128,10 +128,10 @@ class ApiError(ActiveRoomsError):
 
 
 class Unauthorized(ApiError):
-    """401. The request was not executed."""
+    """401: the token is not valid. The request was not executed."""
 
     code = "unauthorized"
-    default_hint = "You cannot fix this; tell the person to check the 100ms credentials and this machine's clock."
+    default_hint = "You cannot fix this. Tell the person to check the 100ms credentials and this machine's clock."
     person_hint = "Check the 100ms credentials and this machine's clock."
 
 
@@ -139,7 +139,7 @@ class Forbidden(ApiError):
     """403: the room is not in this account, or the room id is wrong."""
 
     code = "forbidden"
-    default_hint = "Check the room id; a room code or a session id is not a room id."
+    default_hint = "Check the room id. A room code or a session id is not a room id."
 
 
 class NotActive(ApiError):
@@ -154,12 +154,12 @@ class PeerNotFound(ApiError):
 
     code = "peer_not_found"
     default_hint = (
-        "List the peers again; people come and go, and a person who rejoins has a new id."
+        "List the peers again. People come and go, and a person who rejoins has a new id."
     )
 
 
 class NotFound(ApiError):
-    """404 with a text that is about neither a session nor a peer."""
+    """404 with a text that names neither a session nor a peer."""
 
     code = "not_found"
     default_hint = "Perhaps the room is empty. If not, check the room id and the base URL."
@@ -173,8 +173,8 @@ class InvalidRequest(ApiError):
 
 
 class RateLimited(ApiError):
-    """429: too many requests, and this one was not executed. `retry_after_s` is how many seconds
-    the server asks to wait; None if it does not say."""
+    """429: there were too many requests. This request was not executed. `retry_after_s` is how many
+    seconds the server asks to wait. None if the server does not say so."""
 
     code = "rate_limited"
     default_hint = "Wait a little, then try again."
@@ -188,25 +188,25 @@ class ServerError(ApiError):
     """5xx: the server failed."""
 
     code = "server_error"
-    default_hint = "Look at the room before anything else."
+    default_hint = "Look at the room before you do anything else."
 
 
 class ConnectionFailed(ApiError):
-    """No connection could be made; the request was not executed."""
+    """No connection could be made. The request was not executed."""
 
     code = "connection_failed"
     default_hint = "Check the network and the base URL (HMS_BASE_URL), then try again."
 
 
 class TimedOut(ApiError):
-    """No answer within the deadline."""
+    """No answer came in time."""
 
     code = "timed_out"
-    default_hint = "Look at the room before anything else."
+    default_hint = "Look at the room before you do anything else."
 
 
 class BadResponse(ApiError):
-    """The answer was cut off, too large or not what the API documents."""
+    """The answer was cut off, was too large, or had another form than the API documents."""
 
     code = "bad_response"
-    default_hint = "Look at the room before anything else."
+    default_hint = "Look at the room before you do anything else."

@@ -1,7 +1,7 @@
-"""Tells how to install an extra of this package, from where the package itself was installed.
+"""Says how to install an extra. The source is the place that this package was installed from.
 
-The public package index does not have this package. A command with only its name would install
-whatever somebody else publishes under that name.
+The public package index does not have this package. A command with the name alone would install a
+stranger's package, if a stranger publishes one under this name.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ NAME: Final = "hms-active-rooms"
 
 
 def how_to_install(extra: str) -> str:
-    """The command that adds an extra of `pyproject.toml` to this installation."""
+    """The shell command that adds an extra of `pyproject.toml` to this installation."""
     try:
         dist = metadata.distribution(NAME)
     except metadata.PackageNotFoundError:
-        # This is a copy of the skill: its launcher lists the packages, and uv installs them.
-        return "start it by its launcher: uv run --script scripts/hms-active-rooms"
+        # This is a copy of the skill. Its launcher lists the packages that uv has to install.
+        return "start the skill with uv run --script scripts/hms-active-rooms"
     # An environment made by uv has no pip; a pip on the path belongs to another Python.
     install = "pip install" if util.find_spec("pip") else "uv pip install"
     source = json.loads(dist.read_text("direct_url.json") or "{}")
@@ -42,8 +42,8 @@ def how_to_install(extra: str) -> str:
 
 @contextmanager
 def extra(name: str, what: str, *modules: str) -> Iterator[None]:
-    """Raises ConfigurationError if the block cannot import one of `modules`. The message says that
-    `what` (a part of this package) needs the extra `name`, and how to install it."""
+    """Raises ConfigurationError if the `with` block cannot import one of `modules`. The error says
+    that `what` (a part of this package) lacks packages, and how to install the extra `name`."""
     try:
         yield
     except ModuleNotFoundError as error:

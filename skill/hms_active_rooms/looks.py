@@ -1,8 +1,8 @@
-"""Makes keys for names. Two names have the same key if a person would mix them up.
+"""Makes keys for names. Names that a person could mix up have the same key.
 
-A key leaves out what is invisible (format characters, fillers, kinds of blanks). It uses only the
-first visible characters, so that a long name costs little. Names that differ only after these count
-as alike: a needless warning costs a look, a missing one can remove the wrong person.
+A key leaves out invisible characters, such as format characters and fillers. It uses only the first
+visible characters, so that a long name costs little. Two long names that begin alike have the same
+key. A needless warning about them costs a look, but a missing one can remove the wrong person.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 SEEN_CHARS: Final = 128
-"""How many visible characters are compared; a grid tile or a participant list shows fewer."""
+"""How many visible characters are compared. A list of participants shows fewer."""
 
 SCANNED_CHARS: Final = 1024
-"""How many characters are read to find the visible ones: a name may begin with invisible ones."""
+"""How many characters are read to find visible ones, if a name begins with invisible ones."""
 
 _BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
 """Characters drawn as a blank, although they count as letters or symbols."""
@@ -28,45 +28,45 @@ _NOT_DRAWN: Final = re.compile(
 )
 """Characters that draw nothing. Some of them change how the character before them is drawn."""
 
-# Combining classes of marks without which a name still reads the same: overlays, Hebrew points,
-# Arabic vowel signs, accents. Not Indic signs and Japanese voicing marks, which are letters.
+# Combining classes of the marks that a key drops: overlays, Hebrew points, Arabic vowel signs,
+# accents. Indic signs and Japanese voicing marks are letters, so keys keep them.
 _ACCENTS: Final = frozenset({1, *range(10, 36), *range(200, 241)})
 
-# Unicode's prototypes of the Cyrillic small "к" and "м". Both are small capitals, but their names
-# do not say so (the name of "ʙ", the prototype of "в", does).
+# What Cyrillic "к" and "м" look like by Unicode's table. Both are small capitals, although their
+# Unicode names do not say so. (The name of "ʙ", for "в", says so.)
 _SMALL_CAPITALS: Final = {"ĸ": "k", "ʍ": "m"}
 
 
 def folded(name: str) -> str:
-    """A key for the letters of a name: NFKC, case-folded, without invisible characters."""
+    """A key for the letters of a name: NFKC, case-folded, and without invisible characters."""
     plain = unicodedata.normalize("NFKC", _seen(name)).casefold()
     return " ".join(unicodedata.normalize("NFKC", plain).translate(_VISIBLE).split())
 
 
 def skeleton(name: str) -> str:
-    """A key for the looks of a name. It is the same for names that look the same to a person.
+    """A key for the looks of a name. Names that look the same to a person have the same key.
 
-    In addition to `folded`: accents are dropped, and each character becomes the one it looks like
-    by Unicode's confusables (Cyrillic "а", Greek "ο", "0" and "O", "m" and "rn"). "I", "l", "1" and
-    "i" become the same, since "I" looks like "l" and case is ignored. Not for display.
+    Case, accents and invisible characters do not count. Each character becomes the one that it
+    looks like by Unicode's confusables: Cyrillic "а" becomes "a", "0" becomes "o", "m" becomes
+    "rn", and "I", "1" and "i" become "l". The key is not for display.
     """
     return " ".join(unicodedata.normalize("NFD", _seen(name)).translate(_LOOKS).split())
 
 
 def glance(name: str) -> str:
-    """A looser key than `skeleton`, for warnings: more names have the same one.
+    """A looser key than `skeleton`, for warnings. More names have the same key.
 
-    In addition to `skeleton`, blanks and punctuation are dropped, "5" is "s", "8" is "b" and "nn"
-    is "m": "5am Lee", "Sann Lee", "Sam Lee." and "SamLee" all give the key of "Sam Lee".
+    `skeleton` is made first. Then blanks and punctuation are dropped, "5" becomes "s", "8" becomes
+    "b", and "nn" becomes "m". "5am Lee", "Sann Lee" and "SamLee" have the key of "Sam Lee".
     """
     looks = skeleton(name).replace("nn", "rn").translate(_DIGITS)
     return "".join(c for c in looks if unicodedata.category(c)[0] not in "PZ") or looks
 
 
 def may_hold(part: str, names: Sequence[str]) -> list[int]:
-    """The indexes of the names that may contain `part`, so that the caller compares the keys of few
-    names. These names have every word of the part in their `folded` or `skeleton` form, or are not
-    plain ASCII. All other names do not contain it."""
+    """The indexes of the names that may contain `part`. A name passes this quick check if it has
+    all words of `part` in the form of `folded` or of `skeleton`, or if it is not plain ASCII.
+    Callers make whole keys only for names that pass."""
     whole = "\n".join(n if n.isascii() and n.isprintable() else "" for n in names)
     table, longer = _ascii_looks()
     looked = whole
@@ -79,20 +79,20 @@ def may_hold(part: str, names: Sequence[str]) -> list[int]:
         for word in sorted(key(part).split(), key=len, reverse=True):
             left = [place for place in left if word in texts[place]]
         found.update(left)
-    return sorted(found)[: len(names)]  # "".split("\n") gives one line for no names
+    return sorted(found)[: len(names)]  # without names, "".split("\n") still gives one line
 
 
 @cache
 def _ascii_looks() -> tuple[dict[int, str], dict[str, str]]:
-    """`_look` of each ASCII character. Looks of one character are in the first dictionary, which is
-    for `str.translate`. Longer looks are in the second."""
+    """What each ASCII character looks like. The first dictionary has the looks of one character, in
+    the form for `str.translate`. The second has the longer looks."""
     looks = {char: _look(char) for char in map(chr, range(0x20, 0x7F))}
     longer = {char: like for char, like in looks.items() if len(like) != 1}
     return {ord(char): looks[char] for char in looks.keys() - longer.keys()}, longer
 
 
 def _seen(name: str) -> str:
-    """The first visible characters of a name; all kinds of blanks become spaces."""
+    """The first visible characters of a name. Each kind of blank becomes a space."""
     head = name[:SEEN_CHARS]
     if head.isascii() and head.isprintable():
         return head
@@ -100,7 +100,7 @@ def _seen(name: str) -> str:
 
 
 def visible(char: str) -> str:
-    """How a character is drawn: itself, a space if it is drawn as a blank, "" if not at all."""
+    """How a character is drawn: as itself, as a space, or not at all ("")."""
     category = unicodedata.category(char)
     if char in _BLANKS or category in ("Zs", "Zl", "Zp") or char.isspace():
         return " "
@@ -112,10 +112,10 @@ def visible(char: str) -> str:
 
 
 def _look(char: str) -> str:
-    """What the character looks like, in lower case. If it looks like no other: itself."""
+    """What a character looks like, in lower case. One that looks like no other stays as it is."""
     text = char
-    # No chain in Unicode's data is longer than three: fullwidth "Ｉ", "I", "l". Looked up before
-    # case folding, since "М" looks like "M" but "м" does not look like "m".
+    # No chain in Unicode's data has more than three characters: fullwidth "Ｉ", "I", "l". Case is
+    # folded last in a step, since "М" looks like "M" but "м" does not look like "m".
     for _ in range(4):
         like = "".join(_alike(c) for c in unicodedata.normalize("NFD", text) if not _is_accent(c))
         plain = unicodedata.normalize("NFKD", like)
@@ -142,7 +142,7 @@ def _is_accent(char: str) -> bool:
 
 @cache
 def _prototypes() -> dict[str, str]:
-    """Unicode's table of confusables (UTS #39): by `_code`, the codes of what it looks like."""
+    """Unicode's confusables (UTS #39): maps a character's code to the codes of its look-alike."""
     text = Path(__file__).with_name("confusables.txt").read_text("utf-8")
     rows = [line.split() for line in text.splitlines() if not line.startswith("#")]
     return {code: prototype for prototype, *codes in rows for code in codes}

@@ -1,4 +1,4 @@
-"""Plain words for what pydantic refuses. Its own texts speak of types and patterns of this program."""
+"""Says in plain words what pydantic refuses. Pydantic's own words are about Python types."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hms_active_rooms.untrusted import shortened
 _WORDS: Final = {
     "string": "give a text",
     "string_too_long": "give at most {max_length} characters",
-    "string_pattern_mismatch": "it does not have the form that is documented",
+    "string_pattern_mismatch": "it does not have the documented form",
     "string_unicode": "it holds a lone surrogate, which cannot be sent",
     "int": "give a whole number",
     "float": "give a number",
@@ -29,11 +29,11 @@ _WORDS: Final = {
     **dict.fromkeys(("dict", "model", "dataclass"), "give an object"),
     **dict.fromkeys(("extra_forbidden", "unexpected_keyword_argument"), "there is no such {kind}"),
 }
-"""By pydantic's name of the error, or the first word of that name."""
+"""Our words for an error. The key is pydantic's name of the error, or that name's first word."""
 
 
 def plain(problem: Mapping[str, Any], kind: str = "argument") -> str:
-    """What is wrong with one value. `kind` is what a name stands for that nobody knows."""
+    """What is wrong with one value. For an unknown name the words are "there is no such {kind}"."""
     name = problem["type"]
     words = _WORDS.get(name) or _WORDS.get(name.split("_")[0]) or "it cannot be used"
     of = {
@@ -44,7 +44,7 @@ def plain(problem: Mapping[str, Any], kind: str = "argument") -> str:
 
 
 def explain(error: ValidationError | Sequence[Mapping[str, Any]], kind: str = "argument") -> str:
-    """One line, without a full stop: the first five wrong values, each with its place."""
+    """One line about the first five wrong values, each with its place. No full stop at the end."""
     told = []
     for one in (error.errors() if isinstance(error, ValidationError) else error)[:5]:
         tag = one.get("ctx", {}).get("discriminator", "").strip("'")

@@ -1,17 +1,17 @@
-"""Computes the most tokens that a text can have. This is fast and needs no tokenizer.
+"""Computes an upper bound for the tokens in a text, fast and without a tokenizer.
 
 The bound holds for o200k_base and cl100k_base, the vocabularies that OpenAI publishes. Other
 vocabularies give similar counts, without a guarantee. For a list of peers (a roster) the bound is
 usually 1.3 to 1.6 times the real count.
 
-Why it holds: both vocabularies first split a text into pieces, such as up to three digits, a word
-with one character before it, or punctuation. Inside a piece every byte is one token at first. Two
-neighbours merge if both together are a token in the vocabulary, until no two can merge. So
+Both vocabularies first split a text into pieces. A piece is, for example, a word with one character
+before it, punctuation, or up to three digits. Inside a piece, each byte is one token at first. Then
+two neighbours merge if both together are a token, until no two can merge. So
 
 - up to three digits cost one token, and so does each word of `WORDS`;
-- any other byte costs one token, less one for each merge that is certain. Any two letters of
-  `MERGING` are a token, so at least two of three such letters merge. A space merges with such a
-  letter after it, or with any capital after it.
+- any other byte costs one token, but each certain merge saves one. Any two letters of `MERGING` are
+  a token, so at least two of three such letters merge. A space merges with such a letter or with
+  any capital after it.
 
 The tests compare every entry below, and the bound, with the real vocabularies.
 """
@@ -44,8 +44,8 @@ LINES: Final = {
 }
 """The fixed lines in the text of a roster, and how many tokens each costs."""
 
-# Finds a word that is one token: it follows the opening quote of a JSON string, and no letter, mark
-# or apostrophe follows it. `token_bound` writes the letter "j" for it, which costs one token too.
+# Finds a word that is one token. Such a word follows the opening quote of a JSON string, and stands
+# before no letter, mark or apostrophe. `token_bound` replaces the word by "j", which is one token.
 _WORD: Final = re.compile(rf"\"(?<=[\[,:=]\")(?:{'|'.join(WORDS)})(?![A-Za-z'\x7f-\U0010ffff])")
 
 # Replacements, made in this order. Each dot stands for one token; later steps do not match dots.
@@ -60,7 +60,7 @@ _STEPS: Final = (
     (b" A", b"."),
     (b"aaa", b".."),
     (b"aa", b"."),
-    # The character before digits may be a digit of another script, which shifts the groups of three.
+    # "~" before digits may be a digit of another script. Then the groups of three shift.
     (b"~0", b"~.0"),
     (b"000", b"."),
     (b"00", b"."),
@@ -76,7 +76,7 @@ _MARKS: Final = tuple((f"j{mark}j".encode(), len(mark) - cost) for mark, cost in
 
 
 def token_bound(text: str) -> int:
-    """The most tokens that the text can have in o200k_base or cl100k_base."""
+    """The most tokens that a text can have in OpenAI's vocabularies o200k_base and cl100k_base."""
     for line, cost in LINES.items():
         if text.startswith(line) or f"\n{line}" in text:
             text = text.replace(line, "." * (cost - 1) + "\n", 1)
@@ -86,7 +86,7 @@ def token_bound(text: str) -> int:
     # Brackets that begin or end a line of JSON merge with the quotes beside them.
     saved += around.count(b'\n["j') + 2 * (around.count(b'j"]\n[') + around.count(b'j"]\nj'))
     for before, after in _STEPS:
-        # Searching one byte is ten times as fast, and few texts have an apostrophe, for example.
+        # Searching one byte is ten times as fast. Few texts have an apostrophe, for example.
         if before[:1] in kinds:
             kinds = kinds.replace(before, after)
     return len(kinds) - saved

@@ -1,14 +1,14 @@
-"""Makes text that strangers wrote safe to show, and finds names that look alike.
+"""Makes strangers' texts safe to show, and finds names that look alike.
 
-Names, user ids, roles, metadata and room names are written by people we do not know. They may hold
-terminal commands, marks that reorder a line, invisible letters, ten megabytes of accents, or a
-sentence addressed to the model. So strangers' text is shown only through `quoted` (or `shortened`
-and `escaped`, which add no quotes). The result is one line. Characters that are invisible, or that
-mean something in Markdown or HTML, become JSON escapes.
+Strangers write names, user ids, roles, metadata and room names. Such a text may hold terminal
+commands, marks that reorder a line, invisible letters, ten megabytes of accents, or a sentence
+addressed to the model. So it is shown only through `quoted`, or through `shortened` or `escaped`,
+which add no quotes. The result is one line. Characters that are invisible, or that mean something
+in Markdown or HTML, become JSON escapes.
 
-Hebrew and Arabic letters stay. They run from right to left. Digits and punctuation beside them move
-with them, up to the next Latin letter. So our own sentences have a Latin word between two quoted
-texts, and between a quoted text and a number.
+Hebrew and Arabic letters stay. A line shows them from right to left, together with digits and
+punctuation beside them, up to the next Latin letter. So our own sentences have a Latin word between
+two quoted texts, and between a quoted text and a number.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from hms_active_rooms.tokens import token_bound
 K = TypeVar("K")
 
 SHORT_ID_CHARS: Final = 8
-"""The fewest characters of a short id: the first group of a UUID, 32 bits."""
+"""How many characters a short id has at least. The first group of a UUID has as many."""
 
 MAX_MARKS: Final = 2
-"""The most combining marks kept in a row. Vietnamese and Thai need two; "Zalgo" has dozens."""
+"""How many combining marks in a row stay. Vietnamese and Thai need two, "Zalgo" has dozens."""
 
 # A text of only these characters is safe as it is. Most texts are.
 _PLAIN: Final = re.compile(r"[ !#-%'-;=-\[^_a-~]*")
 
 # Backticks, tags, `<|special tokens|>`, link targets and `&#8238;` have an effect in Markdown, HTML
-# or a tokenizer; escaping the first character of each is enough.
+# or a tokenizer. It is enough to escape the first character of each.
 _ACTIVE: Final = re.compile(r"`|<(?=[A-Za-z/!?|])|(?<=\])[(\[]|&(?=#|[A-Za-z0-9]+;)")
 
-# What databases refuse: PostgreSQL a NUL character, all of them half a surrogate pair.
+# PostgreSQL refuses a NUL character. All databases refuse half a surrogate pair.
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
-# Quotes, and characters that look like quotes, seem to end our string, so they become \u escapes.
-# (Not `\"`: Markdown drops the backslash.) U+05F4 stays: Hebrew words contain it.
+# Quotes, and characters that look like quotes, seem to end our string. So they become \u escapes.
+# (Markdown would drop the backslash of `\"`.) U+05F4 stays, since Hebrew words contain it.
 _QUOTES: Final = frozenset('"ʺ˝ˮ˶᳓“”‟″‶〃〝〞〟❝❞＂')
 
-# `for_terminal` keeps these: they do nothing in a terminal, and error messages are full of them.
+# `for_terminal` keeps these characters. They do no harm in a terminal, and many errors have them.
 _ONLY_CHARACTERS: Final = re.compile(r"([\"\\`<(\[“”″])")
 
 _SHORT_ESCAPES: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
-# Emoji. Joiners and variation selectors are kept only as parts of one.
+# Emoji. A joiner or a variation selector is kept only inside an emoji.
 _PICTURE: Final = (
     "[©®‼⁉™ℹ\u2194-\u21aa\u231a-\u23ff\u24c2\u25aa-\u25fe\u2600-\u27bf\u2934\u2935"
     "\u2b05-\u2b55\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
@@ -59,26 +59,26 @@ _EMOJI: Final = re.compile(f"[0-9#*]\ufe0f\u20e3|{_ONE_PICTURE}(?:\u200d{_ONE_PI
 
 
 def quoted(text: str, cap: int = 60) -> str:
-    """A stranger's text as one JSON string literal on one line, safe in a terminal and in Markdown.
+    """A stranger's text as a JSON string literal on one line, safe in a terminal and in Markdown.
 
-    It shows at most `cap` code points, and after the closing quote how many are left out:
-    `"abc"…(and 9,940 more)`. With all escapes it has at most `12 * cap + 40` characters.
+    At most `cap` code points are shown. After the closing quote stands how many more there are:
+    `"abc"…(and 9,940 more)`. With its escapes the result has at most `12 * cap + 40` characters.
     """
     body = f'"{escaped(text[:cap])}"'
     return body if len(text) <= cap else f"{body}…(and {len(text) - cap:,} more)"
 
 
 def escaped(text: str) -> str:
-    """The text, escaped as inside a JSON string, but without quotes. Its length has no limit.
+    """Escape a text as in a JSON string, but add no quotes. The length of the text has no limit.
 
-    Letters of all scripts, accents and emoji stay. At most `MAX_MARKS` combining marks in a row
-    stay, and none at the start or after an escape, where they would be drawn on our own characters.
+    Letters of all scripts, accents and emoji stay. Up to `MAX_MARKS` combining marks in a row stay.
+    No mark stays at the start or after an escape, where it would change our own characters.
     """
     if _PLAIN.fullmatch(text):
         return text
     active = {match.start() for match in _ACTIVE.finditer(text)}
     shown: list[str] = []
-    marks = MAX_MARKS  # kept in a row so far; full at the start, where none may be kept
+    marks = MAX_MARKS  # kept in a row so far; full at the start, where no mark may stay
     place = 0
     while place < len(text):
         emoji = _EMOJI.match(text, place)
@@ -102,8 +102,8 @@ def escaped(text: str) -> str:
 
 
 def shortened(text: str, most: int, tokens: int | None = None) -> str:
-    """A stranger's text for a table cell or a JSON field. It is cut to `most` code points, escaped
-    without quotes, and cut again until it costs at most `tokens`. A cut text ends in "…"."""
+    """A stranger's text for a table cell or a JSON field, escaped without quotes. At most `most`
+    code points are shown, and fewer if they cost over `tokens` tokens. A cut text ends in "…"."""
     shown = text[:most]
     safe = escaped(shown)
     while tokens is not None and len(safe.encode()) > tokens and token_bound(safe) > tokens:
@@ -113,13 +113,13 @@ def shortened(text: str, most: int, tokens: int | None = None) -> str:
 
 
 def for_terminal(text: str) -> str:
-    """The text, escaped for a terminal. Quotes, backticks, tags and links stay: they do nothing."""
+    """Escape a text for a terminal, where quotes, backticks, tags and links do no harm and stay."""
     parts = _ONLY_CHARACTERS.split(text)
     return "".join(part if place % 2 else escaped(part) for place, part in enumerate(parts))
 
 
 def message_of(error: BaseException) -> str:
-    """The text of another program's error, on one line for a terminal, cut to 300 characters."""
+    """The text of another program's error: one line, safe for a terminal, cut to 300 characters."""
     line = " ".join(str(error).split())
     return for_terminal(line[:300]) + ("…" if len(line) > 300 else "")
 
@@ -147,35 +147,36 @@ def storable(text: str) -> str:
 
 
 def lookalikes(target: str, names: Iterable[str]) -> list[str]:
-    """The names that a person could take for the target, in the given order: those with the same
-    `glance` key, and those that differ only in case. Names equal to the target are left out."""
+    """The names that a person could take for `target`, in the given order. Such a name has the same
+    `glance` key, or differs only in case. Names equal to `target` are left out."""
     looks, plain = _looks(target), _plain(target)
     others = [name for name in names if name != target]
     return [name for name in others if _looks(name) == looks or _plain(name) == plain]
 
 
 def same_looks(names: Iterable[tuple[K, str]]) -> list[list[K]]:
-    """The groups of keys whose names are equal or look alike. `names` has pairs (key, name)."""
+    """Group the keys whose names are equal or look alike. `names` has pairs of a key and a name."""
     groups: dict[str, list[K]] = {}
     for key, name in names:
         groups.setdefault(_looks(name), []).append(key)
     return [keys for keys in groups.values() if len(keys) > 1]
 
 
-# A room is read again and again, with mostly the same names.
+# Cached, since a room is read again and again, with mostly the same names.
 _looks: Final = lru_cache(maxsize=4096)(glance)
 _plain: Final = lru_cache(maxsize=4096)(folded)
 
 
 def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict[str, str]:
-    """The short id of each id: the shortest prefix that no other id in `among` (or `ids`) has.
+    """The short id of each id: the shortest prefix that no other id has. `among` has the ids to
+    compare with. By default these are `ids`.
 
-    A short id has at least `SHORT_ID_CHARS` characters, unless the id is shorter, and never ends in
-    a dash. If an id is the beginning of another id, its short id is the whole id.
+    A short id has at least `SHORT_ID_CHARS` characters, and does not end in a dash. If an id has
+    fewer characters, or is the beginning of another id, its short id is the whole id.
     """
     short = {full: full[:SHORT_ID_CHARS] for full in ids}
     heads = set(short.values())
-    # Only ids that begin alike can have the same prefix, and sorted they are neighbours.
+    # Only ids that begin alike can have the same prefix. In a sorted list they are neighbours.
     near = {full for full in (ids if among is None else among) if full[:SHORT_ID_CHARS] in heads}
     if len(near) == len(heads) and not any(head.endswith("-") for head in heads):
         return short
@@ -191,8 +192,8 @@ def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict
 
 
 def resolve_short_id(ref: str, ids: Iterable[str]) -> list[str]:
-    """The ids that a short or full id can mean. Case is ignored. A full id means only itself, even
-    if other ids begin with it. A short id has at least `SHORT_ID_CHARS` characters."""
+    """The ids that `ref`, a short or full id, can mean. Case is ignored. A full id means only
+    itself, even if other ids begin with it. A short id has at least `SHORT_ID_CHARS` characters."""
     wanted = ref.lower()
     known = list(dict.fromkeys(ids))
     if exact := [full for full in known if full.lower() == wanted]:

@@ -250,7 +250,7 @@ async def test_an_unusable_proxy_is_an_error_that_does_not_show_it(
         with pytest.raises(ConfigurationError, match="proxy") as caught:
             await client.retrieve_active_room(ROOM)
     assert "hunter2" not in caught.value.for_model()
-    assert "has to be http:// or https://" in caught.value.hint
+    assert "must begin with http:// or https://" in caught.value.hint
     assert caught.value.__context__ is None
 
 

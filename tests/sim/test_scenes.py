@@ -125,7 +125,7 @@ def test_a_scene_without_a_room_id_gets_one_from_its_name(tmp_path: Path) -> Non
     [
         ("role: guest", "role: ghost", "people.1.role: 'ghost' is not a role of the room"),
         ("max_peers: 1", "max_peers: 0", "room.roles.0.max_peers"),
-        ("role: host", "role: host, count: 2", "people.0.role: 'host' is full (1)"),
+        ("role: host", "role: host, count: 2", "people.0.role: 'host' is full (at most 1)"),
         ("kind: sip", "kind: fax", "people.1.kind"),
         ("ghost: true", "gost: true", "people.0.gost"),
         ("000000aa", "000000AA", "room.id"),

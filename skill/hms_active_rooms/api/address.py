@@ -1,4 +1,4 @@
-"""Where requests go: checks the base URL before a token is sent there, and finds the proxy."""
+"""Checks the base URL before a token is sent to it, and finds the proxy for a URL."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from urllib.request import getproxies, proxy_bypass
 
 from hms_active_rooms.errors import ConfigurationError
 
-# Visible ASCII without `"`, `#`, `%`, `?`, `@` and backslash: so no user name, query, fragment or
-# escape. This is checked before urlsplit, which silently drops tabs and line breaks.
+# Visible ASCII without `"`, `#`, `%`, `?`, `@` and backslash. Such a URL has no user name, query,
+# fragment or escape. The whole text is matched, since urlsplit silently drops tabs and line breaks.
 _PLAIN: Final = re.compile(r"https?://[!$&->A-\[\]-~]+")
 
 
 def checked_base_url(url: str, source: str = "The base URL") -> str:
-    """The URL without a slash at its end, if it has only a scheme, a host, a port and a path.
+    """Return the URL without slashes at its end. Error texts call the URL `source`.
 
-    Https is required, so that nobody can read the token on its way. Plain http is allowed only if
-    the host is this machine, for the simulator. Errors do not show the URL: it may hold a password.
+    Only https is accepted, so that nobody can read the token on its way. For the simulator, http to
+    this machine is accepted too. Errors do not show the URL, since it may hold a password.
 
     Raises:
-        ConfigurationError: the URL has another part, such as a query, or is not https.
+        ConfigurationError: the URL has more than scheme, host, port and path, or is not https.
     """
     try:
         parts = urlsplit(url)
@@ -38,12 +38,12 @@ def checked_base_url(url: str, source: str = "The base URL") -> str:
     ):
         raise ConfigurationError(
             f"{source} is not a URL like https://host/v2.",
-            hint="Give only scheme, host, port and a plain path: no user name, no password, no query.",
+            hint="Give only scheme, host, port and path. Leave out user name, password and query.",
         )
     if parts.scheme == "http" and not is_loopback(host):
         raise ConfigurationError(
-            f"{source} must be https: the token would travel in clear.",
-            hint="Plain http is for a simulator on this machine only.",
+            f"{source} must be https. Over plain http, others could read the token.",
+            hint="Plain http is accepted only for a simulator on this machine.",
         )
     return url.rstrip("/")
 
@@ -60,8 +60,8 @@ def is_local(url: str) -> bool:
 
 
 def environment_proxy(url: str) -> str | None:
-    """The proxy that the environment names for this URL. None for a URL on this machine. Raises
-    ConfigurationError if the proxy has no valid URL."""
+    """The proxy that the environment sets for this URL. None if there is no proxy, or the URL is on
+    this machine. Raises ConfigurationError if the proxy cannot be used."""
     parts, found = urlsplit(url), getproxies()
     proxy = found.get(parts.scheme) or found.get("all")
     if not proxy or is_local(url) or proxy_bypass(parts.netloc):
@@ -75,8 +75,8 @@ def environment_proxy(url: str) -> str | None:
 
 
 def unusable_proxy() -> ConfigurationError:
-    """The error does not show the URL of the proxy, which may hold a password."""
+    """Make an error that does not show the URL of the proxy, since that URL may hold a password."""
     return ConfigurationError(
-        "The proxy that the environment names cannot be used.",
-        hint="Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY: each has to be http:// or https://.",
+        "The proxy that the environment sets cannot be used.",
+        hint="Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY. Each must begin with http:// or https://.",
     )

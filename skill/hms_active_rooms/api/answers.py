@@ -1,6 +1,6 @@
-"""Turns an HTTP answer into a typed answer or an error. Makes the error if no answer came. No I/O.
+"""Turns an HTTP answer into a typed answer or an error. This module does no I/O.
 
-Errors quote what the server wrote, as untrusted text: escaped, cut, and without tokens.
+An error quotes the server's text as a stranger's text: escaped, shortened, and without tokens.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from hms_active_rooms.untrusted import quoted, shortened
 T = TypeVar("T")
 Reader = Callable[[bytes, Mapping[str, str]], T]
 """A function that turns a body into a typed answer, or raises `Unusable` or an ApiError. Its second
-argument says what was asked for: ids and query."""
+argument holds the ids, the query and the operation of the request."""
 
 
 _SERVER_ERROR: Final = Cause(ServerError, "maybe", True)
@@ -54,50 +54,52 @@ _BY_STATUS: Final[dict[int, Cause]] = {
 }
 
 _OF_ARGUMENTS: Final = (400, 409, 413, 414, 422)
-"""4xx statuses that other arguments may avoid. The rest come from a proxy, a bill or a law."""
+"""4xx statuses that other arguments may avoid. Other statuses have a cause outside the call."""
 
 _TEXT_LIMIT: Final = 200
 _DETAILS_LIMIT: Final = 5
 _JWT: Final = re.compile(r"eyJ[\w-]+\.[\w-]+(\.[\w-]*)?", re.ASCII)
 
-# 100ms was seen to send "session not active"; its docs and webhooks also have other wordings.
+# The real API was seen to send "session not active". Its docs and webhooks have more wordings.
 _NO_PEER: Final = re.compile(r"\bpeers?\b", re.IGNORECASE)
 _NO_SESSION: Final = re.compile(r"\bsession\b|\b(not|no longer|in) ?active\b", re.IGNORECASE)
 _CLOCK_OFF_S: Final = 30.0
 
 MAX_RETRY_AFTER_S: Final = 86_400.0
-"""A longer Retry-After is reported as one day; no call waits that long."""
+"""One day. Errors report a longer Retry-After as one day."""
 
-# A proxy may add a second value. `MAX_RETRY_AFTER_S` caps the number, however long it is.
+# The seconds in a Retry-After. A proxy may add a second value after a comma.
 _SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?)s?(?:,.*)?")
 # The 100ms docs show only one 429, with this text. They document no header.
 _IN_TEXT: Final = re.compile(r"retry after ([0-9]+) seconds?")
 _PAGES: Final = ("total-count", "total", "total-pages", "next-page", "has-more", "next-cursor")
-"""Headers that may tell of more pages. Their names stand here without `X-`."""
+"""Headers that may say that a list has more pages. Here, their names lack the `X-`."""
 _NEXT_PAGE: Final = re.compile(r"rel *= *(\"[^\"]*)?\bnext\b", re.IGNORECASE)
 
 
 Failure = tuple[ApiError, bool, float]
-"""The error; whether a read is sent again instead of raising it; the least wait in seconds."""
+"""The error, whether a read is sent again in place of the error, and the least wait in seconds."""
 
 
 def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
-    """The typed answer in the body of a success. Raises Unusable or ApiError if it has none."""
+    """Make the typed answer from a 2xx answer. Raises Unusable or an ApiError for a bad answer."""
     nothing = answer.status in (204, 205) and read is read_done
     if not nothing and answer.status not in (200, 201, 202, 203):
-        raise Unusable(wire.CUT_OFF, f"its answer is not whole (status {answer.status})")
+        raise Unusable(wire.CUT_OFF, f"the answer is not whole (status {answer.status})")
     headers = answer.headers
     if headers.get("content-range") or _NEXT_PAGE.search(headers.get("link") or ""):
         raise Unusable(wire.CONTRADICTS, PAGE)
     if (headers.get("age") or "0") != "0" and read is not read_done:
-        raise Unusable(wire.CUT_OFF, "it is an old answer, from the cache of a proxy")
+        raise Unusable(wire.CUT_OFF, "the answer is old and comes from the cache of a proxy")
     kind = headers.get("content-type") or ""
     if (headers.get("grpc-status") or "0") != "0" or "problem+" in kind:
-        raise Unusable(wire.CONTRADICTS, "its status says success, but its headers say error")
+        raise Unusable(
+            wire.CONTRADICTS, "the answer's status says success, but a header says error"
+        )
     try:
         found = read(b"" if nothing else answer.body, asked)
     except RecursionError:
-        raise Unusable(wire.CUT_OFF, "its answer is nested too deeply") from None
+        raise Unusable(wire.CUT_OFF, "the answer is nested too deeply") from None
     length = len(found) + len(found.unreadable) if isinstance(found, Peers) else math.inf
     told: dict[str, object] = {n: v for n in _PAGES if (v := headers.get(f"x-{n}"))}
     if pagination := headers.get("x-pagination"):
@@ -109,7 +111,7 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
 
 
 def unusable(why: Unusable, request: Request, token: SecretStr, answer: Answer | None) -> Failure:
-    """The failure when 100ms gave no answer, or an answer that cannot be used."""
+    """The failure if 100ms gave no answer (`answer` is None), or an answer that cannot be used."""
     asked = "could not be reached" if why.cause is wire.NOT_SENT else "gave no usable answer"
     text = f"100ms {asked} at {request.origin}: {_without_token(str(why), token)}."
     return _failure(why.cause, request, text, answer)
@@ -122,7 +124,7 @@ def deadline_passed(seconds: float, request: Request) -> ApiError:
 
 
 def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> Failure:
-    """The failure for an answer whose status is not 2xx. `now`: Unix time in seconds."""
+    """The failure for an answer whose status is not 2xx. `now` is Unix time in seconds."""
     status, hint = answer.status, None
     message, details = _words(answer.body, token)
     said = f"100ms answered {status}" + (f": {quoted(message, _TEXT_LIMIT)}" if message else "")
@@ -138,8 +140,8 @@ def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> F
         hint = f"Wait {wait:g} seconds, then try again."
     elif cause is _REFUSED and status not in _OF_ARGUMENTS:
         hint = (
-            "100ms, or a proxy before it, refuses this request whatever its arguments are. "
-            "The same call again does not help."
+            "100ms, or a proxy before 100ms, refuses this request, but not for its arguments. "
+            "Do not repeat the call."
         )
     elif cause is _NOT_FOUND and _NO_PEER.search(message):
         cause = cause._replace(error=PeerNotFound)
@@ -176,15 +178,14 @@ def _hint(request: Request) -> str | None:
 
 
 def _clock_hint(date: str | None, now: float) -> str | None:
-    """The hint if a wrong clock of this machine may be why the API answered 401; else None."""
     then = _moment(date or "")
     off = 0.0 if then is None else now - then
     if abs(off) < _CLOCK_OFF_S:
         return None
     way = "ahead of" if off > 0 else "behind"
     return (
-        f"This machine's clock is {abs(off):,.0f} seconds {way} the server's, which makes tokens "
-        "invalid. Only a person can set the clock."
+        f"This machine's clock is {abs(off):,.0f} seconds {way} the server's clock. So the server "
+        "refuses tokens from this machine. Only a person can set the clock."
     )
 
 
@@ -198,8 +199,8 @@ def _moment(date: str) -> float | None:
 
 
 def retry_after_s(header: str | None, message: str, *, now: float) -> float | None:
-    """Seconds to wait, from the Retry-After header (seconds or a date), else from the error text;
-    None if neither says. `now`: Unix time in seconds."""
+    """How many seconds the server asks to wait. The header Retry-After says so in seconds or as a
+    date. Without it, the error's `message` may say so. None if neither does. `now` is Unix time."""
     value = (header or "").strip()
     if seconds := _SECONDS.fullmatch(value):
         wait = float(seconds[1])
@@ -213,7 +214,6 @@ def retry_after_s(header: str | None, message: str, *, now: float) -> float | No
 
 
 def _words(body: bytes, token: SecretStr) -> tuple[str, tuple[str, ...]]:
-    """`message` and `details` of an error body; "" and () if the body has none."""
     try:
         document = json_document(body)
     except (ValueError, RecursionError):

@@ -1,9 +1,9 @@
-"""Management tokens, given or signed here. No log ever shows one.
+"""Management tokens: a token from outside, or tokens that the client signs itself.
 
-A management token opens every room of the account. A `SecretStr` holds it, so that no log or repr
-shows it. An expired token, or an app token (with which people join a room), is refused before it is
-sent: our error says more than a 401. Claims and signature follow the 100ms guide "Security and
-tokens".
+A management token opens every room of the account. A `SecretStr` holds the token, so that no log or
+repr shows it. An expired token is refused before a request is sent. So is an app token, with which
+people join a room. The error says more than the API's 401 would say. Claims and signature follow
+the 100ms guide "Security and tokens".
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ LIFETIME_S: Final = 24 * 3600.0
 """How long a token that we sign is valid, as in the samples of the docs."""
 
 SKEW_S: Final = 10.0
-"""`iat` and `nbf` are set back by these seconds, as in the official SDK: clocks may differ."""
+"""`iat` and `nbf` are set back by these seconds, since clocks differ. The official SDK does so."""
 
 REFRESH_MARGIN_S: Final = 300.0
-"""A token is renewed this long before it expires, so that it is still valid when it arrives."""
+"""A token is renewed this long before its end, so that every token is valid when it arrives."""
 
 _NO_DATE: Final = 253_402_300_800.0
 """The Unix time of the year 10000, for which there is no `datetime`."""
 
-# Printable ASCII without quotes and the brackets of a placeholder.
+# Printable ASCII without space, quotes, and brackets like those around a placeholder.
 _PRINTABLE: Final = re.compile(r"[!#-&(-;=?-z|~]+")
 
 
@@ -55,19 +55,19 @@ class TokenSource(Protocol):
         """The token to send now."""
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """The token to send in place of `after`, which was refused. None if there is no other."""
+        """The token to send if the API has refused the token `after`. None if there is no other."""
 
 
 class StaticToken:
-    """One management token (a JWT) that comes from the dashboard or your backend. A token that
-    cannot be decoded is accepted: the API decides.
+    """One management token (a JWT) that comes from the dashboard or from your backend. If the token
+    cannot be decoded, it is accepted, and the API decides.
 
     Args:
-        clock: Unix time in seconds.
-        source: what errors call the token, for example a variable's name.
+        clock: returns Unix time in seconds.
+        source: what error texts call the token, for example the name of a variable.
 
     Raises:
-        ConfigurationError: it is an app token, has expired, or has a character that is in no token.
+        ConfigurationError: the token is an app token, has expired, or has a forbidden character.
     """
 
     def __init__(
@@ -92,17 +92,17 @@ class StaticToken:
         if expired := self._expired():
             raise ConfigurationError(
                 expired,
-                hint=f"Make a new one, or set {ACCESS_KEY_VARIABLE} and {SECRET_VARIABLE} instead.",
+                hint=f"Make a new token, or set {ACCESS_KEY_VARIABLE} and {SECRET_VARIABLE}.",
             )
 
     def token(self) -> SecretStr:
-        """The token. Raises Unauthorized, before anything is sent, if it has expired by now."""
+        """Return the token. Raises Unauthorized if the token has expired by now."""
         if expired := self._expired():
             raise Unauthorized(expired)
         return self._token
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """None: a given token cannot be renewed."""
+        """Always None, since nobody can renew a token that came from outside."""
         return None
 
     def _expired(self) -> str:
@@ -113,15 +113,15 @@ class StaticToken:
 
 
 class SignedTokens:
-    """Management tokens signed with the app's access key and secret, renewed before they expire.
+    """Signs management tokens with the access key and the secret. Renews a token before it expires.
 
     Args:
-        clock: Unix time in seconds.
-        new_id: returns the `jti` of the next token.
-        sources: the names of the access key and the secret in error messages.
+        clock: returns Unix time in seconds.
+        new_id: returns the id (`jti`) of the next token.
+        sources: what error texts call the access key and the secret.
 
     Raises:
-        ConfigurationError: the access key or the secret has a character that is never in one.
+        ConfigurationError: the access key or the secret is empty, or has a forbidden character.
     """
 
     def __init__(
@@ -141,16 +141,16 @@ class SignedTokens:
         self._made_at = 0.0
 
     def token(self) -> SecretStr:
-        """The cached token. If it expires in less than five minutes, a new one."""
+        """Return a token that is valid for at least five minutes. Sign a new token if necessary."""
         with self._lock:
             age = self._clock() - self._made_at
-            # After the clock was set back, the token would start in the future and be invalid.
+            # If the clock was set back, the token begins in the future, so the API would refuse it.
             if self._cached is None or not 0 <= age < LIFETIME_S - SKEW_S - REFRESH_MARGIN_S:
                 self._cached = self._sign()
             return self._cached
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """A new token if `after` is the cached one. Else the cached one: another call made it."""
+        """Return a new token. If a newer token than `after` exists already, return that token."""
         with self._lock:
             if self._cached is None or self._cached == after:
                 self._cached = self._sign()
@@ -179,14 +179,14 @@ def _base64(data: bytes) -> bytes:
 
 
 def from_env(token_variable: str, environ: Mapping[str, str] = os.environ) -> TokenSource:
-    """A token source from environment variables. Empty variables count as not set.
+    """Make a token source from environment variables. An empty variable counts as not set.
 
-    An access key and its secret win over the static token in `token_variable`. A static token ends
-    within days; signed tokens are renewed.
+    If HMS_ACCESS_KEY and HMS_SECRET are set, `token_variable` is ignored. Its token would expire
+    within days, while signed tokens are renewed.
 
     Raises:
-        ConfigurationError: no variable is set, a key has no secret (or a secret no key), or a value
-            cannot be used.
+        ConfigurationError: no variable is set, HMS_ACCESS_KEY or HMS_SECRET is set alone, or a
+            value cannot be used.
     """
     key, secret = environ.get(ACCESS_KEY_VARIABLE, ""), environ.get(SECRET_VARIABLE, "")
     names = (ACCESS_KEY_VARIABLE, SECRET_VARIABLE)
@@ -198,7 +198,7 @@ def from_env(token_variable: str, environ: Mapping[str, str] = os.environ) -> To
         missing = SECRET_VARIABLE if key else ACCESS_KEY_VARIABLE
         raise ConfigurationError(
             f"{missing} is not set.",
-            hint=f"{ACCESS_KEY_VARIABLE} and {SECRET_VARIABLE} belong together.",
+            hint=f"Set both {ACCESS_KEY_VARIABLE} and {SECRET_VARIABLE}.",
         )
     if token := environ.get(token_variable, ""):
         return StaticToken(token, source=token_variable)
@@ -216,13 +216,13 @@ def _checked(given: str | SecretStr, source: str) -> SecretStr:
     if not _PRINTABLE.fullmatch(value):
         raise ConfigurationError(
             f"{source} holds a space, a line break or another character that no key or token has.",
-            hint="Look for a line break at its end, and for quotes or brackets that were copied too.",
+            hint="Perhaps a line break, quotes or brackets were copied with the value.",
         )
     return secret
 
 
 def _claims(token: str) -> dict[str, object]:
-    """The claims of a JWT, not verified (only the API can); {} if the token cannot be decoded."""
+    """The claims of a JWT. Only the API can verify them. {} if the token cannot be decoded."""
     with contextlib.suppress(ValueError, RecursionError):
         _, part, _ = token.split(".")
         claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))

@@ -1,7 +1,7 @@
 """A typed client for the seven operations of the 100ms Active Rooms API, async and sync.
 
-Every call ends in one of three ways: a typed answer, an error of `errors.py` that says whether
-anything was executed, or the caller's own cancellation.
+A call returns a typed answer or raises an error of `errors.py`. The error says whether anything was
+executed. A caller may also cancel the call.
 """
 
 from __future__ import annotations
@@ -43,36 +43,36 @@ BASE_URL_VARIABLE: Final = "HMS_BASE_URL"
 TRANSPORT_VARIABLE: Final = "HMS_TRANSPORT"
 
 DEADLINE_S: Final = 30.0
-"""Default number of seconds for a whole call, repeats and waits included."""
+"""How many seconds a whole call may take by default, with repeats and waits."""
 
 
 class ActiveRoomsClient:
-    """Client for one 100ms account, usable on any number of event loops and threads. Keep one
-    client open: each new client sets up TLS again.
+    """A client for one 100ms account. Keep one client open, since each new client sets up TLS
+    again. Any number of event loops and threads can use the client.
 
-    A read that fails for a passing reason is sent again after a wait. A write that fails is not
-    sent again. Without a connection, or after a 429, a write raises at once, with `executed="no"`.
-    If the server said how long to wait, the error has `retry_after_s`. Read the room before you
-    repeat a write: another session may run by then. One failure is different: after a 401, a read
-    or a write is sent once more, at once, with a new token. That is safe: a request with a refused
-    token executes nothing.
+    Every operation takes the room's id first. A `peer_id` is always a full id. `deadline_s` is how
+    many seconds this call may take. Removals and ends happen a moment after the answer. The people
+    who are removed see the `reason`.
 
-    Every operation takes the room's id first. A `peer_id` is always a full id. `deadline_s` is the
-    most seconds of this call. A wrong argument raises InvalidCall, and nothing is sent. Any other
-    failure raises an ApiError. Its `executed` says whether the request may have been executed.
-    Removals and ends happen a moment after the answer. The people see the `reason`.
+    A wrong argument raises InvalidCall, and nothing is sent. Any other failure raises an ApiError.
+    Its `executed` says whether the request may have been executed.
+
+    A read that fails for a passing reason is sent again after a wait. A write is not sent again,
+    even if nothing was executed (no connection, 429). Read the room before you repeat a write,
+    since another session may run by then. Only after a 401, the client sends a read or a write once
+    more, with a new token. A request with a refused token executes nothing, so this is safe.
 
     Args:
         auth: where the management token comes from.
-        base_url: by default the one in `capability.yaml`. It is https, or http to this machine.
+        base_url: the API's URL, https or on this machine. By default the URL in `capability.yaml`.
         timeouts: for the steps of one attempt.
-        deadline_s: the most seconds of a whole call, repeats included.
-        transport: "httpx" (default), "aiohttp" (extra `fast`), or an httpx transport.
-        max_answer_bytes: most bytes of an answer, after decompression.
+        deadline_s: how many seconds a whole call may take, with repeats and waits.
+        transport: "httpx" (default), "aiohttp" (extra `fast`), or an httpx transport object.
+        max_answer_bytes: the size of the largest answer that is read, after decompression.
         backoff: how often and how fast a failed read is sent again.
-        sleep: awaits a number of seconds.
-        rng: returns a number in [0, 1), for the jitter.
-        clock: Unix time in seconds, for a Retry-After date.
+        sleep: waits for a number of seconds.
+        rng: returns a number in [0, 1), to vary the waits.
+        clock: returns Unix time in seconds, to compare with a date in Retry-After.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -92,7 +92,7 @@ class ActiveRoomsClient:
         rng: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        # Imported here: loading the HTTP library takes 0.1 s, which models and ids don't need.
+        # Imported here, since the HTTP library takes 0.1 s to load, and models do not need it.
         from hms_active_rooms.api.transport import pools
 
         if not _is_duration(deadline_s):
@@ -111,8 +111,8 @@ class ActiveRoomsClient:
         deadline_s: float = DEADLINE_S,
         transport: TransportChoice | None = None,
     ) -> Self:
-        """A client from environment variables. It needs HMS_ACCESS_KEY and HMS_SECRET, or else
-        HMS_MANAGEMENT_TOKEN. Optional: HMS_BASE_URL, HMS_TRANSPORT ("httpx" or "aiohttp").
+        """Make a client from environment variables. It needs HMS_ACCESS_KEY and HMS_SECRET, or
+        HMS_MANAGEMENT_TOKEN. HMS_BASE_URL and HMS_TRANSPORT ("httpx", "aiohttp") are optional.
 
         Raises:
             ConfigurationError: a variable is missing or wrong.
@@ -133,7 +133,7 @@ class ActiveRoomsClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections, each after its request has ended. Later calls raise InvalidCall. A
+        """Close each connection as soon as its request has ended. Later calls raise InvalidCall. A
         second `aclose` does nothing."""
         await self._pools.aclose()
 
@@ -159,11 +159,11 @@ class ActiveRoomsClient:
         role: str | None = None,
         deadline_s: float | None = None,
     ) -> Peers:
-        """The peers connected now, in the order the API sends them; there is no paging.
+        """The peers who are connected now, in the order of the API's answer. The API has no paging.
 
         Args:
-            user_id: only this user's peers (a user may be connected more than once).
-            role: only peers with this role. An empty filter counts as None.
+            user_id: list only this user's peers. A user may be connected more than once.
+            role: list only peers with this role. In both filters, "" means the same as None.
 
         Raises:
             NotActive: nobody is in the room now.
@@ -174,7 +174,8 @@ class ActiveRoomsClient:
     async def retrieve_peer(
         self, room_id: str, peer_id: str, *, deadline_s: float | None = None
     ) -> PeerDetails:
-        """One connected peer with its tracks. Raises PeerNotFound or NotActive if there is none."""
+        """One connected peer with tracks. Raises PeerNotFound if the peer is not connected, and
+        NotActive if nobody is in the room."""
         return await self._call("retrievepeer", room_id, read_peer, deadline_s, peer_id=peer_id)
 
     async def update_peer(
@@ -187,16 +188,16 @@ class ActiveRoomsClient:
         metadata: str | None = None,
         deadline_s: float | None = None,
     ) -> PeerDetails:
-        """Change a peer. An argument that is None leaves its field as it is. A new role applies at
-        once; the peer is not asked.
+        """Change a peer, and return the changed peer. A field whose argument is None stays as it
+        is. A new role applies at once. Nobody asks the peer for consent.
 
         Args:
             role: a role of the room's template.
-            metadata: a text, by convention JSON; replaces all of the old metadata.
+            metadata: a text, by convention JSON. This text replaces the old metadata completely.
         """
         body = _texts(may_be_empty=("name", "metadata"), name=name, role=role, metadata=metadata)
         if not body:
-            raise InvalidCall("There is nothing to change: give name, role or metadata.")
+            raise InvalidCall("There is nothing to change. Give name, role or metadata.")
         return await self._call("updatepeer", room_id, read_peer, deadline_s, body, peer_id=peer_id)
 
     async def send_message(
@@ -209,15 +210,16 @@ class ActiveRoomsClient:
         type: str | None = None,
         deadline_s: float | None = None,
     ) -> Acknowledgement:
-        """Send a message to one peer, to a role, or (neither given) to everyone.
+        """Send a message to one peer, to a role, or to everyone if neither is given.
 
         Args:
-            message: the text. No size is checked here. 100ms documents a limit (4 KB) only for the
-                custom events of its client SDKs.
-            type: clients show the type "chat" in their chat panel; the API's default is unknown.
+            message: the text. The client does not check its size. 100ms documents a limit (4 KB)
+                only for the custom events of its client SDKs.
+            type: apps show the type "chat" in their chat panel. The API's default type is unknown.
 
         Raises:
-            InvalidCall: also if peer_id or role is "", which the API would take for "everyone".
+            InvalidCall: an argument is wrong. "" as peer_id or role is wrong too, since the API
+                would send the message to everyone.
         """
         body = _texts(message=message, role=role, type=type)
         if "message" not in body:
@@ -236,7 +238,7 @@ class ActiveRoomsClient:
         reason: str | None = None,
         deadline_s: float | None = None,
     ) -> Acknowledgement:
-        """Remove one peer, or everyone who has a role. Give exactly one of the two."""
+        """Remove one peer, or everyone who has a role. Give either `peer_id` or `role`."""
         if (peer_id is None) == (role is None):
             raise InvalidCall("Give exactly one of peer_id and role.")
         body = _texts(role=role, reason=reason)
@@ -251,10 +253,10 @@ class ActiveRoomsClient:
         lock: bool = False,
         deadline_s: float | None = None,
     ) -> Acknowledgement:
-        """End the running session for everyone. Raises NotActive if it is already over.
+        """End the running session for everyone. Raises NotActive if no session is running.
 
         Args:
-            lock: also disable the room, so that nobody can join until it is enabled again.
+            lock: also disable the room. Then nobody can join until somebody enables the room again.
         """
         if lock is not True and lock is not False:
             raise InvalidCall("lock must be true or false.")
@@ -281,7 +283,7 @@ class ActiveRoomsClient:
         request = Request(
             operation.method,
             f"{self.base_url}{place}{asked}",
-            # An absent body is a 400 at 100ms, so an empty one is sent as {}.
+            # 100ms answers 400 to a request without a body, so an empty body is sent as {}.
             json.dumps(body or {}).encode() if operation.has_body else None,
         )
         seconds = deadline_s or self.deadline_s
@@ -350,11 +352,11 @@ def _blocking(
 
 
 class SyncActiveRoomsClient:
-    """`ActiveRoomsClient` for synchronous code: same arguments, answers and errors. Each call runs
-    on a background event loop.
+    """`ActiveRoomsClient` for synchronous code. Arguments, answers and errors are the same. Each
+    call runs on a background event loop.
 
     Args:
-        client: the client that does the work; it is closed together with this one.
+        client: the client that sends the requests. `close` closes it, too.
     """
 
     def __init__(self, client: ActiveRoomsClient) -> None:
@@ -368,7 +370,7 @@ class SyncActiveRoomsClient:
         deadline_s: float = DEADLINE_S,
         transport: TransportChoice | None = None,
     ) -> Self:
-        """See `ActiveRoomsClient.from_env`."""
+        """Make a client from the environment variables that `ActiveRoomsClient.from_env` lists."""
         made = ActiveRoomsClient.from_env(environ, deadline_s=deadline_s, transport=transport)
         return cls(made)
 
@@ -379,7 +381,7 @@ class SyncActiveRoomsClient:
         self.close()
 
     def close(self) -> None:
-        """See `ActiveRoomsClient.aclose`."""
+        """Close all connections. Later calls raise InvalidCall."""
         run(self.client.aclose)
 
     retrieve_active_room = _blocking(ActiveRoomsClient.retrieve_active_room)
@@ -403,7 +405,7 @@ def _texts(*, may_be_empty: tuple[str, ...] = (), **values: str | None) -> dict[
         if not isinstance(value, str):
             raise InvalidCall(f"{name} must be a text, not {shown(value)}.")
         if not value and name not in may_be_empty:
-            raise InvalidCall(f"{name} must not be empty; leave it out instead.")
+            raise InvalidCall(f"{name} must not be empty. To give none, leave the argument out.")
         if any("\ud800" <= char <= "\udfff" for char in value):
             raise InvalidCall(f"{name} holds a lone surrogate, which cannot be sent.")
     return given

@@ -1,7 +1,7 @@
-"""Parses ids of rooms and peers. Each function returns the id in lower case, or raises InvalidCall.
+"""Checks ids of rooms and peers. `parse_...` returns an id in lower case, or raises InvalidCall.
 
-Ids come from a model or from strangers, and go into URLs. So only the exact shapes pass: no path
-segments, no percent signs, no digits of other scripts, no newline at the end.
+Ids come from a model or from strangers, and become a part of URLs. So only hexadecimal digits pass,
+and the dashes of a UUID. A slash, a percent sign or a newline is refused.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ _ANY_UUID: Final = "00000000-0000-0000-0000-000000000000"
 
 
 def parse_room_id(value: object) -> str:
-    """A room id (24 hexadecimal characters). The error for a room code has a hint of its own."""
+    """Return a room id (24 hexadecimal characters) in lower case. A wrong id raises InvalidCall."""
     if isinstance(value, str) and _ROOM_CODE.fullmatch(value):
         raise InvalidCall(
-            f"{shown(value)} is not a room id: that looks like a room code.",
+            f"{shown(value)} is not a room id. It looks like a room code.",
             hint="Use the room id, 24 hexadecimal characters, from the 100ms dashboard.",
         )
     return _parsed(value, _ROOM_ID, "a room id, which is 24 hexadecimal characters")
 
 
 def parse_peer_id(value: object) -> str:
-    """A full peer id (a UUID with dashes). Short ids are refused."""
+    """Return a full peer id (a UUID with dashes) in lower case. A short id raises InvalidCall."""
     return _parsed(value, _PEER_ID, "a full peer id, which is a UUID of 36 characters")
 
 
 def parse_peer_ref(value: object) -> str:
-    """A full or a short peer id. A short one is the first 8 or more characters of a UUID. This does
-    not check which peer it means."""
-    told = f"a peer id: a UUID, or at least its first {SHORT_ID_CHARS} characters, as the list"
+    """Return a full or a short peer id in lower case. A short id is the first 8 or more characters
+    of a full id. This function does not check whether a peer has the id."""
+    told = f"a peer id, which is a UUID or at least its first {SHORT_ID_CHARS} characters"
     rest = _ANY_UUID[max(len(value), SHORT_ID_CHARS) :] if isinstance(value, str) else ""
-    return _parsed(value, _PEER_ID, f"{told} of peers shows it", rest)
+    return _parsed(value, _PEER_ID, f"{told}. The list of peers shows each peer's id", rest)
 
 
 def _parsed(value: object, shape: re.Pattern[str], told: str, rest: str = "") -> str:
@@ -54,12 +54,12 @@ def is_peer_id(text: str) -> bool:
 
 
 def normal_id(given: object) -> object:
-    """A room or peer id in lower case; any other value unchanged."""
+    """A room or peer id in lower case. Any other value is returned unchanged."""
     is_id = isinstance(given, str) and (is_peer_id(given) or _ROOM_ID.fullmatch(given))
     return str(given).lower() if is_id else given
 
 
 def shown(value: object) -> str:
-    """How an error shows a refused value. A text is quoted. Of any other value only the type is
-    shown, since the value may be secret."""
+    """How an error text shows a refused value. A text is quoted. Of any other value, only the type
+    is shown, since the value may be secret."""
     return quoted(value) if isinstance(value, str) else f"a value of type {type(value).__name__}"

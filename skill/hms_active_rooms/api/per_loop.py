@@ -1,4 +1,4 @@
-"""One connection pool for each event loop, closed together with its loop."""
+"""Keeps one connection pool for each event loop, and closes the pool when the loop ends."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hms_active_rooms.errors import InvalidCall
 
 
 class Held:
-    """A pool that closes only when no request uses it. Else the request's connection would leak.
+    """A connection pool that closes only when no request uses it, so that no connection leaks.
 
-    `keeper` is an asynchronous generator that closes the pool when it ends. `asyncio.run` and
-    `asyncio.Runner` end all such generators before they close their loop. So no socket stays open,
-    even if nobody closes the client.
+    `keeper` is an asynchronous generator that closes the pool when the generator ends.
+    `asyncio.run` and `asyncio.Runner` end all such generators before they close their loop. So no
+    socket stays open, even if nobody closes the client.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -41,25 +41,25 @@ class Held:
             await self.close()
 
     async def close(self) -> None:
-        """Close the pool now, or as soon as nobody uses it."""
+        """Close the pool now. If requests use the pool, the last of them closes it."""
         self._closing = True
         if not self._users:
             await self.keeper.aclose()
 
 
 class PerLoop:
-    """The pools of one client, each made on the loop that will use it. Safe from any thread."""
+    """The connection pools of one client: one for each event loop. Safe to use from any thread."""
 
     def __init__(self, make: Callable[[], Pool]) -> None:
         self._make = make
         self._lock = threading.Lock()
         self._closed = False
         self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held] = WeakKeyDictionary()
-        # If nobody closes the client, this closes its pools when it is garbage-collected.
+        # If nobody closes the client, the pools close when the client is garbage-collected.
         finalize(self, _close_all, self._held).atexit = False
 
     async def here(self) -> Held:
-        """The running loop's pool, for `async with`. Raises InvalidCall after `aclose`."""
+        """Return the running loop's pool for an `async with`. Raises InvalidCall after `aclose`."""
         loop = asyncio.get_running_loop()
         with self._lock:
             if self._closed:
@@ -67,7 +67,7 @@ class PerLoop:
             held = self._held.get(loop)
             if held is not None:
                 return held
-            # The sockets of a pool refer to its loop, so the weak key alone does not free the pool.
+            # A pool's sockets refer to the pool's loop. So a weak key never frees an ended loop.
             for ended in [other for other in self._held if other.is_closed()]:
                 del self._held[ended]
             held = self._held[loop] = Held(self._make())
@@ -75,14 +75,14 @@ class PerLoop:
         return held
 
     async def renew(self) -> None:
-        """Use no connection of the running loop's pool again; the next request gets a new pool."""
+        """Close the running loop's pool. The next request gets a new pool with new connections."""
         with self._lock:
             here = self._held.pop(asyncio.get_running_loop(), None)
         if here is not None:
             await here.close()
 
     async def aclose(self) -> None:
-        """Close all pools and refuse further use. Does not wait for the pools of other loops."""
+        """Close all pools. Does not wait for the pools of other loops. `here` fails after this."""
         with self._lock:
             self._closed = True
         await self.renew()
@@ -90,7 +90,7 @@ class PerLoop:
 
 
 def _close_all(held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held]) -> None:
-    """Ask each loop to close its pool. Any thread or the garbage collector may call this."""
+    """Ask each loop to close its pool. Any thread, and the garbage collector, may call this."""
     while held:
         loop, one = held.popitem()
         # RuntimeError: that loop is closed, and its pool was closed with it.

@@ -1,9 +1,9 @@
-"""Reads the body of a successful answer into a model, or raises `Unusable`. No I/O.
+"""Reads the body of a successful answer into a model, or raises `Unusable`. Does no I/O.
 
 Another version of the API, or a proxy, may send other JSON than the docs show. An unusual but clear
-body is read: for example a number as a name, or a list in place of a map. A body that contradicts
-the request or itself is refused: with a wrong list of peers, the wrong people would be removed. A
-body that is not a JSON object may have been cut off, so a read is sent again.
+body is read, such as a number as a name. A body that contradicts the request or itself is refused,
+since with a wrong list of peers we would remove the wrong people. A body that is not a JSON object
+may have been cut off. After such a body the client sends a read again.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ _OTHER_ESCAPE: Final = re.compile(rb'\\[^"]')
 _FIELDS: Final = operator.attrgetter("__pydantic_fields_set__")
 _EXTRA: Final = operator.attrgetter("__pydantic_extra__")
 
-# Fields that say that a list has further pages. (Here and below, names of fields are in lower case
-# and without separators.) By the general page of the 100ms docs a list has `limit` and `last`.
+# Fields that say that a list has further pages. Names of fields stand here and below in lower case
+# and without separators. The general page of the 100ms docs gives every list `limit` and `last`.
 _PAGING: Final = {"pagination", "paging", "page", "pageinfo", "meta", "metadata", "links"} | {
     *("cursor", "cursors", "hits", "resultinfo", "responsemetadata")
 }
@@ -70,7 +70,7 @@ _TOTALS: Final = re.compile(
 _PAGES: Final = {"pages", "totalpages", "pagecount", "lastpage"}
 _WHOLE: Final = re.compile(r"(is)?(complete|last(page)?)")
 
-# Fields that say that a body is an error, in Go, Java, Python, cloud gateways, webhooks of 100ms.
+# Names that Go, Java, Python, cloud gateways and 100ms webhooks give to the fields of an error.
 _ERROR: Final = re.compile(
     r"(is|has)?(error|err|exception|fault|failure|failed|rejected|denied|refused)s?"
     r"(code|message|msg|type|status|details?|description|text|reason|name|peers|ids)?|errno"
@@ -85,11 +85,11 @@ _DONE: Final = ("success", "ok", "succeeded", "accepted", "acknowledged")
 _STATUS_LINE: Final = re.compile(r"(\d{3}) .*")
 _OVER: Final = re.compile(r"(is)?(ended|closed|finished|terminated)(at|on)?")
 _OVER_WORD: Final = {"ended", "closed", "finished", "terminated", "completed", "inactive"}
-# A time that is not set: Go writes the year 1, as a text, as seconds or in {"Valid": false}.
+# How an unset time begins. Go writes the year 1 as a text or in seconds, or {"Valid": false}.
 _UNSET: Final = re.compile(r"0000-|0001-|1970-|-|{")
 _OF_OTHER: Final = {"roomid", "peerid", "room", "peer"}
 
-# Words of an acknowledgement (those of the docs first), and words of a refusal.
+# Words of an acknowledgement (the documented words first). Below: words of a refusal.
 _ACCEPTED: Final = re.compile(
     r"\b(sent|submitted|ending|ok|okay|done|accepted|queued|scheduled|success(ful(ly)?)?|succeeded"
     r"|removed|ended|delivered|true|20[0-3]|completed|processed|acknowledged)\b"
@@ -103,7 +103,7 @@ _ANSWERS: Final = {
     "peer remove request submitted": "removepeers",
     "session is ending": "endactiveroom",
 }
-"""By the documented text of an acknowledgement, the operation that it acknowledges."""
+"""The documented text of each acknowledgement, and the operation that the text is for."""
 
 _DOCUMENTED: Final = {
     field
@@ -113,40 +113,38 @@ _DOCUMENTED: Final = {
 _SPELT: Final = {field.replace("_", ""): field for field in _DOCUMENTED}
 
 
-class _PeerMap(Document, cache_strings="keys"):
-    """The list of peers in its documented form. Only keys are cached: values seldom repeat."""
-
+class _PeerMap(Document, cache_strings="keys"):  # values seldom repeat
     peers: dict[str, Peer]
 
 
 class _Twice:
-    """Stands for a JSON object in which a name occurs twice. Nobody knows which value is meant."""
+    """Replaces a JSON object that has a name twice. Nobody knows which of the values is meant."""
 
 
-# The readers take the body and what was asked for: the ids in the path, and the query.
+# `asked` holds what the request asked for: the ids in the path, the query and the operation.
 
 
 def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
-    """The room that was asked for. Raises NotActive if the room has no session, and Unusable if the
-    answer is about something else."""
+    """The requested room. Raises NotActive if the room has no running session. Raises Unusable if
+    the body is about another room."""
     found = _object(body, asked, "room")
     session = found.get("session", ...)
     fields: Fields = session if isinstance(session, dict) else {}
-    # Go writes a struct that is not set with empty fields; PHP writes an empty object as a list.
+    # In place of no session, Go may write an object with empty fields, and PHP an empty list.
     unset = fields and not fields.get("id") and not fields.get("peers")
     if not session or unset or _is_over(found) or _is_over(fields):
         raise NotActive("100ms answered that the room has no running session.")
     _refuse_other(fields, asked)
     room = _model(ActiveRoom, found)
     if "peers" not in room.session.model_fields_set:
-        raise _contradicts("its session does not say who is in it")
+        raise _contradicts("the answer does not say who is in the session")
     counts = {name: value for name, value in found.items() if "peer" in name.lower()}
     refuse_page({**counts, **fields}, len(room.session.peers))
     return room
 
 
 def _is_over(found: Fields) -> bool:
-    """Whether a room or session says that it is not active, or that it ended."""
+    """Whether the fields of a room or session say that it is not active, or that it has ended."""
     said = _named(found)
     return (
         False in (_means(said.get("active")), _means(said.get("isactive")))
@@ -160,13 +158,13 @@ def _is_over(found: Fields) -> bool:
 
 
 def read_peer(body: bytes, asked: Mapping[str, str]) -> PeerDetails:
-    """The peer that was asked for. Raises Unusable if the answer is not that peer."""
+    """The requested peer. Raises Unusable if the body is about another peer or room."""
     return _model(PeerDetails, _object(body, asked, "peer"))
 
 
 def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
-    """The acknowledgement in a body. An empty body, `null` and {} count as one. Any other body has
-    to say that the request was accepted, or Unusable is raised: a refusal may have any form."""
+    """The acknowledgement in a body. An empty body, `null` and {} are acknowledgements too. Raises
+    Unusable if any other body does not say that the request was accepted."""
     found = {} if body.strip() in (b"", b"null") else _object(body, asked)
     said = _named(found)
     told = [
@@ -174,30 +172,30 @@ def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
     ]
     words = [str(value).lower().replace("_", " ") for value in told]
     if _ANSWERS.get(words[0].rstrip(".") if words else "", own := asked["operation"]) != own:
-        raise _contradicts(f"it answers another request: {quoted(str(told[0]), 100)}")
+        raise _contradicts(f"the answer is for another request: {quoted(str(told[0]), 100)}")
     if found and (not any(map(_ACCEPTED.search, words)) or any(map(_NOT_ACCEPTED.search, words))):
         why = f": {quoted(str(told[0]), 100)}" if told else ""
-        raise _contradicts(f"it does not say that the request was accepted{why}")
+        raise _contradicts(f"the answer does not say that the request was accepted{why}")
     return _model(Acknowledgement, found)
 
 
 def read_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
-    """The requested peers. Raises Unusable if there is no list of them, or only one page of it."""
+    """The requested peers. Raises Unusable if the body has no list of peers, or only one page."""
     try:
         peers = _plain_roster(body, asked)
     except ValueError:  # something is unusual, so each record is checked by itself
         peers = _odd_roster(_object(body, asked), asked)
     for field in ("role", "user_id"):
         if field in asked and any(getattr(peer, field) != asked[field] for peer in peers):
-            raise _contradicts("it lists people who were not asked for")
+            raise _contradicts("the answer lists people who were not asked for")
     return peers
 
 
 def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
-    """The peers in a body that has exactly the documented form. This is fast, since pydantic-core
-    reads it without Python code. Raises ValueError for any other body."""
-    # Tens of thousands of new objects would start the garbage collector again and again. It finds
-    # nothing and doubles the time. No other code runs meanwhile.
+    """The peers in a body that has exactly the documented form. Raises ValueError for any other
+    form. This is fast, since pydantic-core reads the body without Python code."""
+    # Tens of thousands of new objects would start the garbage collector again and again. It would
+    # find nothing and double the time. No other code runs while it is off.
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -213,7 +211,7 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
     others = [value for value in values if not isinstance(value, str)]
     if (
         ids != list(found.peers)
-        # If a name occurs twice, pydantic-core keeps one value, so the text has more strings.
+        # If a name occurs twice, pydantic-core keeps one value, so the body has too many quotes.
         or _unescaped_quotes(body) != 2 * (1 + len(peers) + 2 * fields - len(others))
         # Checking all ids at once is much faster than a pattern for each.
         or ",".join(ids).translate(_AS_ZERO) != ",".join([_ZERO_ID] * len(ids))
@@ -222,7 +220,7 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
     ):
         raise ValueError("odd")
     if others:
-        json.dumps(others, allow_nan=False)  # what is no JSON number is a ValueError
+        json.dumps(others, allow_nan=False)  # raises ValueError for NaN and Infinity
     if more:
         _refuse_error(more)
         _refuse_other(more, asked)
@@ -245,20 +243,20 @@ def _odd_roster(found: Fields, asked: Mapping[str, str]) -> Peers:
     elif isinstance(given, list):
         entries = [("", entry) for entry in given]
     elif given is not None:  # null is how Go writes an empty map
-        raise _contradicts("it has no list of peers")
+        raise _contradicts("the answer has no list of peers")
     read = [(key, _peer(key, entry, asked)) for key, entry in entries]
     peers = Peers(peer for _, peer in read if peer)
     if entries and not peers and not any(map(is_peer_id, dict(entries))):
-        raise _contradicts("its list has no peers")  # but groups, pages or another list
+        raise _contradicts("the answer's list has no peers")  # it has groups, pages or another list
     peers.unreadable = tuple(str(normal_id(key)) for key, peer in read if not peer)
     if len({peer.id for peer in peers}) < len(peers):
-        raise _contradicts("it lists a peer twice")
+        raise _contradicts("the answer lists a peer twice")
     refuse_page(found, len(entries))
     return peers
 
 
 def _peer(key: str, entry: object, asked: Mapping[str, str]) -> Peer | None:
-    """The peer in one record; None if the record is unusable, or about another peer or room."""
+    """The peer in one record. None if the record is unusable, or about another peer or room."""
     if not isinstance(entry, dict):
         return None
     given = entry.get("id")
@@ -272,7 +270,7 @@ def _peer(key: str, entry: object, asked: Mapping[str, str]) -> Peer | None:
 
 
 def refuse_page(found: Fields, length: float) -> None:
-    """Raises Unusable if the fields say that their list is one page of a longer list."""
+    """Raises Unusable if the fields beside a list of `length` entries say that it is one page."""
     said = list(_about_pages(found))
     more = [_means(value) for name, value in said if _MORE.fullmatch(name)]
     more += [not v for name, v in said if _WHOLE.fullmatch(name) and isinstance(v, bool)]
@@ -287,7 +285,7 @@ def refuse_page(found: Fields, length: float) -> None:
 
 
 def _about_pages(found: Fields) -> Iterator[tuple[str, Any]]:
-    """The fields that may tell of further pages, as pairs of name and value."""
+    """The fields as pairs of name and value. Fields of a nested object about pages are included."""
     for name, value in _named(found).items():
         yield name, value
         if name in _PAGING and isinstance(value, dict):
@@ -298,7 +296,7 @@ def _about_pages(found: Fields) -> Iterator[tuple[str, Any]]:
 
 def _refuse_other(found: Fields, asked: Mapping[str, str]) -> None:
     if _of_other(found, asked):
-        raise _contradicts("it is about another room or peer")
+        raise _contradicts("the answer is about another room or peer")
 
 
 def _of_other(found: Fields, asked: Mapping[str, str]) -> bool:
@@ -321,32 +319,32 @@ def _model(kind: type[M], found: Fields) -> M:
         return kind.model_validate(found)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    # For a text, pydantic adds the two types it tried as the last parts of the place.
+    # For a text field, pydantic adds the two types that it tried to the end of the place.
     parts = [part for part in first["loc"] if part != "str" and "function-plain" not in str(part)]
     place = ".".join(shortened(str(part), 40) for part in parts) or "the whole"
-    raise _contradicts(f"it is not what the API documents ({place}: {first['type']})")
+    raise _contradicts(f"the answer is not what the API documents ({place}: {first['type']})")
 
 
 def _object(body: bytes, asked: Mapping[str, str], about: str = "") -> Fields:
-    """The JSON object in a body. Raises Unusable if it is an error, or about another room or peer.
-    With `about` ("room" or "peer"), it must have the requested room's or peer's id."""
+    """The JSON object in a body. Raises Unusable if it says that the call failed, or is about
+    another room or peer. If `about` is "room" or "peer", the object must have the requested id."""
     try:
         found = json_document(body)
     except (ValueError, RecursionError):
-        raise Unusable(CUT_OFF, "its answer is not whole or not JSON") from None
+        raise Unusable(CUT_OFF, "the answer is not whole or not JSON") from None
     if not isinstance(found, dict):
-        raise Unusable(CUT_OFF, "its answer is not a JSON object")
+        raise Unusable(CUT_OFF, "the answer is not a JSON object")
     _refuse_error(found)
     _refuse_other(found, asked)
     if not about:
         return found
     if normal_id(found.get("id")) != (own := asked[f"{about}_id"]):
-        raise _contradicts(f"it is not about the {about} that was asked for")
+        raise _contradicts(f"the answer is not about the {about} that was asked for")
     return {**found, "id": own}
 
 
 def _refuse_error(found: Fields) -> None:
-    """Raises Unusable if a body says that the call failed, although the status is a success."""
+    """Raises Unusable if the fields of a successful HTTP answer say that the call failed."""
     said = _named(found)
     code, status, message = said.get("code"), said.get("status"), said.get("message")
     codes = [_status(value) for name, value in said.items() if _STATUS.fullmatch(name)]
@@ -367,17 +365,17 @@ def _refuse_error(found: Fields) -> None:
         words = [f"{wrong[0]:g}"] if wrong else []
         words += [quoted(message, 100)] if isinstance(message, str) and message else []
         why = f": {', '.join(words)}" if words else ""
-        raise _contradicts(f"its status says success, but its body says error{why}")
+        raise _contradicts(f"the answer's status says success, but its body says error{why}")
 
 
 def _means(value: object) -> bool | None:
-    """Whether a value means yes; None if the value is null."""
+    """Whether a field's value means yes. Words such as "no" and "false" mean no. None for null."""
     if value is None or isinstance(value, bool):
         return value
     return bool(value) and str(value).lower() not in ("false", "no", "0", "null", "none")
 
 
-PAGE: Final = "it is one page of a longer list, and 100ms documents no way to the rest"
+PAGE: Final = "the answer is one page of a longer list, and 100ms documents no way to the rest"
 
 
 def _contradicts(reason: str) -> Unusable:
@@ -398,10 +396,10 @@ def _number(value: object) -> float | None:
 
 
 def json_document(body: bytes) -> Any:
-    """Parses JSON. Raises ValueError if the text is not JSON; NaN and Infinity are not.
+    """Parse JSON. Raises ValueError if the text is not JSON. NaN and Infinity are not JSON.
 
-    A lone surrogate becomes "?": it cannot be encoded and would fail later, for example in a log.
-    It is no error, since one stranger's name must not make the whole list of peers unreadable.
+    A lone surrogate becomes "?", since it cannot be encoded later, for example in a log. It is not
+    an error, since one stranger's name must not make the whole list of peers unreadable.
     """
     text = body.decode("utf-8-sig", "replace")
     found = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once)
@@ -423,7 +421,7 @@ def _once(pairs: list[tuple[str, Any]]) -> Any:
 
 
 def _documented(name: str) -> str:
-    """The documented name of a field that may be spelt another way, like `userId` or `Peers`."""
+    """The documented name of a field: `user_id` for `userId`. Any other name stays as it is."""
     return _SPELT.get(_SEPARATORS.sub("", name.lower()), name)
 
 

@@ -1,8 +1,8 @@
 """The default transport: httpx. No other module imports httpx.
 
-Proxies and CA bundles come from the environment (HTTPS_PROXY, SSL_CERT_FILE), as people behind a
-company proxy expect. A request to this machine uses no proxy, since it is plain http and the proxy
-would see the token. Redirects are not followed, and .netrc is not read.
+People behind a company proxy set proxies and CA bundles in the environment (HTTPS_PROXY,
+SSL_CERT_FILE), so both are taken from there. A request to this machine uses no proxy. It may be
+plain http, and the proxy would see the token. Redirects are not followed, and .netrc is not read.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ _HTTPX: Final = wire.Library(
 def pools(
     choice: TransportChoice, base_url: str, timeouts: wire.Timeouts, max_bytes: int
 ) -> Callable[[], wire.Pool]:
-    """Returns a function that makes a client's connection pool on the running loop.
+    """Return a function that makes a connection pool on the running event loop. That function
+    raises ConfigurationError if the proxy that the environment sets cannot be used.
 
     Raises:
         ConfigurationError: there is no such transport, its package is not installed, or the CA
-            bundle that the environment names cannot be read. The returned function raises it if
-            the proxy that the environment names cannot be used.
+            bundle that the environment sets cannot be read.
     """
     if not isinstance(choice, str):
         return lambda: HttpxPool(timeouts, max_bytes, choice)
@@ -75,13 +75,13 @@ def to_app(app: Any) -> CustomTransport:
 
 
 async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s: float) -> str:
-    """Send one POST of JSON to a receiver that is not 100ms, without the token for 100ms.
+    """Send one POST with JSON to a server that is not 100ms. The token for 100ms is not sent.
 
-    It ends within `within_s` seconds, follows no redirect, repeats nothing, and reads only the
-    status of the answer.
+    The call ends within `within_s` seconds. It follows no redirect, repeats nothing, and reads only
+    the status of the answer.
 
     Returns:
-        "" if it worked, else what went wrong, without the URL.
+        "" if the status is a success. Else the status or the name of the exception.
     """
     try:
         async with asyncio.timeout(within_s):
@@ -99,9 +99,9 @@ class HttpxPool:
     def __init__(
         self, timeouts: wire.Timeouts, max_bytes: int, transport: httpx.AsyncBaseTransport
     ) -> None:
-        # httpx.AsyncClient is slower: each time it parses the URL, and looks for cookies.
+        # httpx.AsyncClient is slower, since it parses the URL and looks for cookies each time.
         self._transport = transport
-        # A given transport need not report its steps; then every request counts as sent.
+        # A custom transport may not report its steps. So each of its requests counts as sent.
         self._reports = type(transport) is httpx.AsyncHTTPTransport
         self._max_bytes = max_bytes
         self._timeout = {
@@ -123,7 +123,7 @@ class HttpxPool:
             extensions["trace"] = trace
         url, body = _url(request.url), request.body or b""
         length = {} if request.reads else {"Content-Length": str(len(body))}
-        # With `content`, httpx would make these headers itself, in many times the time.
+        # With `content`, httpx would make these headers itself, but much more slowly.
         message = httpx.Request(
             request.method,
             url,
@@ -137,7 +137,7 @@ class HttpxPool:
     async def _exchange(self, message: httpx.Request) -> wire.Answer:
         response = await self._transport.handle_async_request(message)
         status, stream = response.status_code, response.stream
-        headers = dict(response.headers.items())  # httpx searches all its headers for each
+        headers = dict(response.headers.items())  # httpx searches a list for each header
         # A custom transport may have read the body already, for example to log it.
         read = response.is_stream_consumed and not isinstance(stream, httpx.ByteStream)
         chunks = httpx.ByteStream(response.content) if read else stream
@@ -154,7 +154,7 @@ class HttpxPool:
 
 
 def _connections(tls: ssl.SSLContext, url: str) -> httpx.AsyncBaseTransport:
-    # The error below is not chained to these, whose texts may hold the proxy's URL.
+    # These errors may hold the proxy's URL. So the error below is raised outside, without them.
     with contextlib.suppress(ValueError, httpx.InvalidURL):
         return httpx.AsyncHTTPTransport(
             verify=tls,
@@ -173,10 +173,10 @@ _url: Final = lru_cache(maxsize=256)(httpx.URL)
 
 @cache
 def _tls(use_environment: bool) -> ssl.SSLContext:
-    """Made once per process, since it takes 20 ms or more."""
+    """The TLS settings. Making them takes 20 ms or more, so they are made once per process."""
     with contextlib.suppress(OSError):
         return httpx.create_ssl_context(trust_env=use_environment)
     raise ConfigurationError(
-        "The CA bundle of the environment cannot be used.",
-        hint="Look at SSL_CERT_FILE and SSL_CERT_DIR.",
+        "The CA bundle that the environment sets cannot be used.",
+        hint="Check SSL_CERT_FILE and SSL_CERT_DIR.",
     )

@@ -1,4 +1,4 @@
-"""One HTTP exchange as values: the request, the answer, what can go wrong, the limits."""
+"""The types of one HTTP exchange (request, answer, failures, limits), and reading of a body."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ MAX_CONNECTIONS: Final = 100
 
 
 class Cause(NamedTuple):
-    """What follows from a failure.
+    """What to do after one kind of failure.
 
-    A write that may have been executed is never sent a second time: 100ms documents no idempotency
-    key. A write that was surely not executed is not sent again after a wait either: the room may
-    have changed, and only the caller can look. A write is sent again in one case only: after a 401,
-    at once, with a new token.
+    A write that may have been executed is never sent again, since 100ms documents no idempotency
+    key. A write that was not executed is not sent again after a wait, since the room may have
+    changed, and only the caller can look. The one exception is a 401. After a 401, a write is sent
+    once more, at once, with a new token.
     """
 
     error: type[ApiError]
@@ -46,13 +46,13 @@ TIMEOUT: Final = Cause(TimedOut, "maybe", True)
 CUT_OFF: Final = Cause(BadResponse, "maybe", True)
 """The answer was cut off, or is not JSON. A second request may get a whole answer."""
 CONTRADICTS: Final = Cause(BadResponse, "maybe", False)
-"""The answer does not fit the request, is too large or redirects. The next one would too."""
+"""The answer does not fit the request, is too large or redirects. A second one would be alike."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """The most seconds of each step of one attempt. A call's default deadline leaves time for two
-    attempts."""
+    """How many seconds each step of one attempt may take. The default deadline of a call leaves
+    time for two attempts."""
 
     connect_s: float = 5.0  # to connect, with TLS
     read_s: float = 12.0  # until the next piece of the answer comes
@@ -65,9 +65,9 @@ class Backoff:
     """How often a failed read is sent again, and how fast.
 
     Attributes:
-        attempts: requests in all, the first one included.
-        base_s: the most seconds of the first wait. Each further wait may be twice as long.
-        cap_s: the most seconds of any wait, unless the server asks for a longer one.
+        attempts: how many requests are sent at most. The first one counts.
+        base_s: how long the first wait may be, in seconds. Each further wait may be twice as long.
+        cap_s: how long any wait may be, in seconds, unless the server asks for a longer one.
     """
 
     attempts: int = 4
@@ -75,14 +75,14 @@ class Backoff:
     cap_s: float = 8.0
 
     def ceiling_s(self, attempt: int) -> float:
-        """The longest wait, in seconds, after this many attempts."""
+        """The longest wait in seconds after attempt number `attempt`, counted from 1."""
         # The exponent is bounded: 2.0 ** 1024 is an OverflowError.
         return min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 64))
 
 
 @dataclass(slots=True)
 class Request:
-    """One request, without the token. The URL is percent-encoded; the body is JSON or None."""
+    """One request, without the token. `url` is percent-encoded. `body` is JSON, or None."""
 
     method: str
     url: str
@@ -95,7 +95,7 @@ class Request:
 
     @property
     def origin(self) -> str:
-        """For people: the scheme, host and port of the request, and whether a proxy is used."""
+        """For an error's text: scheme, host and port of the request, and whether a proxy is set."""
         parts = urlsplit(self.url)
         way = ", through the proxy that the environment sets" if environment_proxy(self.url) else ""
         return f"{parts.scheme}://{parts.netloc}{way}"
@@ -112,7 +112,7 @@ class Request:
 
 
 class Answer(NamedTuple):
-    """An HTTP answer with its whole body, decompressed. Look headers up by names in lower case."""
+    """An HTTP answer with the decompressed body. Look headers up by their names in lower case."""
 
     status: int
     body: bytes
@@ -120,7 +120,7 @@ class Answer(NamedTuple):
 
 
 class Unusable(Exception):
-    """No usable answer came. `reason` never quotes a library: its errors may hold headers."""
+    """No usable answer came. `reason` quotes no library's error, which may hold a token."""
 
     def __init__(self, cause: Cause, reason: str) -> None:
         super().__init__(reason)
@@ -134,24 +134,24 @@ class Pool(Protocol):
         """Send one request and return the answer.
 
         Raises:
-            Unusable: no usable answer came. The library's own exceptions are not passed on, since
-                they hold the Authorization header.
+            Unusable: no usable answer came. The HTTP library's own exceptions are not passed on,
+                since they hold the token.
         """
 
     async def aclose(self) -> None: ...
 
 
 class Library(NamedTuple):
-    """The exceptions of an HTTP library, and what they mean."""
+    """The exceptions of an HTTP library, sorted by what they mean for a request."""
 
-    errors: tuple[type[BaseException], ...]  # all of them
-    not_sent: tuple[type[BaseException], ...]  # before a byte of the request has left
-    late: type[BaseException]  # after a timeout
-    reasons: tuple[tuple[type[BaseException], str], ...]  # our words; the first that fits is used
+    errors: tuple[type[BaseException], ...]  # all exceptions of the library
+    not_sent: tuple[type[BaseException], ...]  # raised before a byte of the request has left
+    late: type[BaseException]  # raised after a timeout
+    reasons: tuple[tuple[type[BaseException], str], ...]  # our words; the first that fits counts
 
 
 async def receive(exchange: Awaitable[Answer], library: Library) -> Answer:
-    """The answer of one exchange. Raises Unusable if none came."""
+    """Await an exchange and return its answer. Raises Unusable if the exchange gave no answer."""
     try:
         return await exchange
     except asyncio.CancelledError as cancelled:
@@ -181,14 +181,14 @@ async def answer(
     *,
     packed: bool = True,
 ) -> Answer:
-    """The answer with its body. A `packed` body is decompressed here, since the libraries do not
-    limit the decompressed size."""
+    """Read the body, and return the whole answer. Raises Unusable if the body has over `limit`
+    bytes. A `packed` body is decompressed here, since the libraries decompress without a limit."""
     coding = headers.get("content-encoding") if packed else None
     lost: tuple[type[BaseException], ...] = (*library.errors, Unusable)
     try:
         return Answer(status, await _body(coding, chunks, limit), headers)
     except lost:
-        # For an error status, the status is enough if the body is lost.
+        # An error status is useful even if the body is lost.
         if 200 <= status < 300:
             raise
         return Answer(status, b"", headers)
@@ -197,8 +197,8 @@ async def answer(
 async def _body(given: str | None, chunks: AsyncIterable[bytes], limit: int) -> bytes:
     codings = {coding.strip() for coding in (given or "").lower().split(",")} - {"identity", ""}
     if not codings <= {"gzip", "x-gzip"} or len(codings) > 1:
-        raise Unusable(CUT_OFF, "its answer is compressed in a way we did not ask for")
-    too_large = Unusable(CONTRADICTS, f"its answer is larger than {limit} bytes")
+        raise Unusable(CUT_OFF, "the answer is compressed in a way we did not ask for")
+    too_large = Unusable(CONTRADICTS, f"the answer is larger than {limit} bytes")
     parts: list[bytes] = []
     received = 0
     async for chunk in chunks:
@@ -212,9 +212,9 @@ async def _body(given: str | None, chunks: AsyncIterable[bytes], limit: int) -> 
             with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
                 body = packed.read(limit + 1)
         except EOFError:
-            raise Unusable(CUT_OFF, "its answer ended too early") from None
+            raise Unusable(CUT_OFF, "the answer ended too early") from None
         except (OSError, zlib.error):
-            raise Unusable(CUT_OFF, "its answer cannot be decompressed") from None
+            raise Unusable(CUT_OFF, "the answer cannot be decompressed") from None
         if len(body) > limit:
             raise too_large
     return body

@@ -3,8 +3,8 @@
     with running_sim("classroom") as sim:
         client = ActiveRoomsClient(base_url=sim.base_url, ...)
 
-It shares no code with the rest of the package, since the rest is tested with it. `behaviours.yaml`
-lists how the simulator behaves, and how sure it is that the real API does the same.
+The simulator shares no code with the client, since the client is tested with it. `behaviours.yaml`
+lists what the simulator does, and how sure we are that the real API does the same.
 """
 
 from __future__ import annotations

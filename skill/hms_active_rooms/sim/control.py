@@ -1,7 +1,7 @@
 """The control API below /_sim: makes people join and leave, sets faults, and shows what happened.
 
-It is for tests and demos. It has no authentication, so the server listens on loopback only. Each
-path calls a function; the request's body is a JSON object with the arguments.
+Tests and demos use it. It has no authentication, so the server listens on loopback only. Each path
+calls a function. The body of the request is a JSON object with the function's arguments.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Control:
         return {"now": nanos_text(self._world.now())}
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        """Call the function for a path, with the fields of the body and the path as arguments. Returns
-        the HTTP status and the result as JSON. If there is no result, the JSON has the time."""
+        """Call the function for the path, with the fields of the body and the ids in the path.
+        Returns the HTTP status and the result as JSON. Without a result, the JSON has the time."""
         fits = {
             route[0]: (*route[2:], m) for route in self._routes if (m := route[1].fullmatch(path))
         }
@@ -82,7 +82,7 @@ class Control:
         try:
             given = _OBJECT.validate_json(body or b"{}") | ids.groupdict()
             with self._world.lock:
-                rooms = self._world.rooms()  # what was scheduled until now happens here
+                rooms = self._world.rooms()  # this also makes due changes happen
                 if "room_id" in signature(run).parameters and not given.get("room_id"):
                     given["room_id"] = next((room.id for room in rooms), "")
                 if isinstance(made := call(**given), Fault):
@@ -106,5 +106,5 @@ def _shown(value: Any) -> object:
     if isinstance(value, datetime):
         return nanos_text(value)
     if callable(value):
-        return True  # a session's `ending`: an end was accepted
+        return True  # this is a session's `ending`, which is set once an end was accepted
     return {field.name: getattr(value, field.name) for field in fields(value)}

@@ -1,4 +1,4 @@
-"""Makes requests to the simulator go wrong when a test or a person says so."""
+"""Makes requests to the simulator go wrong. A test or a person sets such a fault."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FaultKind = Literal[
 _NAMES: Final = "|".join(operation.name for operation in OPERATIONS)
 _TEXTS: Final = {
     **{status.value: status.phrase.lower() for status in HTTPStatus},
-    # The text that the docs have for a 429, on the analytics endpoints.
+    # The docs have this text for a 429 of the analytics endpoints.
     429: "rate limit exceeded",
 }
 
@@ -30,21 +30,21 @@ class Fault(BaseModel, extra="forbid", frozen=True):
     """One fault. It hits the requests that match `operation` and `method`.
 
     Attributes:
-        kind: `latency` (a late but normal answer), `status` (an error with the status below),
-            `unauthorized` (a 401, whatever the token), `reset` (the connection breaks), `hang` (no
-            answer until the client gives up), `truncated` (the body stops half way), `malformed`
-            (the body is no JSON), `oversized` (valid JSON, made longer by white space).
-        operation: hit only this operation, by its name in `operations.py`; None: any.
-        method: hit only this HTTP method; None: any.
-        times: how often the fault happens; None: until it is removed.
-        after: how many matching requests pass unharmed first.
-        when: whether the fault comes `before` or `after` the operation is executed. The kinds that
-            damage a body always come after it.
-        latency_s: how many seconds to wait, at the time that `when` names. It works with every
-            kind; `latency` needs it.
+        kind: `latency` (a late but normal answer), `status` (an error with the HTTP status
+            `status`), `unauthorized` (a 401, even for a valid token), `reset` (the connection
+            breaks), `hang` (no answer until the client gives up), `truncated` (the body stops half
+            way), `malformed` (the body is not JSON), `oversized` (valid JSON with much white space
+            at the end).
+        operation: the operation to hit, by its name in `operations.py`. None hits all operations.
+        method: the HTTP method to hit. None hits all methods.
+        times: how often the fault happens. None: until the fault is removed.
+        after: how many matching requests pass before the fault happens for the first time.
+        when: whether the fault happens `before` or `after` the operation. A body is always damaged
+            after the operation.
+        latency_s: how many seconds to wait at the time that `when` names. Every kind can wait.
         status: the HTTP status of the kind `status`.
-        message: the error text of the kind `status`; by default the usual text of that status.
-        retry_after_s: the Retry-After header of the kind `status`.
+        message: the error text of the kind `status`. None: the usual text of that status.
+        retry_after_s: the Retry-After header of the answer.
         size_bytes: how large the body of the kind `oversized` is.
     """
 
@@ -63,12 +63,12 @@ class Fault(BaseModel, extra="forbid", frozen=True):
     @model_validator(mode="after")
     def _latency_is_late(self) -> Self:
         if self.kind == "latency" and not self.latency_s:
-            raise ValueError("latency_s has to say how many seconds")
+            raise ValueError("the kind latency needs latency_s")
         return self
 
     @property
     def refusal(self) -> tuple[int, Answer] | None:
-        """The error to answer with, if the kind is `status` or `unauthorized`; else None."""
+        """The error answer of the kinds `status` and `unauthorized`. None for other kinds."""
         if self.kind == "unauthorized":
             return UNAUTHORIZED
         text = _TEXTS.get(self.status, "error") if self.message is None else self.message
@@ -77,19 +77,19 @@ class Fault(BaseModel, extra="forbid", frozen=True):
     def damaged(self, body: bytes) -> bytes:
         if self.kind == "malformed":
             return b'{"code":200,"message":"message se'
-        # White space keeps it valid JSON: only the size is wrong.
+        # With white space at its end the body is still valid JSON.
         return body.ljust(self.size_bytes) if self.kind == "oversized" else body
 
     @property
     def executes(self) -> bool:
-        """Whether the operation is executed in spite of this fault."""
+        """Whether the simulator executes the operation although the fault happens."""
         if self.kind in ("latency", "truncated", "malformed", "oversized"):
             return True
         return self.when == "after" and self.kind != "unauthorized"
 
 
 class Faults:
-    """The faults that are set. Safe from any thread."""
+    """The faults that are set. Any thread may call these methods."""
 
     def __init__(self) -> None:
         self._faults: dict[int, Fault] = {}
@@ -112,7 +112,7 @@ class Faults:
             self._faults.clear()
 
     def shown(self) -> list[dict[str, Json]]:
-        """The faults in the order they were added, with their `id` and the count `happened`."""
+        """The faults, oldest first, each with its `id` and with how often it `happened`."""
         with self._lock:
             return [
                 {"id": fault_id, "happened": self._happened[fault_id], **fault.model_dump()}
@@ -120,7 +120,7 @@ class Faults:
             ]
 
     def take(self, operation: str, method: str) -> Fault | None:
-        """The first fault that hits this request, or None. Counts that the fault happened."""
+        """Return the first fault that hits this request, or None. Counts the hit."""
         with self._lock:
             matching = [
                 n

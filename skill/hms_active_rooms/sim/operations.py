@@ -1,5 +1,5 @@
-"""The operations of the API: what each reads, does and answers. Seven are those on active rooms. The
-eighth, which enables a room again after a lock, is another part of the API."""
+"""The simulated operations: what each reads, changes and answers. Seven belong to the Active Rooms
+API. The eighth enables a room again after a lock, and belongs to another API of 100ms."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Answer = dict[str, Json]
 def update(
     world: World, room_id: str, peer_id: str, *, name: str = "", role: str = "", metadata: str = ""
 ) -> Peer:
-    """Change the peer at once. An empty field changes nothing."""
+    """Change a peer's name, role or metadata at once. An empty argument changes nothing."""
     with world.lock:
         peer = world.peer(room_id, peer_id)
         room, session = world.room(room_id), world.session(room_id)
@@ -59,7 +59,7 @@ def send(
     role: str = "",
     type: str = "",
 ) -> Delivery:
-    """Deliver a message to a peer, else to a role, else to everyone."""
+    """Deliver a message to a peer or to a role. If both are empty, deliver it to everyone."""
     if not 0 < len(message.encode()) <= world.settings.max_message_bytes:
         raise RefusedError(400, "invalid input")
     meant = _targets(world, room_id, peer_id, role)
@@ -82,7 +82,7 @@ def send(
 def remove(
     world: World, room_id: str, *, peer_id: str = "", role: str = "", reason: str = ""
 ) -> None:
-    """Accept a removal. The peers who match now are gone a moment later."""
+    """Accept a removal. The peers who match at this time are gone a moment later."""
     if not peer_id and not role:
         raise RefusedError(400, "invalid input")
     room, session = world.room(room_id), world.session(room_id)
@@ -92,7 +92,7 @@ def remove(
 
 
 def end(world: World, room_id: str, *, reason: str = "", lock: bool = False) -> None:
-    """Accept the end of the session. It closes a moment later; a lock disables the room at once."""
+    """Accept the end of the session, which closes a moment later. `lock` also disables the room."""
     room = world.room(room_id)
     asked: Answer = {**_BY_API, "lock_room": lock, "reason": reason}
     if room.session is None:
@@ -116,7 +116,7 @@ def end(world: World, room_id: str, *, reason: str = "", lock: bool = False) -> 
 
 
 def enable(world: World, room_id: str, *, enabled: bool | None = None) -> Answer:
-    """Enable or disable a room, if `enabled` is given. Answers with the room."""
+    """Enable or disable a room, or change nothing (None). Returns the fields of the room."""
     if enabled is not None:
         world.set_enabled(room_id, enabled)
     room = world.room(room_id)
@@ -129,10 +129,10 @@ _SHOWN: Final[Answer] = {
     "recording": None,
     **dict.fromkeys(("template_id", "template", "region", "created_at", "updated_at"), ""),
 }
-"""The fields of a room that `enable` answers with. Those not simulated have these values."""
+"""The fields of a room that `enable` returns. A field that is not simulated has this value."""
 
 _BY_API: Final = {"peer_id": "", "user_id": "", "user_name": "", "role": "", "source": "api"}
-"""Fields of a webhook event that say who ended a room. These values mean: the API did."""
+"""Fields of a webhook event that say who ended a room. These values say that the API did so."""
 
 
 def _targets(world: World, room_id: str, peer_id: str, role: str) -> list[Peer]:
@@ -168,7 +168,7 @@ def list_peers(world: World, room_id: str, *, user_id: str = "", role: str = "")
 
 
 def path_pattern(path: str) -> re.Pattern[str]:
-    """Turns a path such as "/rooms/{room_id}" into a pattern with a group for each name in braces."""
+    """A pattern for a path such as "/rooms/{room_id}". Each name in braces becomes a group."""
     return re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path))
 
 
@@ -177,7 +177,7 @@ class Operation:
     name: str  # as faults and the request log name it
     method: Literal["GET", "POST"]
     path: str
-    # It takes the ids in the path, and the fields of the query or the body.
+    # Takes the world, the ids in the path, and the fields of the query or the body.
     run: Callable[..., Answer | Peer | Delivery | None]
     says: str = ""  # the message to answer with; if it is empty, the answer is what `run` returns
 
@@ -205,7 +205,7 @@ _FIELDS: Final = {operation.name: operation.fields() for operation in OPERATIONS
 
 
 def find(method: str, path: str) -> tuple[Operation, dict[str, str]] | None:
-    """The operation that a request asks for, with the ids in its path. None if there is none."""
+    """The operation for a method and a path, with the ids in the path. None if nothing fits."""
     for operation, pattern in _PATTERNS:
         if operation.method == method and (match := pattern.fullmatch(path)):
             return operation, match.groupdict()
@@ -219,7 +219,7 @@ def answer(
     query: str,
     body: bytes,
 ) -> tuple[int, Answer]:
-    """Run the operation that `find` returned. Returns the HTTP status and the JSON."""
+    """Check the token, run the operation that `find` returned, and return HTTP status and JSON."""
     if found is None:
         return error(404, "not found")
     if not is_valid(authorization, world.settings, world.clock()):
@@ -250,8 +250,8 @@ _NO_TOKEN: Final[Answer] = {"code": 401, "message": "Token validation error"}
 UNAUTHORIZED: Final[tuple[int, Answer]] = (401, {**_NO_TOKEN, "details": ["not found"]})
 
 
-# Reads bodies by the rules of a well-known Go helper, which the real API seems to use: its errors
-# have the same texts.
+# Bodies are read by the rules of a well-known Go helper. The real API seems to use this helper,
+# since the errors of both have the same texts.
 
 _BADLY_FORMED: Final = "request body contains badly-formed JSON"
 
@@ -268,7 +268,7 @@ _DECODER: Final = json.JSONDecoder(
 
 
 def read_body(data: bytes, known: Mapping[str, type]) -> dict[str, str | bool]:
-    """The fields of the JSON object in a body, if they are `known` and not null."""
+    """The fields of a JSON object that are `known` and not null. `known` has each field's type."""
     text = data.decode("utf-8", "replace").strip(" \t\r\n")
     if not text:
         raise RefusedError(400, "request body must not be empty")

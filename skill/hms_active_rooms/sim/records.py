@@ -1,4 +1,4 @@
-"""What a simulated account holds (rooms, sessions, peers, tracks, messages), with ids and times."""
+"""The records of a simulated account: rooms, sessions, peers, tracks, messages, ids, times."""
 
 from __future__ import annotations
 
@@ -29,13 +29,12 @@ UNSET_TIME: Final = "0001-01-01T00:00:00Z"
 
 
 def seconds_text(moment: datetime) -> str:
-    """RFC 3339 with whole seconds, as in the timestamp of a webhook event."""
+    """The moment in RFC 3339 with whole seconds, as in the timestamp of a webhook event."""
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def nanos_text(moment: datetime, extra_ns: int = 0) -> str:
-    """RFC 3339 with nanoseconds: the microseconds of `moment` and `extra_ns`. Trailing zeros are
-    left out."""
+    """The moment in RFC 3339, with `extra_ns` nanoseconds added, and without trailing zeros."""
     fraction = f".{moment.microsecond * 1000 + extra_ns:09d}".rstrip("0").rstrip(".")
     return seconds_text(moment).replace("Z", f"{fraction}Z")
 
@@ -48,18 +47,18 @@ class IdSource:
         self._random = random.Random(seed)  # noqa: S311 - ids of a simulation, no secrets
 
     def object_id(self) -> str:
-        """24 hex digits in lower case, as MongoDB makes ids."""
+        """A new id of 24 hex digits in lower case, like the ids that MongoDB makes."""
         return f"{self._random.getrandbits(96):024x}"
 
     def uuid(self) -> str:
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 
     def uuid_for(self, label: str) -> str:
-        """The UUID for a label. It depends only on the label and the seed."""
+        """A UUID that depends only on the label and the seed."""
         return IdSource(f"{self._seed}/{label}").uuid()
 
     def extra_ns(self) -> int:
-        """A number from 0 to 999: nanoseconds, which a datetime cannot hold."""
+        """A random number from 0 to 999, for the nanoseconds that a datetime cannot hold."""
         return self._random.randrange(1000)
 
     def restart(self) -> None:
@@ -68,8 +67,9 @@ class IdSource:
 
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
 class Role:
-    """A role of the room's template. A peer has one track for each medium in `publishes`; with
-    "screen" it may also share its screen. At most `max_peers` peers can have the role at once."""
+    """A role of the room's template. A peer has one track for each medium in `publishes`, but for
+    "screen" only while the peer shares a screen. At most `max_peers` peers have the role at
+    once."""
 
     name: str
     publishes: tuple[Medium, ...] = ()
@@ -78,7 +78,7 @@ class Role:
 
 def _differ(roles: tuple[Role, ...]) -> tuple[Role, ...]:
     if len({role.name for role in roles}) < len(roles):
-        raise ValueError("two have the same name")
+        raise ValueError("two roles have the same name")
     return roles
 
 
@@ -108,8 +108,8 @@ _LISTED: Final = ("id", "name", "user_id", "metadata", "role", "joined_at")
 
 @dataclass(slots=True)
 class Peer:
-    """One connection of one user. A user may have several. A peer is a ghost if its connection
-    broke and the server has not noticed yet."""
+    """One connection of one user. A user may have several connections. A peer is a ghost if its
+    connection broke and the server has not noticed this yet."""
 
     id: str
     name: str
@@ -123,15 +123,15 @@ class Peer:
     ghost: bool = False
 
     def wire(self) -> dict[str, Json]:
-        """The peer in the list of peers: without tracks."""
+        """The peer as JSON, as it stands in the list of peers. Tracks are not in this list."""
         return {key: getattr(self, key) for key in _LISTED}
 
     def wire_with_tracks(self) -> dict[str, Json]:
         return {**self.wire(), "tracks": {track.id: asdict(track) for track in self.tracks}}
 
     def publish(self, role: Role, at: str, ids: IdSource, *, shares_screen: bool = False) -> None:
-        """Stop the tracks that the role forbids, and start those that are missing. Audio and camera
-        share a stream. A screen has its own, and starts only with `shares_screen`."""
+        """Stop the tracks that the role forbids, and start missing ones. Audio and camera share a
+        stream. A screen has its own stream, and starts only if `shares_screen` is true."""
         running = {track.medium: track for track in self.tracks}
         screen = shares_screen or "screen" in running
         media = [medium for medium in role.publishes if medium != "screen" or screen]
@@ -153,7 +153,7 @@ class Peer:
 
 @dataclass(slots=True)
 class Session:
-    """One run of a room, from the first join to the last leave or the end of the room."""
+    """One run of a room, from the first join until everybody has left or the room is ended."""
 
     id: str
     opened: datetime
@@ -167,8 +167,8 @@ class Session:
 
 @dataclass(slots=True)
 class Room:
-    """A room of the account. People can join if it is `enabled`. While people are in it, it has a
-    `session`, also if it is not enabled."""
+    """A room of the account. People can join if the room is `enabled`. `session` is None while
+    nobody is in the room. A running session goes on in a room that is disabled."""
 
     id: str
     name: str

@@ -1,4 +1,4 @@
-"""Records every request to the simulated API, and its answer. Tests read here what was really sent.
+"""Records each request to the simulated API and the status of the answer. Tests read what was sent.
 
 Headers are not recorded, so the log holds no token.
 """
@@ -23,19 +23,19 @@ class LoggedRequest:
     query: str  # undecoded
     body: Json  # parsed JSON, else text; None if the body is empty
     status: int | None = None  # of the answer; None if none was sent so far
-    executed: bool = False  # the simulator did what was asked, whatever it answered
+    executed: bool = False  # the simulator did what was asked, even if it answered an error
     fault: str = ""  # the kind of the fault that hit the request, if any
 
 
 class RequestLog:
-    """All requests since the start or the last clear. Safe from any thread."""
+    """The requests since the start or the last `clear`. Any thread may call these methods."""
 
     def __init__(self) -> None:
         self._entries: dict[int, LoggedRequest] = {}
         self._changed = threading.Condition()
 
     def begin(self, **arrived: Any) -> LoggedRequest:
-        """Add a request that has arrived. `arrived` are its fields without `seq`."""
+        """Add a request that has arrived. `arrived` has all fields of the request except `seq`."""
         with self._changed:
             entry = LoggedRequest(len(self._entries) + 1, **arrived)
             self._entries[entry.seq] = entry
@@ -43,8 +43,8 @@ class RequestLog:
             return entry
 
     def note(self, entry: LoggedRequest, **known: Any) -> LoggedRequest:
-        """Set more fields of a request, once they are known. Returns the request with them. If the
-        log was cleared meanwhile, it stays empty."""
+        """Set more fields of a request when they become known. Returns the request with these
+        fields. A request that was cleared meanwhile does not come back to the log."""
         with self._changed:
             newer = replace(entry, **known)
             if self._entries.get(entry.seq) is entry:
@@ -59,14 +59,14 @@ class RequestLog:
     def wait_until(
         self, wanted: Callable[[tuple[LoggedRequest, ...]], bool], timeout_s: float = 10.0
     ) -> tuple[LoggedRequest, ...]:
-        """Wait until `wanted` is true for all requests so far, and return them. Raises TimeoutError
-        after `timeout_s`."""
+        """Wait until `wanted(all requests so far)` is true. Returns these requests. Raises
+        TimeoutError after `timeout_s` seconds."""
         with self._changed:
             if not self._changed.wait_for(lambda: wanted(self.entries()), timeout_s):
-                raise TimeoutError(f"no such requests within {timeout_s:g} s")
+                raise TimeoutError(f"no such requests came within {timeout_s:g} s")
             return self.entries()
 
     def clear(self) -> None:
-        """Delete all requests. The next one has `seq` 1 again."""
+        """Delete all requests. The next request has `seq` 1 again."""
         with self._changed:
             self._entries.clear()

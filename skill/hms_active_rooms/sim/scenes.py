@@ -1,4 +1,4 @@
-"""Scenes: files that say which room and people a simulated account begins with."""
+"""Reads scenes. A scene is a file with the room and people that a simulated account begins with."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Part(BaseModel, extra="forbid", frozen=True): ...
 
 
 class SceneRoom(_Part):
-    """The room of a scene. `id` may be set in your own scenes; built-in ones have fixed ids."""
+    """The room of a scene. If `id` is "", the function `room_id_of` gives the room an id."""
 
     name: str
     id: RoomId = ""
@@ -45,8 +45,8 @@ class SceneRoom(_Part):
 
 
 class ScenePerson(_Part):
-    """One person, or `count` people. In the name and user id of several, `{n}` becomes a number
-    from 1 to `count`. `name_times` and `metadata_times` repeat the text, to make it very long."""
+    """One person, or `count` people, who get a number in place of `{n}` in the name and user id.
+    `name_times` and `metadata_times` say how often the name and the metadata are repeated."""
 
     name: str
     role: str
@@ -77,13 +77,13 @@ class Scene(_Part):
             holders[person.role] += person.count
             limit = limits[person.role]
             if limit is not None and holders[person.role] > limit:
-                raise ValueError(f"people.{place}.role: {person.role!r} is full ({limit})")
+                raise ValueError(f"people.{place}.role: {person.role!r} is full (at most {limit})")
         return self
 
 
 def load_scene(scene: str | Path) -> Scene:
-    """A built-in scene by its name, or your own scene by the path of its file (.yaml). Raises
-    SceneError if there is no such scene, or the file is not a valid scene."""
+    """Load a built-in scene by its name, or your own scene by the path of its .yaml file. Raises
+    SceneError if there is no such scene, or if the file is not a valid scene."""
     path = Path(scene)
     if isinstance(scene, str) and not scene.endswith((".yaml", ".yml")):
         if scene not in ROOM_IDS:
@@ -107,7 +107,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def room_id_of(scene: Scene) -> str:
-    """The id of the scene's room: its own, else that in `ROOM_IDS`, else one made from the name."""
+    """The id of the scene's room. It is in the scene or in `ROOM_IDS`, or is made from the name."""
     given = scene.room.id or ROOM_IDS.get(scene.name)
     return given or IdSource(f"room/{scene.name}").object_id()
 
@@ -118,8 +118,8 @@ def build_world(
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> World:
-    """A world with the room and people of a scene. The same scene always gives the same ids. For
-    `scene` see `load_scene`, for `settings` and `clock` see `World`."""
+    """Make a world with the room and people of a scene. The same scene always gives the same ids.
+    `load_scene` describes `scene`. `World` describes `settings` and `clock`."""
     loaded = scene if isinstance(scene, Scene) else load_scene(scene)
     ids = IdSource(loaded.name)
     told = {} if clock is None else {"clock": clock}

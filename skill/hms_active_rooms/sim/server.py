@@ -1,4 +1,4 @@
-"""Runs the simulator in a thread of this process; or makes one that has no port."""
+"""Runs the simulator in a thread of this process, or makes a simulator that has no port."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from hms_active_rooms.sim.settings import Settings, sign
 from hms_active_rooms.sim.world import World
 
 KEEP_ALIVE_S: Final = 75
-"""How long an idle connection stays open. Clients close theirs sooner, so none is closed while a
-request arrives."""
+"""How long the server keeps an idle connection open. Clients close an idle connection sooner, so
+the server never closes one while a request arrives."""
 
 
 class ServerError(RuntimeError):
-    """The simulator cannot listen: the port is in use, or the address is not a loopback address."""
+    """The simulator cannot listen. The port is in use, or the address is not a loopback address."""
 
 
 class Simulation:
@@ -37,7 +37,7 @@ class Simulation:
         control_url: URL of the control API, with /_sim.
         room_id: the scene's room.
         world: the rooms and people; its methods are safe from any thread.
-        faults: add a `Fault` here.
+        faults: the faults that are set; `faults.add(Fault(...))` sets one.
         log: the requests so far; `log.wait_until` waits for one.
         access_key, secret: the account's credentials.
     """
@@ -58,7 +58,7 @@ class Simulation:
 
 
 def in_process(scene: str | Path | Scene = "classroom") -> Simulation:
-    """A simulator without a port, for `httpx.ASGITransport(sim.app)`. For `scene` see `load_scene`."""
+    """Make a simulator without a port, for `httpx.ASGITransport(sim.app)`."""
     return Simulation(build_world(scene), "http://localhost")
 
 
@@ -71,22 +71,22 @@ def running_sim(
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> Iterator[Simulation]:
-    """A simulator in a thread of this process. It listens while the block runs.
+    """Run a simulator in a thread of this process. It listens while the `with` block runs.
 
     Args:
         scene: a built-in scene's name, the path of a scene file, or a scene.
         host: a loopback address.
         port: 0 takes any free port.
-        settings, clock: see `World`.
+        settings, clock: as in `World`.
 
     Raises:
-        SceneError: see `load_scene`.
+        SceneError: there is no such scene, or the file is not a valid scene.
         ServerError: the simulator cannot listen on this host and port.
     """
     import uvicorn
 
     world = build_world(scene, settings=settings, clock=clock)
-    # The socket listens before the thread runs: a client that connects until then has to wait.
+    # The socket listens before the server's thread runs, so an early client waits for the server.
     with _listen(host, port) as listener:
         address = f"[{host}]" if ":" in host else host
         sim = Simulation(world, f"http://{address}:{listener.getsockname()[1]}")
@@ -115,7 +115,7 @@ def running_sim(
 
 
 def environment(sim: Simulation) -> dict[str, str]:
-    """The environment variables by which a client finds the simulator, its credentials and room."""
+    """The environment variables that tell a client the simulator's URL, credentials and room."""
     return {
         "HMS_BASE_URL": sim.base_url,
         "HMS_ACCESS_KEY": sim.access_key,
@@ -125,17 +125,16 @@ def environment(sim: Simulation) -> dict[str, str]:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ServerError if `host` is not a loopback address, since the control
-    API has no authentication."""
+    # The control API has no authentication, so only a loopback address is accepted.
     loopback = host == "localhost"
     with suppress(ValueError):
         loopback = loopback or ipaddress.ip_address(host).is_loopback
     if not loopback:
         raise ServerError(f"cannot listen on {host!r}: it is not a loopback address")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only if the protocol is named; without it an answer takes 40 ms more.
+    # asyncio sets TCP_NODELAY only if the protocol is named. This saves 40 ms for each answer.
     listener = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    # After a restart the port can be used at once. While another program listens on it, it cannot.
+    # After a restart the port can be used at once, unless another program listens on it.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

@@ -20,7 +20,7 @@ class Settings:
     max_message_bytes: int = 4096  # longest message in UTF-8
     token_leeway_s: float = 5.0  # by how much the clock of a token's maker may differ
     access_key: str = "sim-access-key"
-    # Signs tokens. It has the 32 bytes for HS256 that some JWT libraries insist on.
+    # Signs tokens. Some JWT libraries insist on a secret of 32 bytes for HS256.
     secret: str = "sim-secret-that-guards-a-simulation"  # noqa: S105
     account_id: str = "627cdddff2e4e30487862ad1"
     app_id: str = "627cdddff2e4e30487862ad2"
@@ -42,8 +42,8 @@ class _Claims(BaseModel, strict=True, allow_inf_nan=False):
 def sign(
     settings: Settings, now: datetime, *, kind: str = "management", lifetime_s: float = 7 * 86400
 ) -> str:
-    """A management token of the simulated account. Tests make tokens that the API refuses: with the
-    kind "app" (a token to join a room), or with a negative `lifetime_s`."""
+    """Sign a management token for the simulated account. To test a token that the API refuses, give
+    the kind "app" (a token to join a room) or a negative `lifetime_s`."""
     start = int(now.timestamp())
     claims = {
         "access_key": settings.access_key,

@@ -1,9 +1,9 @@
 """The state behind the simulated API: rooms, sessions and peers, and how they change.
 
-This module knows no HTTP and starts no task. In the real service a removal, an end and the
-disappearance of a ghost take a moment. Here they are scheduled, and happen when the state is read
-after that moment. Every public method takes the lock, so the server's thread and a test can use the
-same world.
+This module knows no HTTP and starts no task. In the real service, some changes take a moment: a
+removal, an end, and the disappearance of a peer whose connection broke (a ghost). Here such a
+change is scheduled. It happens when somebody reads the state after that moment. Every public method
+takes the lock, so the server's thread and a test can use the same world.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from hms_active_rooms.sim.settings import Settings
 
 
 class RefusedError(Exception):
-    """The API refuses something, and answers with this `status` and `message`."""
+    """The API refuses a request, and answers with this `status` and `message`."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status} {message}")
@@ -49,10 +49,10 @@ class World:
 
     Args:
         setup: makes the rooms and people, now and at each `reset()`.
-        clock: the wall clock, aware UTC. The world's own time is this clock plus all `advance()`.
+        clock: returns the real time in UTC. The world's time is this time plus every `advance`.
 
     Attributes:
-        clock: the wall clock; tokens are checked by it.
+        clock: returns the real time, which decides whether a token is valid.
         lock: hold it while you use a `Room`, `Session` or `Peer` that a method returned.
         deliveries: every accepted message, and who got it.
         webhooks: every webhook event since the setup, in the shape that the real service posts.
@@ -84,18 +84,18 @@ class World:
         return self.clock() + self._ahead
 
     def advance(self, advance_s: Seconds) -> None:
-        """Set the world's time forward, by at most thirty years in all."""
+        """Set the world's time forward. All calls together may add thirty years at most."""
         if advance_s < 0:
-            raise ValueError("time only goes forward")
+            raise ValueError("advance_s must not be negative")
         with self.lock:
             ahead = self._ahead.total_seconds() + advance_s
             if ahead > MAX_S:
-                raise RefusedError(400, "time goes at most thirty years ahead; reset it")
+                raise RefusedError(400, "time goes at most thirty years ahead; reset the simulator")
             self._ahead = timedelta(seconds=ahead)
             self._land()
 
     def settle(self) -> None:
-        """Set the time forward until every accepted removal and end has happened. Ghosts stay."""
+        """Set the time forward until all accepted removals and ends have happened. Ghosts stay."""
         with self.lock:
             self._land()
             asked_for = [at for at, _, _, requested in self._due if requested]
@@ -160,13 +160,13 @@ class World:
         return peer
 
     def peers(self, room_id: str) -> list[Peer]:
-        """Copies of the peers in a room, in the order they joined; [] if nobody is there."""
+        """Copies of the peers in a room, in the order they joined. [] if nobody is in the room."""
         with self.lock:
             session = self.room(room_id).session
             return [replace(peer) for peer in session.peers.values()] if session else []
 
     def set_enabled(self, room_id: str, enabled: bool) -> None:
-        """Enable or disable a room. Nobody can join a disabled room; a running session goes on."""
+        """Enable or disable a room. Nobody can join a disabled room. A running session goes on."""
         room = self.room(room_id)
         room.enabled, room.updated_at = enabled, nanos_text(self.now())
 
@@ -183,8 +183,8 @@ class World:
         shares_screen: bool = False,
         ago_s: Seconds = 0.0,
     ) -> Peer:
-        """Let somebody join now, or `ago_s` seconds ago. Opens a session if there is none. An empty
-        id becomes a new UUID. `shares_screen` counts only if the role allows it."""
+        """Let somebody join now or `ago_s` seconds ago. Opens a session if there is none. An empty
+        id becomes a new UUID. `shares_screen` needs a role that allows this."""
         with self.lock:
             room = self.room(room_id)
             at = self.now() - timedelta(seconds=ago_s)
@@ -217,7 +217,7 @@ class World:
             return peer
 
     def leave(self, room_id: str, peer_id: str, *, abrupt: bool = False) -> None:
-        """Let somebody leave. If `abrupt`, their connection breaks: they stay listed as a ghost."""
+        """Let somebody leave. If `abrupt`, the peer's connection breaks, and a ghost remains."""
         with self.lock:
             room = self.room(room_id)
             sessions = [*room.past_sessions, *([room.session] if room.session else [])]
@@ -236,7 +236,7 @@ class World:
                 closed = partial(drop, "websocket closed", "")
                 self.later(self.settings.ghost_s, closed, requested=False)
 
-    # For `operations`, which holds the lock
+    # The methods below are for `operations`, which holds the lock.
 
     def tell(
         self,
@@ -265,15 +265,15 @@ class World:
     def later(
         self, seconds: float, happens: Callable[[datetime], None], *, requested: bool = True
     ) -> None:
-        """Call `happens(at)` when the state is first read after so many seconds. `requested`: a
-        client asked for it by the API, for example for a removal."""
+        """Schedule `happens(at)` in so many seconds. `settle` waits for it only if it is
+        `requested`, which means that a client asked for the change by the API."""
         at = self.now() + timedelta(seconds=seconds)
         heapq.heappush(self._due, (at, next(self._order), happens, requested))
 
     def drop(
         self, room: Room, session: Session, peer: Peer, reason: str, message: str, at: datetime
     ) -> None:
-        """Take a peer off the list, if it is there. After the last peer the session closes."""
+        """Take a listed peer off the list. After the last peer has gone, the session closes."""
         if session.peers.pop(peer.id, None) is None:
             return
         session.left.append(peer)
