@@ -68,8 +68,7 @@ class IdSource:
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
 class Role:
     """A role of the room's template. A peer has one track for each medium in `publishes`, but for
-    "screen" only while the peer shares a screen. At most `max_peers` peers have the role at
-    once."""
+    "screen" only while the peer shares a screen. At most `max_peers` peers have the role."""
 
     name: str
     publishes: tuple[Medium, ...] = ()
