@@ -1,4 +1,4 @@
-"""Makes requests to the simulator go wrong. A test or a person sets such a fault."""
+"""Faults, which make requests to the simulator go wrong. A test or a person sets a fault."""
 
 from __future__ import annotations
 

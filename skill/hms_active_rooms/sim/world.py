@@ -95,7 +95,8 @@ class World:
             self._land()
 
     def settle(self) -> None:
-        """Set the time forward until all accepted removals and ends have happened. Ghosts stay."""
+        """Set the time forward until all accepted removals and ends have happened. A peer whose
+        connection broke stays listed."""
         with self.lock:
             self._land()
             asked_for = [at for at, _, _, requested in self._due if requested]
@@ -217,7 +218,7 @@ class World:
             return peer
 
     def leave(self, room_id: str, peer_id: str, *, abrupt: bool = False) -> None:
-        """Let somebody leave. If `abrupt`, the peer's connection breaks, and a ghost remains."""
+        """Let somebody leave. If `abrupt`, the connection breaks, but the peer stays listed."""
         with self.lock:
             room = self.room(room_id)
             sessions = [*room.past_sessions, *([room.session] if room.session else [])]
