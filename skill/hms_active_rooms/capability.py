@@ -31,8 +31,7 @@ Outputs = tuple[dict[str, Text], ...]
 class _Part(
     BaseModel, extra="forbid", frozen=True, alias_generator=to_camel, validate_by_name=True
 ):
-    """A mapping in the contract. A key is a field's name in camel case. Any other key is an
-    error."""
+    """A mapping in the contract. A key is a field's name in camel case. Other keys are errors."""
 
 
 class Hints(_Part):
