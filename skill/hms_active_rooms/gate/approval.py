@@ -201,7 +201,7 @@ def parse_answer(answer: object) -> Decision:
     if isinstance(answer, BadAnswerError):
         raise answer
     if not isinstance(answer, Decision | dict):
-        raise BadAnswerError("the answer is no object with a type")
+        raise BadAnswerError("the answer is not an object with a type")
     try:
         if isinstance(answer, Decision):
             return _OBJECTS[type(answer)].validate_python(vars(answer))
@@ -368,4 +368,4 @@ def _covers(row: Action, action: Action, policy: Policy) -> bool:
 
 
 def no_such_action() -> InvalidCall:
-    return InvalidCall("There is no such action.", hint="List them with: actions.")
+    return InvalidCall("There is no such action.", hint="List the actions with: actions.")

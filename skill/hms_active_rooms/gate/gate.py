@@ -624,8 +624,8 @@ class Gate:
 
     def _give_up(self, action: Action) -> Action:
         text = (
-            "The process that was sending it stopped before 100ms answered; "
-            "it may have been executed. Look at the room."
+            "The process that was sending the request stopped before 100ms answered; "
+            "the request may have been executed. Look at the room."
         )
         with self.journal.write() as tx:
             row = tx.get(action.id) or action

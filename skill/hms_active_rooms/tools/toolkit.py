@@ -62,7 +62,7 @@ class ActiveRoomsToolkit(BaseToolkit):
         if not _checked(policy).rooms:
             raise ConfigurationError(
                 "The policy names no room, so no tool could do anything.",
-                hint='Name them, Policy(rooms=["<room id>"]), or allow any with rooms=["*"].',
+                hint='Name rooms: Policy(rooms=["<room id>"]). Or allow all rooms: rooms=["*"].',
             )
         given = ("requester", requester, str), ("journal", journal, (Journal, str, Path, NoneType))
         for name, value, kinds in given:

@@ -32,7 +32,7 @@ class EndRoom(StateChange):
     tool: ClassVar[str] = "hms-end-active-room"
     noun: ClassVar[str] = "end"
     editable: ClassVar[frozenset[str]] = frozenset({"reason"})
-    gone_text: ClassVar[str] = "It was already over."
+    gone_text: ClassVar[str] = "The session was already over."
 
     reason: Reason | None = None
     lock: bool = Field(default=False, description="true also locks the room until re-enabled.")

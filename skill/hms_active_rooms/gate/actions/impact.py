@@ -176,7 +176,7 @@ class Room:
         roles = [quoted(name, 30) for name, _ in by_role(self.people)[:SHOWN_ROLES]]
         raise PeerNotFound(
             f"Nobody has the role {quoted(role)} now. Roles in the room: {', '.join(roles) or 'none'}.",
-            hint="Name one of them, or list the peers again: roles change.",
+            hint="Name one of these roles, or list the peers again, since roles change.",
         )
 
 

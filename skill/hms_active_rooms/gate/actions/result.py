@@ -104,7 +104,7 @@ def failed(error: ActiveRoomsError) -> Ended:
 def stopped(error: BaseException) -> Ended:
     """The outcome if an exception stopped the sending before an answer came."""
     what = type(error).__name__
-    text = f"The sending was interrupted ({what}); it may have been executed. Look at the room."
+    text = f"The sending stopped ({what}); the request may have been executed. Look at the room."
     return "unknown", Result(text, "maybe")
 
 

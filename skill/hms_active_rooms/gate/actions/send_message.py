@@ -86,13 +86,13 @@ class SendMessage(StateChange):
         elif not known:  # recorded by a release that kept no fingerprint
             newcomers = now.total - shown.total
         if newcomers > shown.total * policy.audience_growth:
-            grew = f"grew from {shown.total} to {now.total} people since then"
+            grew = f"grew from {shown.total} to {now.total} people after the question"
             if now.total <= shown.total:
                 grew = f"holds {newcomers} people who were not there then"
             return Drift("ask_again", f"The audience {grew}.")
         notes: tuple[str, ...] = ()
         if now.total != shown.total:
-            notes = (f"It was shown for {shown.total} people and sent to {now.total}.",)
+            notes = (f"It was approved for {shown.total} people and sent to {now.total}.",)
         return Drift("go", notes=notes, total=now.total)
 
     def question(self, impact: Impact) -> list[str]:

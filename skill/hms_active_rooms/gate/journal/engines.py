@@ -62,7 +62,7 @@ writes."""
 
 _RECOVER = (
     "Restore it from a copy, or save what can be read: sqlite3 JOURNAL .recover | sqlite3 NEW. "
-    "Move the file away to start an empty one; then nothing is remembered."
+    "Move the file away to start an empty journal, which remembers nothing."
 )
 _UNSENT = "Nothing is sent without a record; "
 _REPAIR = {
@@ -184,7 +184,7 @@ class Database:
             if self.is_read_only and found != SCHEMA_VERSION:
                 raise JournalError(
                     f"The journal {self.place} is of an earlier release, and cannot be written.",
-                    hint="Copy it to where it can be written, and open that.",
+                    hint="Copy the journal to a place where you may write, and open the copy.",
                 )
         if not self.is_read_only:
             with self.begin("writes") as db:
@@ -379,8 +379,8 @@ class _Files:
         if found != connection.info["files"] or found[:1] != self._journal:
             raise JournalError(
                 "The journal's file was moved, replaced or emptied while this program had it open.",
-                hint=_UNSENT + "put its files back, or start this program again, which opens "
-                "those that are there now.",
+                hint=_UNSENT + "put the files back. Or start this program again: it opens the "
+                "files that are there now.",
             )
 
 

@@ -222,7 +222,7 @@ class Action:
         if self.state not in UNSENT or now < self.expires_at:
             return self
         verb = "answered" if self.state == "proposed" else "used"
-        reason = f"The approval was not {verb} in time. Ask again if it is still wanted."
+        reason = f"The approval was not {verb} in time. Ask again if the call is still wanted."
         return self.decided("expired", "gate", "gate", self.expires_at, reason=reason)
 
 

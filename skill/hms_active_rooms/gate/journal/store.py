@@ -369,7 +369,7 @@ class Writing(Reading):
                 raise JournalError("Two different calls have the same action id.")
             raise BrokenRecord(
                 f"The action {action.id} was made before, and its row is deleted.",
-                hint="Nothing is sent. If it was archived, its export tells what came of it.",
+                hint="Nothing is sent. If the action was archived, the export has its outcome.",
             )
         self._execute(_ADD_ROW, row)
         kind = "refused" if action.state == "rejected" else "proposed"

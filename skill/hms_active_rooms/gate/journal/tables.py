@@ -280,9 +280,9 @@ def check_still(db: sa.Connection, key: bytes) -> None:
         )
     if known and known != _key_check(key):
         raise JournalError(
-            f"The journal is signed with {'another' if key else 'a'} key, so nothing it says can "
+            f"The journal is signed with {'another' if key else 'a'} key, so its records cannot "
             "be checked.",
-            hint="Set HMS_JOURNAL_KEY to the key with which it was begun.",
+            hint="Set HMS_JOURNAL_KEY to the key with which the journal was begun.",
         )
 
 
