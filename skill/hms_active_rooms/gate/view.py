@@ -64,7 +64,7 @@ def outcome(action: Action) -> str:
             return f"Not executed yet: approved, not sent (action {action.id})."
         case "sent":
             return (
-                f"A worker began to send it, but no answer is on record yet (action {action.id}). It may "
+                f"A worker began to send the action {action.id}. No answer is on record yet, so it may "
                 "have been executed. Do not send it again; look at the room in a moment."
             )
         case "expired":

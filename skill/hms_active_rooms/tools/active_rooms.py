@@ -35,7 +35,7 @@ Answered = tuple[str, dict[str, Any]]
 """What a tool returns: a text for the model, and LangChain's artifact as plain JSON values."""
 
 _ELSEWHERE: tuple[Way, ...] = ("page", "rest", "terminal", "elicitation")
-"""Ways of deciding outside the tools. After these, the model is told who decided."""
+"""Ways of deciding outside the tools. After such a decision the model is told who decided."""
 
 
 class ActiveRoomsTool(StructuredTool):
