@@ -46,7 +46,7 @@ class PageSettings:
 
 
 class Feed:
-    """Holds what the page shows, as JSON (the picture), and gives it to viewers without it."""
+    """Holds what the page shows (the picture), and gives it to viewers who have an older one."""
 
     def __init__(self, gate: Gate, settings: PageSettings) -> None:
         self._gate = gate
@@ -72,7 +72,7 @@ class Feed:
                 await asyncio.gather(self._rooms, return_exceptions=True)
 
     async def news(self, seen: str, lasts: Callable[[], bool]) -> dict[str, Any]:
-        """What the page shows, with the hash of it as `tag`. If `seen` is this tag, first wait for a
+        """What the page shows, and a hash of that as `tag`. If `seen` is this tag, first wait for a
         change, but at most `hold_s`, and no longer than the viewer's login `lasts()`."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._settings.hold_s
