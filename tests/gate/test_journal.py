@@ -620,7 +620,7 @@ def test_a_copy_of_an_earlier_release_is_brought_up_to_date_where_it_can_be_writ
         db.execute("UPDATE hms_journal SET version = 2")
     with pytest.raises(JournalError, match="earlier release") as refused:
         Journal(f"{url}?mode=ro")
-    assert "Copy it" in refused.value.hint
+    assert "Copy the journal" in refused.value.hint
 
 
 # --- the record is checked against itself -------------------------------------------------------

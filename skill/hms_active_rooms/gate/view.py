@@ -64,8 +64,8 @@ def outcome(action: Action) -> str:
             return f"Not executed yet: approved, not sent (action {action.id})."
         case "sent":
             return (
-                f"A worker began to send the action {action.id}. No answer is on record yet, so it may "
-                "have been executed. Do not send it again; look at the room in a moment."
+                f"A worker began to send the action {action.id}. No answer is on record yet, so it "
+                "may have been executed. Do not send it again; look at the room in a moment."
             )
         case "expired":
             return f"Not executed: {action.reason or 'not approved in time'}"
