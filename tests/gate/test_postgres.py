@@ -106,7 +106,7 @@ def test_a_database_keeps_every_character_or_is_refused(url: str, encoding: str,
     ("role", "more", "todo"),
     [
         ("weak", "", "let this role"),
-        ("nobody", "", "lets in"),
+        ("nobody", "", "accepts the user"),
         ("journal", "&port=1", "the server runs"),
         ("journal", "&options=-cdefault_transaction_read_only%3Don", "not its copy"),
         ("journal", "&options=-csearch_path%3Dnowhere", "make the schema"),
