@@ -1,5 +1,5 @@
 """How sending an action ended, as values and in sentences. The sentences claim only what is known.
-For example, another request may have caused the effect that the room shows."""
+If no answer came, they do not say that the request caused what the room shows."""
 
 from __future__ import annotations
 
