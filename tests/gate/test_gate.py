@@ -548,7 +548,7 @@ async def test_a_cancelled_send_is_unknown_and_not_sent_again() -> None:
     with pytest.raises(asyncio.CancelledError):
         await gate.run(action.id)
     left = await gate.run(action.id)
-    assert (left.state, "it may have been executed" in outcome(left)) == ("unknown", True)
+    assert (left.state, "the request may have been executed" in outcome(left)) == ("unknown", True)
     assert len(room.posts) == 1
 
 
