@@ -1820,7 +1820,7 @@ async def test_what_a_grant_approved_is_asked_about_when_the_grant_is_over(ends:
     later = await gate.propose(send("x"), Origin("thread", "m", "next", "agent"))
     assert later.state == "approved"
     if ends == "time":
-        clock.now += timedelta(seconds=61)
+        clock.now += timedelta(seconds=60)  # from then on it is over
     else:
         await gate.decide(removal.id, Reject("stop"), by="ada", way="page")
         assert kinds(gate, first) == ["proposed", "approved", "revoked"]

@@ -210,6 +210,8 @@ def test_of_very_many_alike_a_few_are_named_and_the_others_counted(
     told = _shown(remove(peer_id=people[0].id), people).warnings
     assert [line.startswith(f"{warning}: ") for line in told] == [True] * 6
     assert told[-1] == f"{warning}: 24 more."
+    six = _shown(remove(peer_id=people[0].id), people[:6]).warnings
+    assert list(six) == list(told[:5])  # all five others are named
 
 
 def test_a_message_counts_its_audience() -> None:

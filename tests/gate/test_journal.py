@@ -586,6 +586,7 @@ async def test_a_copy_that_can_only_be_read_is_looked_at_and_says_so_when_writte
 ) -> None:
     url, action = copy
     journal, room = Journal(url), StandInRoom([peer(1)])
+    assert (journal.is_read_only, Journal(":memory:").is_read_only) == (True, False)
     assert journal.get(action.id) == action
     assert [e.kind for e in journal.events(action.id)] == ["proposed", "approved"]
     with pytest.raises(JournalError, match=r"a journal\?.sqlite.* can only be read"):
