@@ -39,14 +39,16 @@ def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
     return value
 
 
-def refuse_unknown(environ: Mapping[str, str]) -> None:
+def refuse_unknown(environ: Mapping[str, str], also_known: Collection[str] = ()) -> None:
     """Raises ConfigurationError if a variable begins with `HMS_` but is not a setting. A misspelled
     setting could leave a protection off. Spellings such as `hms-room` are refused, too."""
     for name in environ:
         plain = re.sub("[-. ]", "_", name.strip().upper())
         if not plain.startswith(_PREFIX) or name in KNOWN or name.startswith(FAMILIES):
             continue
-        raise unknown_setting(name, [plain] if plain.startswith(FAMILIES) else KNOWN)
+        raise unknown_setting(
+            name, [plain] if plain.startswith(FAMILIES) else KNOWN.union(also_known)
+        )
 
 
 def unknown_setting(name: str, known: Collection[str], prefix: str = _PREFIX) -> ConfigurationError:

@@ -152,7 +152,12 @@ MORE_PAGES: list[tuple[str, object]] = [
         ("omitted", 3),
     ),
     *(("totalElements", 15), ("num_results", "15"), ("marker", "x"), ("@odata.nextLink", "/x")),
-    *(("nextPageUrl", "/x"), ("continuationToken", "x"), ("LastEvaluatedKey", {"id": 1})),
+    *(
+        ("nextPageUrl", "/x"),
+        ("next_key", "x"),
+        ("continuationToken", "x"),
+        ("LastEvaluatedKey", {"id": 1}),
+    ),
     *(("has_more_peers", True), ("moreResultsAvailable", True), ("peersTruncated", 1)),
     *(("resultCount", 15), ("userTotal", 15), ("@odata.count", 15), ("hits", {"total": 15})),
     *((name, 15) for name in ("full_count", "total_rows", "connected_peers", "totalEntries")),
@@ -662,7 +667,7 @@ def test_gone_is_gone_and_what_a_gateway_gave_up_may_have_been_executed() -> Non
     with pytest.raises(TimedOut) as given_up:
         end({"message": "context canceled"}, 499)
     assert given_up.value.executed == "maybe"
-    for status in (402, 405, 407, 451):
+    for status in (402, 405, 407, 409, 451):
         with pytest.raises(InvalidRequest) as refused:
             end(b"", status)
         assert "arguments and call again" not in refused.value.hint

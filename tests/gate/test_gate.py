@@ -350,6 +350,23 @@ async def test_a_no_after_an_edit_takes_back_the_edited_words_also_after_a_secon
     assert room.posts == []
 
 
+@pytest.mark.parametrize("approved_again", [False, True])
+async def test_a_no_to_a_question_that_was_asked_again_since_is_a_no_to_the_call(
+    approved_again: bool,
+) -> None:
+    room = classroom()
+    gate = gate_on(room)
+    first = await approved(gate, end())
+    room.session = "4" * 24
+    again = await gate.run(first.id)
+    if approved_again:
+        await gate.decide(again.id, Approve(again.digest), by="ada", way="page")
+    decided = await gate.decide(first.id, Reject("stop"), by="bob", way="page")
+    assert (decided.counted, decided.action.id) == (True, again.id)
+    assert (await gate.run(again.id)).decided_by == "bob"
+    assert room.posts == []
+
+
 # --- 2. At most once -------------------------------------------------------------------------
 
 
@@ -1734,6 +1751,15 @@ async def test_a_404_for_what_was_read_a_moment_before_means_gone_whatever_its_t
     assert (action.state, fates(action)) == ("done", ["removed", "gone"])
     action = await carried_out(gate_on(room), send(), call_number(2))
     assert (action.state, action.executed) == ("failed", "no")
+    assert "room id" not in for_model(action)
+
+
+async def test_an_end_that_came_too_late_does_not_say_that_the_room_is_locked() -> None:
+    for lock in (True, False):
+        room = classroom()
+        room.before = lambda _: _raise(NotActive("session not active", status=404))
+        action = await carried_out(gate_on(room), end(lock=lock))
+        assert ("not known whether the room is locked" in outcome(action)) == lock
 
 
 async def test_whoever_lost_the_row_sends_nothing_more() -> None:

@@ -219,6 +219,43 @@ def test_a_server_that_could_lose_a_record_is_refused(url: str) -> None:
     Journal(url).close()
 
 
+@pytest.mark.parametrize("table", ["hms_actions", "hms_events"])
+def test_a_table_that_a_crash_would_empty_is_refused(url: str, table: str) -> None:
+    place = new_database(url)
+    Journal(place).close()
+    admin = sa.create_engine(place, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    with admin.connect() as db:
+        db.exec_driver_sql(f"ALTER TABLE {table} SET UNLOGGED")
+        with pytest.raises(JournalError, match="a table is UNLOGGED"):
+            Journal(place)
+        db.exec_driver_sql(f"ALTER TABLE {table} SET LOGGED")
+    Journal(place).close()
+
+
+def test_a_trigger_that_does_not_fire_is_missing(url: str) -> None:
+    place = new_database(url)
+    Journal(place).close()
+    admin = sa.create_engine(place, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    with admin.connect() as db:
+        db.exec_driver_sql("ALTER TABLE hms_events ENABLE REPLICA TRIGGER hms_events_no_change")
+    with pytest.raises(BrokenRecord, match="hms_events_no_change"):
+        Journal(place)
+
+
+def test_a_record_that_a_trigger_drops_is_a_clear_error(url: str) -> None:
+    place = new_database(url)
+    journal = Journal(place)
+    admin = sa.create_engine(place, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    with admin.connect() as db:
+        db.exec_driver_sql(
+            "CREATE OR REPLACE FUNCTION hms_events_no_change() RETURNS trigger LANGUAGE plpgsql "
+            "AS $$ BEGIN RETURN NULL; END $$"
+        )
+    with pytest.raises(BrokenRecord, match="dropped a record"):
+        journal.note("someid", "looked")
+    journal.close()
+
+
 # --- behind PgBouncer, which lends a session of the server for one transaction only ---------------
 
 

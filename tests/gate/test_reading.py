@@ -31,7 +31,6 @@ def read_everything(view: Reading, action: Action) -> None:
     assert view.get(action.id) == action == view.latest(action.call_key)
     assert view.actions() == [action]
     assert view.count() == 1
-    assert view.edited_into(action.id) is None
     assert view.same_calls(action.thread, action.content)[0] == action
     assert view.sent_lately(action) == (0, 0)
     assert not view.has_rival(action)

@@ -53,7 +53,7 @@ _BY_STATUS: Final[dict[int, Cause]] = {
     499: wire.TIMEOUT,  # from a gRPC gateway: the call was cancelled half way
 }
 
-_OF_ARGUMENTS: Final = (400, 409, 413, 414, 422)
+_OF_ARGUMENTS: Final = (400, 413, 414, 422)
 """4xx statuses that other arguments may avoid. Other statuses have a cause outside the call."""
 
 _TEXT_LIMIT: Final = 200
@@ -105,8 +105,7 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
     if pagination := headers.get("x-pagination"):
         with contextlib.suppress(ValueError, RecursionError):
             told["pagination"] = json_document(pagination.encode())
-    if told:
-        refuse_page(told, length)
+    refuse_page(told, length)
     return found
 
 
@@ -136,6 +135,8 @@ def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> F
         hint = "Check the base URL (HMS_BASE_URL)."
     elif status == 401:
         hint = _clock_hint(answer.headers.get("date"), now)
+    elif status == 409:
+        hint = "Look at the room: it may be so already."
     elif status == 429 and wait:
         hint = f"Wait {wait:g} seconds, then try again."
     elif cause is _REFUSED and status not in _OF_ARGUMENTS:

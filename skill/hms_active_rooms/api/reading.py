@@ -56,7 +56,7 @@ _PAGING: Final = {"pagination", "paging", "page", "pageinfo", "meta", "metadata"
 }
 _MORE: Final = re.compile(
     r"(has)?more(peers|pages|items|results)?(available)?|continuation(token)?|lastevaluatedkey"
-    r"|(has|odata)?next(page|cursor|token|pagetoken|link|url|pageurl|start|offset|marker)?"
+    r"|(has|odata)?next[a-z]*"
     r"|(is|peers)?truncated|(partial|incomplete)(results)?|remaining|omitted|timedout|scrollid"
 )
 _MARKS: Final = {"limit", "last", "start", "offset", "skip", "after"} | {
@@ -221,10 +221,9 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
         raise ValueError("odd")
     if others:
         json.dumps(others, allow_nan=False)  # raises ValueError for NaN and Infinity
-    if more:
-        _refuse_error(more)
-        _refuse_other(more, asked)
-        refuse_page(more, len(peers))
+    _refuse_error(more)
+    _refuse_other(more, asked)
+    refuse_page(more, len(peers))
     return peers
 
 

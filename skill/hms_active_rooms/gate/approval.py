@@ -292,9 +292,9 @@ def _approve(tx: Writing, row: Action, by: str, way: Way, granted_in: str = "") 
 
 
 def _reject(tx: Writing, row: Action, reason: str, by: str, way: Way) -> Decided:
-    # An edit makes a new action for the same question. A no to either action rejects the newest.
-    while (edited := tx.edited_into(row.id)) is not None:
-        row = edited
+    if records.by_person(way):
+        # After an edit, or a change of the room, there is a newer revision. The no is to the call.
+        row = tx.latest(row.call_key) or row
     counts = row.state == "proposed" or (row.state == "approved" and records.by_person(way))
     if counts:
         row = tx.move(row, "rejected", by=by, way=way, reason=reason)

@@ -163,8 +163,8 @@ class Policy(BaseModel):
         Raises:
             ConfigurationError: an unknown variable or a wrong value.
         """
-        refuse_unknown(environ)
         known = {ENV_PREFIX + field.upper(): field for field in ("file", *cls.model_fields)}
+        refuse_unknown(environ, known)
         file = environ.get(ENV_PREFIX + "FILE")
         values, places = _read(file) if file else ({}, {})
         for variable, text in environ.items():

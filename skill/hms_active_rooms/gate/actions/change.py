@@ -174,9 +174,11 @@ class StateChange(Arguments, ABC):
         """The last sentence of the outcome if the room shows the effect."""
         return CHECKED
 
-    gone_text: ClassVar[str] = ""
-    """The outcome after a 404, if the 404 means that the effect was there already. "" if a 404 is a
-    failure."""
+    @property
+    def gone_text(self) -> str:
+        """The outcome after a 404, if the 404 means that the effect was there already. "" if a 404
+        is a failure."""
+        return ""
 
     def edited(self, changes: dict[str, object]) -> StateChange:
         """This call with changed arguments, validated like any call.

@@ -25,6 +25,8 @@ _LOCK_WARNING = (
     "The room gets locked: nobody can join until it is enabled again in the dashboard or by API."
 )
 
+_UNKNOWN_LOCK = " It is also not known whether the room is locked."
+
 
 class EndRoom(StateChange):
     """End the running session for everyone."""
@@ -32,7 +34,6 @@ class EndRoom(StateChange):
     tool: ClassVar[str] = "hms-end-active-room"
     noun: ClassVar[str] = "end"
     editable: ClassVar[frozenset[str]] = frozenset({"reason"})
-    gone_text: ClassVar[str] = "The session was already over."
 
     reason: Reason | None = None
     lock: bool = Field(default=False, description="true also locks the room until re-enabled.")
@@ -66,10 +67,14 @@ class EndRoom(StateChange):
         return f"The session was ended for {people_count(total)}{lock}."
 
     def condition(self, impact: Impact) -> str:
-        lock = " It is also not known whether the room is locked." if self.lock else ""
+        lock = _UNKNOWN_LOCK if self.lock else ""
         return (
             f"The session that was shown is over. Whether this request ended it is not known.{lock}"
         )
+
+    @property
+    def gone_text(self) -> str:
+        return f"The session was already over.{_UNKNOWN_LOCK if self.lock else ''}"
 
     @property
     def checked(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from hms_active_rooms.errors import ActiveRoomsError, ApiError
+from hms_active_rooms.errors import ActiveRoomsError, ApiError, NotFound, PeerNotFound
 from hms_active_rooms.gate.actions.impact import Impact, Person, names, people_count
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ def unanswered(
 
 def failed(error: ActiveRoomsError) -> Ended:
     """The outcome if the request was surely not executed."""
+    if isinstance(error, NotFound):  # the room was read a moment before
+        error = PeerNotFound(f"100ms answered {error.status}: the person, or everybody, has left.")
     text = f"{error.for_person()} {error.own_hint}".strip()
     return "failed", Result(text, error=error.code, hint=error.own_hint)
 

@@ -330,16 +330,17 @@ def _begin_postgresql(connection: sa.Connection) -> None:
     # A commit waits for the disk, even if the server, the database or the role has another default.
     # Each transaction sets this, since a pooler does not keep the settings of a session.
     waits = "off" if mode == "notes" else "on"
-    [_, _, fsync, encoding] = connection.exec_driver_sql(
-        f"SELECT pg_advisory_xact_lock({_ONE_WRITER}), "
+    [_, _, fsync, encoding, unlogged] = connection.exec_driver_sql(
+        f"SELECT pg_advisory_xact_lock({_ONE_WRITER}), "  # noqa: S608 - all of it is ours
         f"set_config('synchronous_commit', '{waits}', true), current_setting('fsync'), "
-        "current_setting('server_encoding')"
+        "current_setting('server_encoding'), EXISTS (SELECT FROM pg_class WHERE relpersistence = 'u' "
+        "AND oid IN (to_regclass('hms_actions'), to_regclass('hms_events')))"
     ).one()
-    if fsync != "on":
+    if fsync != "on" or unlogged:
+        why = "a table is UNLOGGED" if unlogged else f"its setting fsync is {quoted(str(fsync))}"
         raise JournalError(
-            "PostgreSQL could lose a record in a crash, and a request could be sent twice: its "
-            f"setting fsync is {quoted(str(fsync))}.",
-            hint="Set fsync to on, or use another server.",
+            f"PostgreSQL could lose a record in a crash, and a request could be sent twice: {why}.",
+            hint="Set fsync to on and the tables to LOGGED, or use another server.",
         )
     if encoding not in ("UTF8", "SQL_ASCII"):
         raise JournalError(

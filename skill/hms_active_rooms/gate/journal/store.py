@@ -58,7 +58,6 @@ _BY_ID = _ROW.where(actions.c.id == _given("id"))
 _OF_CALL = actions.c.call_key == _given("key")
 _LATEST = _ROW.where(_OF_CALL).order_by(actions.c.revision.desc()).limit(1)
 _GRANTS = _ROW.where(actions.c.thread == _given("thread"), actions.c.granted_in != "")
-_EDITED_INTO = _newest(actions.c.edited_from == _given("id"))
 _ALIKE = [actions.c[name] == _given(name) for name in ("content", "thread", "requester")]
 _SAME_CALL = _newest(*_ALIKE)
 _SAME_SENT = _newest(*_ALIKE, actions.c.sent_at.is_not(None))
@@ -177,10 +176,6 @@ class Reading:
         query = _ROW.where(actions.c.call_key == call_key).order_by(actions.c.revision)
         names, now = actions.c.keys(), self.now()
         return [(self._action(r, now), {n: r[n] for n in names}) for r in self.found(query)]
-
-    def edited_into(self, action_id: str) -> Action | None:
-        """The newest action that a person made by editing this one, or None."""
-        return self._one(_EDITED_INTO, id=action_id)
 
     def same_call(self, action: Action, *, sent: bool = False) -> Action | None:
         """The newest action with the same call, by the same requester in the same thread, or None.
@@ -467,6 +462,8 @@ class Writing(Reading):
         bound = records.seal(self._key, columns, event) if columns else ""
         add = _ADD[self.db.dialect.name]
         added = self._execute(add, {**event, "action_id": action_id, "seal": bound})
+        if added.rowcount != 1:  # a trigger that is not ours dropped it
+            raise BrokenRecord("The journal does not keep what happens: it dropped a record.")
         return int(added.fetchone()[0] if add is not _ADD["sqlite"] else added.lastrowid)
 
     def renew(self, action_id: str, *, lease_s: float) -> bool:
