@@ -301,14 +301,15 @@ class _Line:
         while j > gap and self.kinds[j - 1] in _COURTESY - {"STOP"}:
             j -= 1
         joined = MARKS | classes("COLON BUT BACK")
-        if j == gap or self.kinds[j - 1] in joined or self.kinds[j] == "AND":
+        if j == gap or self.kinds[j - 1] in joined or "AND" in self.kinds[j : i + 1]:
             return True
-        # "He is rude, and loud please kick him": asked for in the middle of a statement.
-        marks = [k for k in range(gap, j) if self.kinds[k] in MARKS]
-        part = self.kinds[marks[-1] + 1 if marks else gap : j]
-        asks = classes("PLEASE ASK") & set(self.kinds[j : i + 1])
-        barred = part[-1] == "TO" or (_BARS | {"OURS"}) & set(part)
-        return bool(asks and len(part) > 1 and not barred)
+        # "Bean is screaming kick him" and "we are done close the room": a statement needs no mark.
+        told, last = self.tokens[gap:j], self.tokens[j - 1]
+        is_so = any(t.type in ("IS", "HE") and t.text.endswith(("s", "are")) for t in told)
+        states = is_so if last.type == "WORD" else last.type == "OURS" and last.text[:2] == "we"
+        pointed = self.kinds[i] == "END" or self.kinds[i + 1 : i + 2] == ["PRON"]
+        asks = "ASK" in self.kinds[j : i + 1] and len(told) > 2 and last.type != "TO"
+        return (asks or (states and pointed)) and not _BARS & {*self.kinds[gap:j]}
 
     def _parts(self, start: int, end: int) -> Iterator[_Part]:
         i = start
@@ -324,7 +325,8 @@ class _Line:
             said = next((j for j in range(i, last) if self.kinds[j] != "PLEASE"), i)
             i = i if {*self.kinds[said : said + 1]} & _ORDERS else said
             if i < last:
-                yield _Part(joint, i, last, self._ends_asked(last))
+                polite = last - 1 > i and self.tokens[last - 1].text in POLITE
+                yield _Part(joint, i, last - polite, self._ends_asked(last))
             i = last
 
     def _between(self, start: int, end: int, order: Order | None) -> bool:
@@ -349,11 +351,9 @@ class _Line:
                     instead = False
                 elif "BACK" in kinds and not who and "negation" not in kinds:
                     instead = True  # "No wait, I mean Ann": what follows may say what is meant
-                elif "BACK" in kinds and order and not self.orders:
-                    pass  # "Oops, I meant Ann. Remove her."
                 else:
                     raise _Blocked("negation")
-            elif self.orders and spoken[0].text in ("leave", "keep") and "NAME" in kinds:
+            elif self.orders and "NAME" in kinds and self._stays(spoken):
                 self._correct(tuple(one.who for one in spoken if one.who), negated=True)
             elif self.orders and "REASON" in kinds:
                 at = kinds.index("REASON")
@@ -362,16 +362,25 @@ class _Line:
                 self.reasons = [self.typed[said[0].start : said[-1].end].strip("\"'")]
             elif self._locks(spoken):
                 self.orders[-1] = replace(self.orders[-1], lock=True)
-            elif part.asked and (look := self._look(part)) and (look.who or not self.orders):
-                pass  # "Is Ann here? Kick her."
+            elif (look := self._look(part)) and (
+                (part.asked and (look.who or not self.orders))
+                or (part.joint == "AND" and kinds[0] == "LIST")
+            ):
+                pass  # "Is Ann here? Kick her." and "kick Ann, then show me who is here"
             else:
                 self._check(part, kinds, so, order)
                 own = re.search(r"(?:as|for) (\w+)$", self.tokens[part.start - 1].text)
                 at = self.tokens[part.start - 1].end - len(own[1]) if own else spoken[0].start
-                self.reasons.append(self.typed[at : spoken[-1].end].strip(" .!,)"))
+                said = self.typed[at : spoken[-1].end].strip(" .!,)")
+                self.reasons.append(said[1:-1] if kinds == ["QUOTE"] else said)
         if instead and not order:
             raise _Blocked("negation")
         return instead
+
+    def _stays(self, spoken: Sequence[Token]) -> bool:
+        """Whether these words say that somebody stays: "leave Ann" and "Ann can stay"."""
+        stays = spoken[-1].text.endswith(("stay", "stays")) and spoken[0].type == "NAME"
+        return stays or spoken[0].text in ("leave", "keep")
 
     def _locks(self, spoken: Sequence[Token]) -> bool:
         """Whether these words behind "end the room" lock it: "so that nobody can come in again"."""
@@ -424,6 +433,11 @@ class _Line:
         before = self.tokens[: part.start][-2:]
         if so == "so" or any("reason" in one.text for one in before):
             return _BARS - _NEVER
+        if "UNLOCK" in {one.type for one in before} and first in _SUBJECTS:
+            return _SOFT  # "do not lock it, the next class comes in later"
+        said = self.line[self.tokens[part.start].start : self.tokens[part.end - 1].end]
+        if part.joint == "BECAUSE" and re.search(w.section("past"), said):
+            return _SOFT
         if order and not behind:
             # "He hides when I look. Kick him." But not: "When I look, please kick him."
             begins = {first} - {"exception", "reported"} - ({"negation"} if so == "BUT" else set())
@@ -432,8 +446,9 @@ class _Line:
                 return _SOFT - (set() if self.reasons else {first})
             if so in ("STOP", "BUT", "asked"):
                 return (_SOFT | {"condition"}) - begins - late
-            states = first in _SUBJECTS or part.joint == "BECAUSE"
-            return _SOFT - {first, kinds[-1]} - late if states else frozenset()
+            if part.joint in ("BECAUSE", "FOR"):
+                return _SOFT - ({"delay"} & {first, kinds[-1]})
+            return _SOFT - {first, kinds[-1]} - late if first in _SUBJECTS else frozenset()
         if behind and sentence:
             begins = set([kind for kind in kinds if kind != "PLEASE"][:2])
             if "BACK" in begins:
@@ -464,7 +479,7 @@ class _Line:
         if first in _ORDERS or (short and not called):
             return True  # "Ann in", and "Ann, kick Bob"
         if not behind:
-            return so in ("COLON", "NAME", "WORD", "AND")
+            return part.joint not in ("BECAUSE", "FOR") and so in ("COLON", "NAME", "AND")
         # "End the room. Confirm with Ann first." and "end the room, 5 pm"
         odd = first in ("NUMBER", "WORD") and (len(kinds) < 3 or "NAME" in kinds)
         bare = part.joint != "BECAUSE" and (odd or first not in _SUBJECTS)
@@ -496,9 +511,12 @@ class _Line:
     def _starts(self, i: int) -> bool:
         """Whether an order begins behind this joint."""
         skipped = _COURTESY | classes("COMMA DASH ASKED BACK negation")
-        kinds = [kind for kind in self.kinds[i:] if kind not in skipped][:2]
+        at = [j for j in range(i, len(self.kinds)) if self.kinds[j] not in skipped][:2]
+        kinds = [self.kinds[j] for j in at]
         if kinds in (["TELL", "COLON"], ["NOTE", "COLON"]):
             return False
+        if kinds[:1] == ["KICK"] and set(self.kinds[at[0] + 1 : at[0] + 2]) <= MARKS:
+            return False  # "Ann: remove."
         goes = kinds[0:1] and kinds[0] in PEOPLE and kinds[1:] in (["MUST"], ["OUT"])
         return bool(goes or _STARTS & set(kinds[:1]))
 
@@ -537,7 +555,7 @@ class _Line:
     def _order(self, i: int) -> _Found:
         """The longest order that begins here."""
         none = _Found(None, i, False)
-        if not (_ORDERS | classes("SAME MUST OUT GONE COLON")) & set(self.kinds[i:]):
+        if not (_ORDERS | classes("SAME MUST OUT GONE COLON THAT TO QUOTE")) & set(self.kinds[i:]):
             return none
         if self.kinds[i] == "CANNOT":
             return _Found(Order("cannot", words=self.tokens[i].text), len(self.tokens), True)
@@ -574,11 +592,7 @@ class _Line:
         if told and not again and (not whole or len(told[1]) >= len(whole[1])):
             return self._message(i, *told)
         if not whole:
-            # "Make Ann the host" changes a role.
-            made = self.tokens[i].text == "make" and self.kinds[i + 1 : i + 2] == ["NAME"]
-            return (
-                _Found(Order("cannot", words="promote"), len(self.tokens), True) if made else none
-            )
+            return none
         tree, fed, end = whole
         polite = self.tokens[end - 1].text in POLITE or "ASK" in self.kinds[i:end]
         return _Found(self._meant(tree, fed, "", i), end, polite)
@@ -607,8 +621,8 @@ class _Line:
             raise _Blocked("no_end")
         ends = [*more, *self.tokens[end:], Token("STOP", "", len(self.line), 0)]
         words = self.typed[self.tokens[start].start : ends[0].start].strip()
-        mine = last == start + 1 and self.tokens[start].text in ("for me", "for us")
-        if mine or not words.strip(" .,:;!?-…–—\"'()"):
+        bare = last == start + 1 and self.tokens[start].text in w.listed("no_message")
+        if bare or not words.strip(" .,:;!?-…–—\"'()"):
             words = ""
         for one in (self.tokens[start]._replace(type="WORDS"), *more, None):
             parser = parser and _fed(parser, one)
@@ -630,8 +644,12 @@ class _Line:
             if self.kinds[j] not in _ENDS:
                 continue
             joint = [one.text for one in self.tokens[j : j + 2] if one.type == "AND"]
-            then = any(re.search("then|that|after", text) for text in joint)
-            closed = self.kinds[j] in (ends or _ENDS) and (then or not ends)
+            then = any(re.search("then|that|this|after", text) for text in joint)
+            # ", and please kick Ann", but not ", and bring a pen"
+            comma = bool(joint) and self.tokens[j - 1].text == ","
+            comma = comma and bool((PEOPLE | {"END"}) & {*self.kinds[j : j + 5]})
+            closes = self.kinds[j] in (ends or _ENDS) or (comma and by in ("THAT", "MARK"))
+            closed = closes and (then or comma or not ends)
             # "Tell Ann to wave and end the talk": she is to do both.
             named = PEOPLE & {*self.kinds[j : j + 6]}
             both = infinitive and self.kinds[j] == "AND" and not (then or named)
@@ -642,12 +660,12 @@ class _Line:
 
     def _tells(self, i: int) -> bool:
         """Whether a further message begins behind this joint: "and tell Ann to", "then Ann that"."""
-        skipped = ("AND", "DET", "PLEASE")
+        skipped = ("AND", "DET", "PLEASE", "LEAD")
         head = [kind for kind in self.kinds[i : i + 8] if kind not in skipped][
             self.kinds[i] != "AND" :
         ]
         verb = head[:1] in (["TELL"], ["SEND"], ["LET"], ["TO"])
-        rest, by = head[verb:], classes("TO THAT COLON KNOW HE QUOTE" if verb else "TO THAT")
+        rest, by = head[verb:], classes("TO THAT HE QUOTE" + " COLON KNOW" * verb)
         return bool(rest and rest[0] in PEOPLE | {"SAME"} and (by | PEOPLE) & set(rest[1:2]))
 
     def _meant(self, tree: Tree[Token], fed: Sequence[Token], words: str, i: int) -> Order | None:
@@ -684,6 +702,8 @@ class _Line:
             *kinds
         }
         asks = "TOLD" in kinds and words.endswith("?")
+        if [*root.find_data("further")]:
+            addressed, asks = False, self._last != "tell"
         if asks or (addressed and not all(m.groups for m in who)):
             return None
         head = " ".join(one.text for one in leaves if one.type in ("NOTE", "TELL", "SEND"))
@@ -747,8 +767,8 @@ class _Line:
         verb, ways = leaves[0].text, {str(one.data) for one in tree.iter_subtrees()}
         if quote := next((one for one in leaves if one.type == "QUOTE"), None):
             return self.typed[quote.start + 1 : quote.end - 1].strip()
-        warned = any("warning" in one.text for one in leaves if one.type == "NOTE")
-        opening = w.section("openings").get("warn" if warned else verb.removesuffix(" back"), "")
+        head = " ".join(one.text for one in leaves if one.type in ("NOTE", "TELL"))
+        opening = next((said for key, said in w.section("openings").items() if key in head), "")
         if not words:
             return str(opening)
         start = next(one.start for one in leaves if one.type == "WORDS")
@@ -794,13 +814,19 @@ class _Line:
         spared = kinds[-2:-1] == ["negation"] and kinds[-1] == "NAME"
         if verb == "remind" and kinds[0] == "delay":
             raise _Blocked("delay")
-        if kinds[0] == "PAREN" or "exception" in kinds or spared:
+        # "Tell Ann she can stay" and "ask Ann if we go on or stop" leave nobody out.
+        left = any(t.type == "exception" and not t.text.endswith("stay") for t in inside)
+        if kinds[0] == "PAREN" or (left and first not in ("if", "whether")) or spared:
             raise _Blocked("exception")
         clings: object = first in w.section("clinging").split() or re.fullmatch(
             r"the \w+|off|him|her|it|that", words
         )
         clings = first not in _ASKED if verb == "ask" else clings
-        if clings and verb != "remind" and not (opening and first in ("for", "about", "on", "of")):
+        if (
+            clings
+            and verb != "remind"
+            and not (opening and first in ("for", "from", "about", "on", "of"))
+        ):
             raise _Blocked("no_end")
         if verb == "say" and (
             kinds in (["LIST"], ["question"]) or {"KICK", "reported"} & set(kinds)

@@ -33,7 +33,7 @@ from hms_active_rooms.moderator.offline.roster import (
     Someone,
     read_roster,
 )
-from hms_active_rooms.moderator.offline.tokens import Token
+from hms_active_rooms.moderator.offline.tokens import Token, classes
 from hms_active_rooms.moderator.offline.words import cannot, listed, say
 from hms_active_rooms.tools.arguments import MAX_ROWS
 from hms_active_rooms.untrusted import quoted
@@ -50,14 +50,16 @@ _STATUS: Final = Order("status")
 _LOOKING: Final = frozenset(("", "look", "status", "everyone", "who", *CHANGES))
 _UNREAD: Final = ("unreadable", "injection")
 _NO_ANSWER: Final = ("unreadable", "injection", "negation")
-_TOO: Final = frozenset(("too", "as well", "also", "now"))
-_NAMING: Final = frozenset(
-    ("NAME", "BACK", "PLEASE", "FRONT", "COMMA", "STOP", "DET", "LEAD", "THAT")
+_NUMBER: Final = re.compile(r"\d[\d:.]*\d|\d")
+_RESENT: Final = classes(
+    "TELL SEND PRON EVERYONE NUMBER NOTE THAT DET TO PLEASE COMMA COLON STOP delay"
 )
+_TOO: Final = frozenset(("too", "as well", "also", "now"))
+_NAMING: Final = classes("NAME BACK PLEASE FRONT COMMA STOP DET LEAD THAT")
 _AGAIN: Final = _NAMING | {"ROLE", "SAME", "AND", "negation", "FOR", "TO", "SEND"}
 _CHOOSING: Final = _NAMING | {"NUMBER", "KICK", "TO", "HE", "IT", "S"}
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
-_ALL: Final = frozenset(("EVERYONE", "BOTH", "PRON", "ALLOF"))
+_ALL: Final = classes("EVERYONE BOTH PRON ALLOF")
 
 Call = tuple[str, dict[str, Any]]
 """A tool and its arguments."""
@@ -182,7 +184,7 @@ class _Turn:
         looks = verb in _LOOKING and reading.why not in _UNREAD
         if room and looks and (reading.unknown or named):
             reading = read(self.said, here._roster(reading.unknown))
-        orders = reading.orders or here._again(reading)
+        orders = here._reworded(reading) or reading.orders or here._again(reading)
         if not orders:
             heard = reading.why not in ("injection", "reported", "unreadable")
             here._stop(reading.why, heard=self.said if heard else "")
@@ -341,6 +343,8 @@ class _Turn:
                 options, sure = (Peer(one.said, "", "", ""),), True
             elif not one.groups and not self._all_seen(one.said):
                 self._stop("too_many_alike")
+            if not options and len(order.who) == 1:
+                self._ask(roster.nobody(one.said), order)
             if not options:
                 self._stop(roster.nobody(one.said))
             if not sure:
@@ -372,13 +376,15 @@ class _Turn:
 
     def _tell(self, order: Order) -> Plan:
         last = self.before.order
+        to_all = last and last.verb == "tell" and not last.who
         too = order.again or re.search(r"(?i)\b(now|too|also|as well)\b", self.said)
         if too and not order.words and last and last.verb == "tell":
             order = replace(order, words=last.words)
         if not order.words:
             self._ask("no_message", order)
         unnamed = not (order.about or self.before.focus) and all(
-            m.is_pronoun and "all" in m.said.split() for m in order.who
+            m.is_pronoun and ("all" in m.said.split() or (to_all and m.said == "them"))
+            for m in order.who
         )
         if not order.who or unnamed:
             return self._acted(order, (None,))
@@ -422,6 +428,18 @@ class _Turn:
         if chosen == ():
             self._stop("none_of_them", asks=True, order=last, options=options)
         return self._acted(last, chosen, options) if chosen else None
+
+    def _reworded(self, reading: Reading) -> tuple[Order, ...]:
+        """The last message with another number in it: "sorry, 3:30, send them that"."""
+        last, tokens = self.before.order, reading.tokens
+        sends = [n for n, one in enumerate(tokens) if one.type in ("TELL", "SEND")]
+        wrong = listed("mistaken") & {one.text for one in tokens}
+        if not (last and last.verb == "tell" and sends and wrong):
+            return ()
+        old, new = ({*_NUMBER.findall(text)} for text in (last.words, self.said))
+        if len(old) != 1 or len(new) != 1 or {one.type for one in tokens[sends[0] :]} - _RESENT:
+            return ()
+        return (replace(last, words=last.words.replace(old.pop(), new.pop())),)
 
     def _again(self, reading: Reading) -> tuple[Order, ...]:
         """The last order for somebody else: "same for Priya", "no, I mean Chen"."""

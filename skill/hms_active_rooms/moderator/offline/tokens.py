@@ -191,6 +191,20 @@ def _settled(tokens: list[Token]) -> list[Token]:
     def settled(i: int, one: Token) -> str:
         before, next_, text = kinds[i - 1] if i else "", ahead(i), one.text
         match one.type:
+            case "KICK" if text == "out with" and before in PEOPLE | {"PRON"}:
+                return "OUT"
+            case "SCOPE" if text == "for all" and next_[:1] in (["ROLE"], ["WORD"]):
+                return "FOR"
+            case "EVERY" if text == "all the" and kinds[i + 1 : i + 2] == ["TELL"]:
+                return "EVERYONE"
+            case "BACK" if (
+                text == "no"
+                and next_[:1] in (["WORD"], ["STATE"])
+                and tokens[i + 1].text.endswith(("ing", "s"))
+            ):
+                return "HE"  # "no bots here" is a statement
+            case "ME" if text in ("you", "u") and not before and next_[:1] in _ORDERED_NEXT:
+                return "FRONT"
             case "EVERYONE" if text == "all" and next_[:1] in (["ROLE"], ["WORD"]):
                 return "EVERY"
             case "question" if text == "do" and set(kinds[i + 1 : i + 2]) <= _ORDERED | {"NOTE"}:
@@ -236,6 +250,7 @@ def _settled(tokens: list[Token]) -> list[Token]:
 
 
 _ORDERED: Final = classes("KICK TAKE SEND TELL LET END LOCK")
+_ORDERED_NEXT: Final = (["KICK"], ["END"], ["TELL"], ["SEND"])
 _STATED: Final = (["WORD"], ["IS"], ["KNOW"])
 _SOMEBODY: Final = classes("somebody someone nobody noone no1 no-one") | {"no one"}
 _OWNED: Final = MARKS | classes("NAME PLEASE BECAUSE")
