@@ -45,7 +45,7 @@ def test_the_hints_table_is_the_contracts() -> None:
 @pytest.mark.slow
 def test_the_session_shown_is_what_the_demo_prints() -> None:
     shown = session()
-    assert "Checked: the room shows it" in shown
+    assert "Checked in the room" in shown
     assert filled(README, "session", shown) == README, "run: python tests/docs.py"
 
 
@@ -67,7 +67,7 @@ def test_the_python_of_the_readme_runs(
         model = ScriptedModel.saying(calls(remove), text("They are gone."))
         names: dict[str, Any] = {"room_id": sim.room_id, "model": model}
         exec(alone, names)
-        assert "1 removed. Checked: the room shows it." in capsys.readouterr().out
+        assert "1 removed. Checked in the room." in capsys.readouterr().out
         roles = [peer.role for peer in sim.world.peers(sim.room_id)]
         assert ("viewer" in roles, "assistant" in roles) == (False, True)
 

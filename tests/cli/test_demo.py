@@ -25,7 +25,7 @@ def test_who_is_here_then_a_removal_by_pipe(run: Run) -> None:
     assert "Approve? [yes/no/edit] yes" in lines
     (outcome,) = [line for line in lines if line.startswith("[")]
     assert outcome.startswith(
-        '[done] Removed "Spam Bot" (id d6a660ef). Checked: the room shows it.'
+        '[done] Removed "Spam Bot" (id d6a660ef). Checked in the room.'
     )
     assert lines.index("Approve? [yes/no/edit] yes") < lines.index(outcome)
 

@@ -69,7 +69,7 @@ def test_a_removal_is_shown_asked_done_once_checked_and_on_record(tmp_path: Path
         assert '"Spam Bot"' in interrupt.value["action_requests"][0]["description"]
         assert posts(sim) == []
         out = graph.invoke(approval(out), CONFIG)
-        assert "Checked: the room shows it" in out["messages"][-2].content
+        assert "Checked in the room" in out["messages"][-2].content
         assert "Spam Bot" not in names(sim)
         [post] = posts(sim)
         assert post.body == {"peer_id": spam}

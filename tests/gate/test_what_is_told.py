@@ -68,7 +68,7 @@ TOLD = [
         "hms-remove-peers",
         {"peer_id": peer(2).id, "reason": "spam"},
         [f'Remove "Ben" (role "student") from {IN}:', BEN, 'Reason shown to the others: "spam"'],
-        'Removed "Ben" (id 00000002). Checked: the room shows it.',
+        'Removed "Ben" (id 00000002). Checked in the room.',
         f'"Ben" is no longer in the room. {NOT_REMOVED}',
     ),
     Told(
@@ -81,7 +81,7 @@ TOLD = [
             "  ... and 1 more",
             "Warning: More than 50 people",
         ],
-        'Removed everyone with the role "student". Checked: the room shows it.',
+        'Removed everyone with the role "student". Checked in the room.',
         f"Those shown are no longer in the room. {NOT_REMOVED}",
         students=51,
     ),
@@ -93,7 +93,7 @@ TOLD = [
             "Session: ",
             'Reason shown to the others: "late"',
         ],
-        "The session was ended for 3 people. Checked: the room shows it.",
+        "The session was ended for 3 people. Checked in the room.",
         f"The session that was shown is over. {NOT_ENDED} The answer was lost",
     ),
     Told(
@@ -221,7 +221,7 @@ async def test_a_role_removal_names_some_of_who_came_and_the_last_error(newcomer
     room, gate, asked = await asked_about(told)
     told_at_the_end = outcome(await ended(gate, asked))
     assert "error" not in told_at_the_end
-    assert "2 removed. Checked: the room shows it." in told_at_the_end
+    assert "2 removed. Checked in the room." in told_at_the_end
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hms_active_rooms.gate.actions.impact import Impact, Person, names, people_c
 if TYPE_CHECKING:
     from hms_active_rooms.gate.actions.change import StateChange
 
-CHECKED = "Checked: the room shows it."
+CHECKED = "Checked in the room."
 
 Ending = Literal["done", "failed", "unknown"]
 
