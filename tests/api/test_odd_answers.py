@@ -413,6 +413,7 @@ def test_a_room_that_is_another_or_does_not_say_who_is_in_it_is_refused() -> Non
         {"id": ROOM, "session": {"id": "s", "peers": [A]}, "peerCount": 2},
         {"id": ROOM, "session": {"id": "s", "peers": [A], "Peers": [A, B]}},
         {"id": ROOM, "session": {"id": "s", "peers": [A]}, "Session": None},
+        {"id": ROOM, "session": {"id": "s" * 201, "peers": [A]}},
     ]:
         with pytest.raises(BadResponse):
             room(document)

@@ -43,7 +43,7 @@ class _Text:
 Text = Annotated[str, _Text]
 """A text; "" if it is missing or null."""
 
-Id = Annotated[str, Field(min_length=1)]
+Id = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 def as_list(value: object) -> object:
