@@ -24,9 +24,7 @@ def test_who_is_here_then_a_removal_by_pipe(run: Run) -> None:
     assert '  "Spam Bot", role "student", user id "guest-90417", id d6a660ef' in lines
     assert "Approve? [yes/no/edit] yes" in lines
     (outcome,) = [line for line in lines if line.startswith("[")]
-    assert outcome.startswith(
-        '[done] Removed "Spam Bot" (id d6a660ef). Checked in the room.'
-    )
+    assert outcome.startswith('[done] Removed "Spam Bot" (id d6a660ef). Checked in the room.')
     assert lines.index("Approve? [yes/no/edit] yes") < lines.index(outcome)
 
 

@@ -18,6 +18,7 @@ import hms_active_rooms
 from docs import PROJECT
 from hms_active_rooms.capability import capability
 from hms_active_rooms.cli.main import main
+from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.sim.server import Simulation
 from scripted import ScriptedModel, calls, text
 from skill.guide import REFERENCES, blocks
@@ -88,6 +89,11 @@ def test_a_plugin_install_gives_one_server_that_runs_from_the_plugin() -> None:
     assert rest == ["mcp", "--stdio"]
     # Set by the person's environment, empty when they are not set there.
     assert all(value == f"${{{key}:-}}" for key, value in server["env"].items())
+    # A client may pass nothing else on, and a protection that does not arrive protects nobody.
+    policy = {f"HMS_POLICY_{field.upper()}" for field in Policy.model_fields} - {
+        "HMS_POLICY_UNATTENDED"  # only code sets it
+    }
+    assert policy | {"HMS_POLICY_FILE", "HMS_JOURNAL_KEY"} <= set(server["env"])
 
 
 async def tools_of(server: dict[str, Any], environ: dict[str, str]) -> list[str]:
