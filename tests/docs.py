@@ -50,7 +50,7 @@ def hints_table() -> str:
     """The tools, their hints and what the hints become."""
     lines = [
         "| tool | what it does | readOnly | destructive | idempotent | gate "
-        "| sent again after an unclear failure | can one yes count for the rest of the session? |",
+        "| sent again after an unclear failure | can one yes cover later calls? |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for tool in capability().tools:

@@ -191,7 +191,11 @@ def prune(
     ] = KEPT_DAYS,
     mb: Annotated[
         float,
-        Option(min=0, max=1_000_000, help="Also delete the oldest, until this many MB are left."),
+        Option(
+            min=0,
+            max=1_000_000,
+            help="Also delete the oldest, until all others take at most this many MB.",
+        ),
     ] = KEPT_MB,
     json: Json = False,
 ) -> None:

@@ -226,14 +226,14 @@ def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
     if len(fit) == 1 and same:
         return fit[0].id
     name = quoted(wanted)
-    head = f"{len(fit)} peers have the name {name} or one that looks like it:"
+    head = f"{len(fit)} peers have the name {name} or a similar name:"
     if not same:
         head = f"Nobody has exactly the name {name}; these look like it, or contain it:"
         fit = fit or [p for p in peers if wanted.casefold() in p.name.casefold()]
     if not fit:
         raise PeerNotFound(
             f"Nobody in the room has the name {name}.",
-            hint="List them with: hms-active-rooms peers ROOM",
+            hint="List who is there with: hms-active-rooms peers ROOM",
         )
     shorts, most = short_ids([p.id for p in peers]), 10
     rows = [f"  {person_of(p, shorts[p.id]).line()}" for p in fit[:most]]

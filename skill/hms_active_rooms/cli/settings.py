@@ -202,9 +202,8 @@ def refuse_empty(given: Mapping[str, object]) -> None:
     `given` has the values by name."""
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
-            raise InvalidCall(
-                f"The {name} is empty.", hint="Give a text, or leave it out if it is optional."
-            )
+            without = f", or leave out {name}" if name.startswith("-") else ""
+            raise InvalidCall(f"The {name} is empty.", hint=f"Give a text{without}.")
 
 
 def refuse_bytes(given: Mapping[str, object]) -> None:

@@ -600,9 +600,9 @@ class Gate:
         return await self._sending(action, Drift("go")).look()
 
     async def look_again(self) -> list[Action]:
-        """Find out how the actions ended that an earlier process left unfinished, by reading their
-        rooms. Call this when a program starts. It sends nothing, does not wait for other workers,
-        and reads only rooms that the policy allows.
+        """Look after actions that an earlier process left unfinished: read their rooms, and record
+        how they ended. Call this when a program starts. It sends nothing, does not wait for other
+        workers, and reads only rooms that the policy allows.
 
         Returns:
             The actions that were checked. An action with a broken record is skipped, and logged.

@@ -85,7 +85,7 @@ class Roster:
     Attributes:
         total: peers in the room.
         by_role: (role, count) of all peers, the largest first.
-        filters: what the peers had to match, by argument.
+        filters: the given arguments that select peers, by their names.
         matching: how many peers match.
         matching_by_role: (role, count) of those that match.
         offset: how many matching peers come before the first row, in the order of joining.

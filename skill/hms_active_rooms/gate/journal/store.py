@@ -250,7 +250,8 @@ class Reading:
         return [_event(row) for row in self._rows(_EVENTS, id=action_id)]
 
     def refused_requests(self, *, limit: int = 50) -> list[Event]:
-        """Requests that servers refused, newest first. `by` is the caller, and `way` the reason."""
+        """The events of requests that servers refused, newest first. An event's `by` is the caller,
+        and its `way` is the reason."""
         refused = (events.c.action_id == records.REQUESTS, events.c.kind == "refused")
         query = sa.select(events).where(*refused).order_by(events.c.seq.desc()).limit(limit)
         return [_event(row) for row in self.found(query)]
