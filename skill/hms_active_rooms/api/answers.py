@@ -135,8 +135,6 @@ def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> F
         hint = "Check the base URL (HMS_BASE_URL)."
     elif status == 401:
         hint = _clock_hint(answer.headers.get("date"), now)
-    elif status == 409:
-        hint = "Look at the room: it may be so already."
     elif status == 429 and wait:
         hint = f"Wait {wait:g} seconds, then try again."
     elif cause is _REFUSED and status not in _OF_ARGUMENTS:

@@ -67,14 +67,14 @@ class EndRoom(StateChange):
         return f"The session was ended for {people_count(total)}{lock}."
 
     def condition(self, impact: Impact) -> str:
-        lock = _UNKNOWN_LOCK if self.lock else ""
         return (
-            f"The session that was shown is over. Whether this request ended it is not known.{lock}"
+            "The session that was shown is over. Whether this request ended it is not known."
+            f"{_UNKNOWN_LOCK * self.lock}"
         )
 
     @property
     def gone_text(self) -> str:
-        return f"The session was already over.{_UNKNOWN_LOCK if self.lock else ''}"
+        return f"The session was already over.{_UNKNOWN_LOCK * self.lock}"
 
     @property
     def checked(self) -> str:
