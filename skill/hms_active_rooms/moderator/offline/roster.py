@@ -210,18 +210,14 @@ class Roster(BaseModel):
         if name:
             return Mention(said, near, name.sure and near == name.options)
         joined = "".join(key(said))
-        whole = [
-            p
-            for p in near
-            if joined in ("".join(p.words)[: len(joined)], *map("".join, pairwise(p.words)))
-            and len(joined) > _SHARED_CHARS
-        ]
-        slips = [p for p in near if len(joined) > _SHARED_CHARS and _slip(joined, "".join(p.bare))]
-        if len(near) == 1 and (whole or slips):
-            return Mention(said, near, sure=True)
-        within = tuple(p for p in self.peers if joined in "".join(p.words))
-        if not (near or begun) and len(joined) > 2:  # "gamer" of "xXgamerXx", "Dan" of "Daniel"
-            return Mention(said, within, sure=len(within) == 1 and len(joined) > _SHARED_CHARS)
+        # "gamer" of "xXgamerXx", "Dan" of "Daniel"
+        within = [p for p in self.peers if len(joined) > 2 and joined in "".join(p.words)]
+        slips = [p for p in near if _slip(joined, "".join(p.bare))]
+        fit = tuple(dict.fromkeys([*near, *within, *begun]))
+        if len(fit) == 1 and len(joined) > _SHARED_CHARS and (within or slips):
+            return Mention(said, fit, sure=True)
+        if not (near or begun):
+            return Mention(said, fit)
         return Mention(said, near or begun, sure=len(begun) == 1 and near in ((), begun))
 
     def _begun(self, said: str) -> tuple[Peer, ...]:
