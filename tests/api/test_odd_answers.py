@@ -155,6 +155,7 @@ MORE_PAGES: list[tuple[str, object]] = [
     *(
         ("nextPageUrl", "/x"),
         ("next_key", "x"),
+        ("page", 2),
         ("continuationToken", "x"),
         ("LastEvaluatedKey", {"id": 1}),
     ),

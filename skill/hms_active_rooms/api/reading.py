@@ -67,7 +67,7 @@ _TOTALS: Final = re.compile(
     r"(?!number$)(?=.)(odata|full|grand)?(total|num|number|active|connected)?(of)?"
     rf"({_THING}s|{_THING}(?=count|total))?(count|total)?"
 )
-_PAGES: Final = {"pages", "totalpages", "pagecount", "lastpage"}
+_PAGES: Final = {"page", "pages", "totalpages", "pagecount", "lastpage"}
 _WHOLE: Final = re.compile(r"(is)?(complete|last(page)?)")
 
 # Names that Go, Java, Python, cloud gateways and 100ms webhooks give to the fields of an error.
