@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -110,6 +111,7 @@ def test_a_database_keeps_every_character_or_is_refused(url: str, encoding: str,
         ("journal", "&port=1", "the server runs"),
         ("journal", "&options=-cdefault_transaction_read_only%3Don", "not its copy"),
         ("journal", "&options=-csearch_path%3Dnowhere", "make the schema"),
+        ("journal", "&options=-cstatement_timeout%3D1", "raise the timeout"),
     ],
 )
 def test_what_to_do_about_a_server_that_refuses_is_said(
@@ -123,6 +125,14 @@ def test_what_to_do_about_a_server_that_refuses_is_said(
         Journal(new_database(url).replace("journal@", f"{role}@") + more)
     assert todo in refused.value.hint
     assert "Nothing is sent" in refused.value.hint
+
+
+def test_a_server_that_does_not_answer_is_not_told_as_a_lock() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/db?connect_timeout=2"
+        with pytest.raises(JournalError, match="timeout") as refused:
+            Journal(place)
+    assert "the server runs" in refused.value.hint
 
 
 async def test_a_journal_of_0_1_0_reads_right_and_goes_on(url: str) -> None:

@@ -69,7 +69,6 @@ _REPAIR = {
     "malformed": _RECOVER,
     "not a database": _RECOVER,
     "database is locked": _UNSENT + "stop the program that locks the journal.",
-    "timeout": _UNSENT + "stop the program that locks the journal, or raise the timeout.",
     "is full": _UNSENT + "make room on its disk.",
     "disk i/o": _UNSENT + "see that its disk has room.",
     "unable to open": _UNSENT + "name a file that this user may read and write.",
@@ -79,6 +78,7 @@ _REPAIR = {
     "resolve host": _UNSENT + "see that the URL names the server.",
     "statement pooling": _UNSENT + "set PgBouncer's pool_mode to transaction.",
     "connection": _UNSENT + "see that the server runs, and accepts the user that the URL names.",
+    "timeout": _UNSENT + "stop the program that locks the journal, or raise the timeout.",
 }
 """Hints for the user. A key is a part of the database's error message, in lower case."""
 
