@@ -281,7 +281,8 @@ class _Line:
         reason = "; ".join(self.reasons) or None
         for n, one in enumerate(self.orders):
             tells = one.verb == "tell"
-            said = None if one.again and "BACK" in self.kinds else reason
+            corrects = "BACK" in self.kinds or any(t.text == "sorry" for t in self.tokens)
+            said = None if one.again and corrects else reason
             words, why = (one.words or said or "", None) if tells else (one.words, reason)
             self.orders[n] = replace(one, words=words, reason=why)
         return tuple(self.orders)

@@ -317,7 +317,7 @@ def _within(said: Sequence[str], name: Sequence[str]) -> bool:
 def key(text: str) -> tuple[str, ...]:
     """The words of a name as they are compared: without case, accents and marks."""
     plain = unicodedata.normalize("NFD", text.casefold())
-    words = ("".join(filter(str.isalnum, word)) for word in plain.split())
+    words = ("".join(filter(str.isalnum, word)) for word in plain.replace("_", " ").split())
     return tuple(filter(None, words)) or (plain.strip(),)
 
 

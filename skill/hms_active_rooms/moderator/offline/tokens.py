@@ -56,7 +56,7 @@ def _raw(line: str) -> Iterator[Token]:
     before = ""
     for match in _TOKEN.finditer(line):
         kind, text, start, end = str(match.lastgroup), match[0], *match.span()
-        if text == "." and re.fullmatch(r"(?:.*\.)?\w|mr|mrs|ms|dr|prof", before):
+        if text == "." and re.fullmatch(r"(?:.*\.)?\w|mr|mrs|ms|dr|prof|rev|st|sr|jr", before):
             continue
         text = before = text.lower() if text.isascii() else text
         if kind == "WORD" and len(text) > 2 and text.endswith("'s") and text not in w.lexicon():
