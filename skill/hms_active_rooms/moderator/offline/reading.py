@@ -372,8 +372,8 @@ class _Line:
                 self._check(part, kinds, so, order)
                 own = re.search(r"(?:as|for) (\w+)$", self.tokens[part.start - 1].text)
                 at = self.tokens[part.start - 1].end - len(own[1]) if own else spoken[0].start
-                said = self.typed[at : spoken[-1].end].strip(" .!,)")
-                self.reasons.append(said[1:-1] if kinds == ["QUOTE"] else said)
+                why = self.typed[at : spoken[-1].end].strip(" .!,)")
+                self.reasons.append(why[1:-1] if kinds == ["QUOTE"] else why)
         if instead and not order:
             raise _Blocked("negation")
         return instead
