@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import subprocess
 import threading
@@ -589,13 +590,17 @@ async def test_a_cancelled_role_removal_says_who_is_surely_there_and_of_whom_it_
     assert 'Not removed: "Peer 3". Perhaps removed: "Peer 2".' in outcome(left)
 
 
-async def test_a_role_removal_that_is_cancelled_at_the_look_says_that_all_were_sent() -> None:
+@pytest.mark.parametrize("call", [remove(), remove_role(), end()])
+async def test_what_is_cancelled_at_the_look_says_that_100ms_accepted_it(
+    call: StateChange,
+) -> None:
     room = classroom()
     gate = gate_on(room)
-    action, read = await approved(gate, remove_role()), room.retrieve_active_room
+    action, read = await approved(gate, call), room.retrieve_active_room
+    most = max(1, len(call.per_person(action.shown)))
 
     async def cancelled(room_id: str) -> Any:
-        if len(room.posts) == 2:
+        if len(room.posts) == most:
             raise asyncio.CancelledError
         return await read(room_id)
 
@@ -603,8 +608,9 @@ async def test_a_role_removal_that_is_cancelled_at_the_look_says_that_all_were_s
     with pytest.raises(asyncio.CancelledError):
         await gate.run(action.id)
     left = await gate.get(action.id)
-    assert (left.state, left.executed, fates(left)) == ("done", "yes", ["removed", "removed"])
-    assert "A look failed: interrupted by CancelledError." in outcome(left)
+    assert (left.state, left.executed) == ("done", "yes")
+    assert fates(left) in ([], ["removed", "removed"])
+    assert re.search(r"look failed: interrupted by CancelledError\.( Look| \()", outcome(left))
 
 
 def a_gone_worker() -> str:

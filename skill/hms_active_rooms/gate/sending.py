@@ -70,6 +70,7 @@ class Sending:
     change: Drift  # who is affected now, and what else to report
     attempt: int = 1  # the number of this attempt to send the action
     began: bool = False  # whether a request may have left
+    accepted: bool = False  # whether 100ms has accepted the one request
 
     async def _watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
         """Read the room until it shows the effect, for at most `Policy.verify_s`. Without `wait`,
@@ -175,6 +176,7 @@ class Sending:
             try:
                 self.began = True
                 await call.request(self.client)
+                self.accepted = True
             except ApiError as failure:
                 if call.gone_text and isinstance(failure, GONE):
                     if lost is not None:
@@ -304,11 +306,14 @@ class Sending:
     def _try_to_record(self, error: BaseException) -> None:
         with suppress(errors.JournalError):
             if self.began or not isinstance(error, asyncio.CancelledError):
-                ended, shown = outcomes.stopped(error), self.action.shown
-                if self.action.call.per_person(shown):
-                    stopped = ApiError(f"interrupted by {type(error).__name__}.")
-                    unseen = Observation(gone=None, why=str(stopped))
+                ended, call, shown = outcomes.stopped(error), self.action.call, self.action.shown
+                stopped = ApiError(f"interrupted by {type(error).__name__}.")
+                unseen = Observation(gone=None, why=str(stopped))
+                if call.per_person(shown):
                     ended = outcomes.for_each(shown.people, self._fates(), stopped, unseen)
+                elif self.accepted:
+                    seen = unseen if call.visible else None
+                    ended = outcomes.answered(call, shown, self.change.total, seen)
                 self._record(ended, "stopped")
             else:
                 give_back(self.journal, self.action, "stopped before the first request")

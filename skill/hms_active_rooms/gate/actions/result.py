@@ -59,7 +59,7 @@ class Observation:
 
     def words(self) -> str:
         """The end of a sentence that begins with "A look", if the effect was not seen."""
-        return f"failed: {self.why}" if self.gone is None else "shows no effect yet"
+        return f"failed: {self.why.rstrip('.')}" if self.gone is None else "shows no effect yet"
 
 
 def answered(call: StateChange, shown: Impact, total: int, seen: Observation | None) -> Ended:
@@ -136,7 +136,7 @@ def for_each(
         verified = seen.gone is True
         look = f"{len(seen.still)} still listed (this can take 60 s)."
         if seen.gone is None:
-            look = f"A look {seen.words()}"
+            look = f"A look {seen.words()}."
         text += f" {CHECKED if verified else look}"
     state: Ending = "unknown" if count["unknown"] else "failed" if left else "done"
     code, hint = (error.code, error.own_hint) if error else ("", "")
