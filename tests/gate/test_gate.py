@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import sqlite3
 import subprocess
@@ -1552,6 +1553,26 @@ async def test_a_repeated_call_says_when_the_same_was_sent_and_what_came_of_it()
     clock.now += timedelta(hours=1)
     later = await gate.propose(send(), call_number(4))
     assert not any(one.note for one in (other, elsewhere, later))
+
+
+async def test_a_call_that_comes_to_the_same_as_one_that_was_sent_says_so() -> None:
+    room = classroom()
+    gate, number = gate_on(room), itertools.count(2)
+    whole = peer(3).id
+    for first, then in (whole, whole[:8]), (whole[:8], whole.upper()):
+        await carried_out(gate, send(f"to {first}", peer_id=first))
+        same = send(f"to {first}", peer_id=then)
+        note = (await gate.propose(same, call_number(next(number)))).note
+        assert note.startswith("The same call was sent")
+    action = await gate.propose(send("draft"), call_number(next(number)))
+    fair = Edit(action.digest, {"message": "fair"})
+    decided = await gate.decide(action.id, fair, by="ada", way="page")
+    edited = await gate.run(decided.newest.id)
+    for words in ("draft", "fair"):
+        note = (await gate.propose(send(words), call_number(next(number)))).note
+        assert note.startswith("The same call was sent")
+        assert edited.id in note
+    assert not (await gate.propose(send("other"), call_number(next(number)))).note
 
 
 async def test_what_a_conversation_asks_is_withdrawn_on_a_word_and_nothing_else_is() -> None:

@@ -57,6 +57,15 @@ async def test_a_removal_runs_once_and_is_on_record(url: str) -> None:
     assert len(room.posts) == 2
     kinds = [e.kind for e in journal.events(action.id)]
     assert kinds == ["proposed", "approved", "sent", "done"]
+    room.peers = [peer(1)]
+    for peer_id in (peer(1).id, peer(1).id[:8]):
+        said = {"room_id": ROOM, "message": "hi", "peer_id": peer_id}
+        asked = await gate.propose(
+            parse_call("hms-send-message", said), Origin("t", "m", peer_id, "agent")
+        )
+        await gate.decide(asked.id, Approve(asked.digest), by="ada", way="page")
+        await gate.run(asked.id)
+    assert asked.note.startswith("The same call was sent")
     journal.close()
 
 

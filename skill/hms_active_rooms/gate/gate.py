@@ -39,7 +39,7 @@ from hms_active_rooms.gate.journal import Journal, records
 from hms_active_rooms.gate.journal.records import Action, Origin, Way, action_id
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
 from hms_active_rooms.gate.policy import Policy, gate_for
-from hms_active_rooms.gate.view import describe, sent_before
+from hms_active_rooms.gate.view import LATELY, describe, sent_before
 from hms_active_rooms.untrusted import storable
 
 if TYPE_CHECKING:
@@ -248,19 +248,18 @@ class Gate:
             found, before = tx.latest(action.call_key), None
             if found is None:
                 try:
-                    if (before := tx.same_call(action)) is not None:
-                        before.check()
+                    before = tx.same_call(action)
+                    sent = sent or tx.same_call(action, sent_since=tx.now() - LATELY)
+                    for earlier in filter(None, (before, sent)):
+                        earlier.check()
                 except BrokenRecord:
                     before, may_run_unasked = None, False
                     action = replace(action, note=_BROKEN_BEFORE)
-            if before is not None:
-                if action.state == "proposed" and _is_held_back(tx, before):
-                    said: dict[str, Any] = {"by": action.requester, "way": "call"}
-                    tx.note(action.id, records.CALLED_AGAIN, **said, runs=before.id)
-                    tx.note(before.id, records.CALLED_AGAIN, **said, call_key=action.call_key)
-                    return before
-                # Tell of the newest action that was sent, even if the call was made again since.
-                sent = sent or (before if before.sent_at else tx.same_call(action, sent=True))
+            if before and action.state == "proposed" and _is_held_back(tx, before):
+                said: dict[str, Any] = {"by": action.requester, "way": "call"}
+                tx.note(action.id, records.CALLED_AGAIN, **said, runs=before.id)
+                tx.note(before.id, records.CALLED_AGAIN, **said, call_key=action.call_key)
+                return before
             if sent is not None and not action.note:
                 action = replace(action, note=sent_before(sent, tx.now()))
             row = action if found is None else found

@@ -81,12 +81,12 @@ def outcome(action: Action) -> str:
     return f"{text} {' '.join(action.result.notes)}".strip() + f" (action {action.id})"
 
 
-_LATELY: Final = timedelta(hours=1)
+LATELY: Final = timedelta(hours=1)
 
 
 def sent_before(action: Action, now: datetime) -> str:
     """Says when `action` sent the same call, and what came of it. "" if it was over an hour ago."""
-    if action.sent_at is None or now - action.sent_at > _LATELY:
+    if action.sent_at is None or now - action.sent_at > LATELY:
         return ""
     ago_s = max((now - action.sent_at).total_seconds(), 0.0)  # the clock may have been set back
     ago = f"{ago_s:.0f} s" if ago_s < 120 else f"{ago_s / 60:.0f} min"

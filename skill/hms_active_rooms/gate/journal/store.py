@@ -58,9 +58,21 @@ _BY_ID = _ROW.where(actions.c.id == _given("id"))
 _OF_CALL = actions.c.call_key == _given("key")
 _LATEST = _ROW.where(_OF_CALL).order_by(actions.c.revision.desc()).limit(1)
 _GRANTS = _ROW.where(actions.c.thread == _given("thread"), actions.c.granted_in != "")
-_ALIKE = [actions.c[name] == _given(name) for name in ("content", "thread", "requester")]
+_ALIKE = [actions.c[name] == _given(name) for name in ("thread", "requester", "content")]
 _SAME_CALL = _newest(*_ALIKE)
-_SAME_SENT = _newest(*_ALIKE, actions.c.sent_at.is_not(None))
+_JSON_GIVEN = sa.type_coerce(_given("arguments"), actions.c.arguments.type)
+_AS_SENT = (
+    actions.c.tool == _given("tool"),
+    sa.cast(actions.c.arguments, sa.Text) == sa.cast(_JSON_GIVEN, sa.Text),  # JSON has no `=`
+)
+_SAME_SENT = (
+    _ROW.where(actions.c.sent_at > _given("since"), _ALIKE[1])
+    # With the index of `thread`, SQLite would read every action of a long thread.
+    .where(actions.c.thread + "" == _given("thread"))
+    .where(sa.or_(_ALIKE[2], sa.and_(*_AS_SENT)))
+    .order_by(actions.c.sent_at.desc())
+    .limit(1)
+)
 _OF_ROOM = [actions.c[name] == _given(name) for name in ("room_id", "requester")]
 _SENT_LATELY = sa.select(
     sa.func.count(sa.case((sa.and_(*_OF_ROOM), 1))).label("alike"), sa.func.count().label("whole")
@@ -177,11 +189,16 @@ class Reading:
         names, now = actions.c.keys(), self.now()
         return [(self._action(r, now), {n: r[n] for n in names}) for r in self.found(query)]
 
-    def same_call(self, action: Action, *, sent: bool = False) -> Action | None:
+    def same_call(self, action: Action, *, sent_since: datetime | None = None) -> Action | None:
         """The newest action with the same call, by the same requester in the same thread, or None.
-        With `sent`, only actions that were sent count."""
-        alike = {"content": action.content, "thread": action.thread}
-        return self._one(_SAME_SENT if sent else _SAME_CALL, requester=action.requester, **alike)
+        With `sent_since`, the last of those that were sent after that. Then a call also counts as
+        the same if it became the same: ids were completed, or a person changed the words."""
+        names = "thread", "requester", "content"
+        given: dict[str, object] = {name: getattr(action, name) for name in names}
+        if sent_since is None:
+            return self._one(_SAME_CALL, **given)
+        as_sent = {"tool": action.tool, "arguments": action.call.arguments()}
+        return self._one(_SAME_SENT, since=sent_since, **given, **as_sent)
 
     def same_calls(
         self, thread: str, content: str, is_mine: Callable[[str], bool] = lambda _: True
