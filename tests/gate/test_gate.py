@@ -1550,7 +1550,9 @@ async def test_a_repeated_call_says_when_the_same_was_sent_and_what_came_of_it()
     elsewhere = await gate.propose(send(), Origin("other", "m", "c", "agent"))
     another = await gate.propose(send(), call_number(5, "another"))
     assert not another.note
-    clock.now += timedelta(hours=1)
+    clock.now += timedelta(hours=1, seconds=-5)
+    assert "sent 60 min ago." in (await gate.propose(send(), call_number(7))).note
+    clock.now += timedelta(seconds=1)
     later = await gate.propose(send(), call_number(4))
     assert not any(one.note for one in (other, elsewhere, later))
 

@@ -159,8 +159,8 @@ def test_the_same_call_is_found_in_its_thread_wherever_it_was_made() -> None:
     insert(journal, row(clock(), "another call", content="d"))
     insert(journal, row(clock(), "another thread", content="c", thread="other"))
     with journal.read() as view:
-        assert view.same_calls("t", "c") == (newest, None, 2)
-        assert view.same_calls("t", "x") == (None, None, 0)
+        assert view.same_calls("t", "c") == (newest, [newest.requester], 2)
+        assert view.same_calls("t", "x") == (None, [], 0)
 
 
 def test_an_outcome_is_told_the_first_time_once() -> None:

@@ -39,7 +39,7 @@ from hms_active_rooms.gate.journal import Journal, records
 from hms_active_rooms.gate.journal.records import Action, Origin, Way, action_id
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
 from hms_active_rooms.gate.policy import Policy, gate_for
-from hms_active_rooms.gate.view import LATELY, describe, sent_before
+from hms_active_rooms.gate.view import describe, sent_before
 from hms_active_rooms.untrusted import storable
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class Gate:
         shown: Way | None = None,
         place: str = "",
         always_ask: bool = False,
-        sent: Action | None = None,
+        mine: Collection[str] = (),
     ) -> Action:
         """Record a call as an action. If this origin made the call before, return its action.
 
@@ -193,7 +193,7 @@ class Gate:
             shown: how the caller will show the question; the journal records this.
             place: where in a graph the question is shown; only one call may ask there.
             always_ask: ask a person even if the policy lets the tool run unasked.
-            sent: another requester's action for the same call. The question says when it was sent.
+            mine: other requesters that are this caller: what they sent, it has sent.
 
         Raises:
             PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused, and the
@@ -231,7 +231,7 @@ class Gate:
             await asyncio.to_thread(self._insert, refused, None, "", False)
             raise
         bound = row.bound(full, impact)
-        row = await asyncio.to_thread(self._insert, bound, shown, place, not always_ask, sent)
+        row = await asyncio.to_thread(self._insert, bound, shown, place, not always_ask, mine)
         return refused_again(row)
 
     def _insert(
@@ -240,16 +240,16 @@ class Gate:
         shown: Way | None,
         place: str,
         may_run_unasked: bool,
-        sent: Action | None = None,
+        mine: Collection[str] = (),
     ) -> Action:
         """Insert the action and return it. Return another action if another caller has just
         inserted this call, or if an earlier action of the same call was held back (`HELD`)."""
         with self.journal.write() as tx:
-            found, before = tx.latest(action.call_key), None
+            found, before, sent = tx.latest(action.call_key), None, None
             if found is None:
                 try:
                     before = tx.same_call(action)
-                    sent = sent or tx.same_call(action, sent_since=tx.now() - LATELY)
+                    sent = tx.same_sent(action, {action.requester, *mine})
                     for earlier in filter(None, (before, sent)):
                         earlier.check()
                 except BrokenRecord:

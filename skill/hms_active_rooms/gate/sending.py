@@ -312,8 +312,7 @@ class Sending:
                 if call.per_person(shown):
                     ended = outcomes.for_each(shown.people, self._fates(), stopped, unseen)
                 elif self.accepted:
-                    seen = unseen if call.visible else None
-                    ended = outcomes.answered(call, shown, self.change.total, seen)
+                    ended = outcomes.answered(call, shown, self.change.total, unseen)
                 self._record(ended, "stopped")
             else:
                 give_back(self.journal, self.action, "stopped before the first request")

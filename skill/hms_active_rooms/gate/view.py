@@ -7,7 +7,7 @@ artifact of a LangChain tool. Its size is limited, and strangers' text is escape
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
@@ -81,14 +81,9 @@ def outcome(action: Action) -> str:
     return f"{text} {' '.join(action.result.notes)}".strip() + f" (action {action.id})"
 
 
-LATELY: Final = timedelta(hours=1)
-
-
 def sent_before(action: Action, now: datetime) -> str:
-    """Says when `action` sent the same call, and what came of it. "" if it was over an hour ago."""
-    if action.sent_at is None or now - action.sent_at > LATELY:
-        return ""
-    ago_s = max((now - action.sent_at).total_seconds(), 0.0)  # the clock may have been set back
+    """Says when `action` sent the same call, and what came of it."""
+    ago_s = max((now - (action.sent_at or now)).total_seconds(), 0.0)  # clocks can be set back
     ago = f"{ago_s:.0f} s" if ago_s < 120 else f"{ago_s / 60:.0f} min"
     return f"The same call was sent {ago} ago. {outcome(action)}"
 

@@ -168,7 +168,7 @@ async def open_call(
         ActiveRoomsError: see `Gate.propose`.
     """
     keyed = Origin(caller.thread, "key", caller.key, caller.requester)
-    found, sent, earlier, mine, ours = await asyncio.to_thread(_look, gate, call, caller, keyed)
+    found, who, earlier, mine, ours = await asyncio.to_thread(_look, gate, call, caller, keyed)
     if found is not None and not await _is_over(gate, found, caller):
         try:
             return refused_again(found), False
@@ -190,7 +190,7 @@ async def open_call(
     turn = f"turn of {caller.requester}"
     origin = keyed if caller.key else replace(keyed, message=turn, call=str(earlier))
     try:
-        new: Any = {"is_new": True, "always_ask": again, "sent": sent}
+        new: Any = {"is_new": True, "always_ask": again, "mine": who}
         return await gate.propose(call, origin, shown=shown, **new), True
     except REFUSED:
         refused = await gate.find(call, origin)
@@ -201,18 +201,18 @@ async def open_call(
 
 def _look(
     gate: Gate, call: StateChange, caller: Caller, keyed: Origin
-) -> tuple[Action | None, Action | None, int, int, int]:
-    """What the journal knows about a call: its newest action, its newest action that was sent, how
-    often the call was made, how many questions of this caller are open, and how many questions of
-    all callers with the same token are open."""
+) -> tuple[Action | None, list[str], int, int, int]:
+    """What the journal knows about a call: its newest action, which requesters made it and are this
+    caller, how often it was made, how many questions of this caller are open, and how many of all
+    callers with the same token."""
     with gate.journal.read() as view:
         mine = view.count(state="proposed", thread=caller.thread, requester=caller.requester)
         ours = view.count(state="proposed", within=threads_of(caller.token))
         same = caller.thread, content_of(call), caller.is_mine
-        newest, sent, earlier = view.same_calls(*same)
+        newest, who, earlier = view.same_calls(*same)
         if caller.key:
             newest = view.latest(call_key(call, keyed))
-        return newest, sent, earlier, mine, ours
+        return newest, who, earlier, mine, ours
 
 
 def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:

@@ -66,7 +66,7 @@ def answered(call: StateChange, shown: Impact, total: int, seen: Observation | N
     """The outcome if 100ms accepted the request. `seen` is what the room showed afterwards, or None
     if the room cannot show the effect."""
     text = call.effect(shown, total)
-    if seen is None:
+    if seen is None or not call.visible:
         return "done", Result(text, "yes")
     if seen.gone:
         return "done", Result(f"{text} {call.checked}", "yes", verified=True)

@@ -80,6 +80,8 @@ PRUNED = "pruned"
 
 RATE_WINDOW = timedelta(minutes=1)
 
+SENT_BEFORE = timedelta(hours=1)  # so long a question tells of the same call; our choice
+
 Way = Literal[
     "interrupt",  # a person, by an interrupt of a graph
     "callback",  # a person, by the program's own callback

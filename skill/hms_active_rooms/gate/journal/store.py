@@ -58,21 +58,8 @@ _BY_ID = _ROW.where(actions.c.id == _given("id"))
 _OF_CALL = actions.c.call_key == _given("key")
 _LATEST = _ROW.where(_OF_CALL).order_by(actions.c.revision.desc()).limit(1)
 _GRANTS = _ROW.where(actions.c.thread == _given("thread"), actions.c.granted_in != "")
-_ALIKE = [actions.c[name] == _given(name) for name in ("thread", "requester", "content")]
+_ALIKE = [actions.c[name] == _given(name) for name in ("content", "thread", "requester")]
 _SAME_CALL = _newest(*_ALIKE)
-_JSON_GIVEN = sa.type_coerce(_given("arguments"), actions.c.arguments.type)
-_AS_SENT = (
-    actions.c.tool == _given("tool"),
-    sa.cast(actions.c.arguments, sa.Text) == sa.cast(_JSON_GIVEN, sa.Text),  # JSON has no `=`
-)
-_SAME_SENT = (
-    _ROW.where(actions.c.sent_at > _given("since"), _ALIKE[1])
-    # With the index of `thread`, SQLite would read every action of a long thread.
-    .where(actions.c.thread + "" == _given("thread"))
-    .where(sa.or_(_ALIKE[2], sa.and_(*_AS_SENT)))
-    .order_by(actions.c.sent_at.desc())
-    .limit(1)
-)
 _OF_ROOM = [actions.c[name] == _given(name) for name in ("room_id", "requester")]
 _SENT_LATELY = sa.select(
     sa.func.count(sa.case((sa.and_(*_OF_ROOM), 1))).label("alike"), sa.func.count().label("whole")
@@ -189,37 +176,41 @@ class Reading:
         names, now = actions.c.keys(), self.now()
         return [(self._action(r, now), {n: r[n] for n in names}) for r in self.found(query)]
 
-    def same_call(self, action: Action, *, sent_since: datetime | None = None) -> Action | None:
-        """The newest action with the same call, by the same requester in the same thread, or None.
-        With `sent_since`, the last of those that were sent after that. Then a call also counts as
-        the same if it became the same: ids were completed, or a person changed the words."""
-        names = "thread", "requester", "content"
-        given: dict[str, object] = {name: getattr(action, name) for name in names}
-        if sent_since is None:
-            return self._one(_SAME_CALL, **given)
-        as_sent = {"tool": action.tool, "arguments": action.call.arguments()}
-        return self._one(_SAME_SENT, since=sent_since, **given, **as_sent)
+    def same_call(self, action: Action) -> Action | None:
+        """The newest action with the same call, by the same requester in the same thread, or None."""
+        alike = {"content": action.content, "thread": action.thread}
+        return self._one(_SAME_CALL, requester=action.requester, **alike)
+
+    def same_sent(self, action: Action, requesters: Collection[str]) -> Action | None:
+        """The action that one of these requesters sent last, in the same thread and within
+        `SENT_BEFORE`, with the same call, or with one that came to it by full ids or an edit."""
+        a, words = actions.c, sa.type_coerce(action.call.arguments(), actions.c.arguments.type)
+        as_sent = sa.cast(a.arguments, sa.Text) == sa.cast(words, sa.Text)
+        query = _ROW.where(
+            a.sent_at >= self.now() - records.SENT_BEFORE,
+            # With the index of `thread`, SQLite would read every action of a long thread.
+            a.thread + "" == action.thread,
+            a.requester.in_(requesters),
+            sa.or_(a.content == action.content, sa.and_(a.tool == action.tool, as_sent)),
+        )
+        found = self.found(query.order_by(a.sent_at.desc()).limit(1))
+        return next(iter(self._actions(found)), None)
 
     def same_calls(
         self, thread: str, content: str, is_mine: Callable[[str], bool] = lambda _: True
-    ) -> tuple[Action | None, Action | None, int]:
-        """Three facts on the calls with this `Action.content` in a thread: the caller's newest
-        action, the newest action that the caller sent, and how often anybody made the call.
-        `is_mine` tells whether a requester is the caller."""
+    ) -> tuple[Action | None, list[str], int]:
+        """The calls with this `Action.content` in a thread: the caller's newest action, all who
+        made the call and are the caller, and how often anybody made it. `is_mine` tells whether a
+        requester is the caller."""
         same: tuple[sa.ColumnElement[bool], ...]
         same = (actions.c.thread == thread, actions.c.content == content)
         calls = sa.func.count(actions.c.call_key.distinct()).label("calls")
         who = sa.select(actions.c.requester, calls).where(*same).group_by(actions.c.requester)
         found = self.found(who)
         mine = [each["requester"] for each in found if is_mine(each["requester"])]
-        same += (actions.c.requester.in_(mine),)
-        newest = sent = (
-            next(iter(self._actions(self.found(_newest(*same)))), None) if mine else None
-        )
-        if newest and not newest.sent_at:
-            was_sent = _newest(*same, actions.c.sent_at.is_not(None))
-            sent = next(iter(self._actions(self.found(was_sent))), None)
-        return newest, sent, sum(each["calls"] for each in found)
+        newest = _newest(*same, actions.c.requester.in_(mine))
+        row = next(iter(self._actions(self.found(newest))), None) if mine else None
+        return row, mine, sum(each["calls"] for each in found)
 
     def actions(
         self,
