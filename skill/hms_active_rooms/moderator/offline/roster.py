@@ -173,13 +173,6 @@ class Roster(BaseModel):
         text = " ".join(key(re.sub("[-_]", " ", said)))
         return next((RoleGroup(r, n) for r, n in self.by_role.items() if text in forms(r)), None)
 
-    def misspelled(self, said: str) -> RoleGroup | None:
-        """The role of which this is a misspelling: one letter differs. None if none or several fit."""
-        if any(key(said)[0] in peer.words for peer in self.peers):
-            return None  # "caller" is one slip from "callers", and may begin "Caller 2"
-        roles = [r for r in self.by_role if len(r) > 5 and any(_slip(said, f) for f in forms(r))]
-        return RoleGroup(roles[0], self.by_role[roles[0]]) if len(roles) == 1 else None
-
     def with_role(self, role: str) -> tuple[Peer, ...]:
         return tuple(peer for peer in self.peers if peer.role == role)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
 from hms_active_rooms.moderator.offline import words as w
-from hms_active_rooms.moderator.offline.roster import Mention, RoleGroup, Roster, key
+from hms_active_rooms.moderator.offline.roster import Mention, RoleGroup, Roster, forms, key
 
 _MAX_NAME_WORDS: Final = 9
 _PLAIN: Final = r'[^\s,;:.!?"()…—–]+'
@@ -118,6 +119,7 @@ def _stem(word: str) -> str:
 def _mended(token: Token, roster: Roster) -> str:
     """The text, spelled as `words.yaml` has it if a letter was missing, doubled or moved."""
     word, mended = token.text, w.section("mended").split()
+    roles = [form for role in roster.by_role for form in forms(role) if len(role) > 5]
     if token.type != "WORD" or word in w.vocabulary():
         return word
     from rapidfuzz.distance import OSA
@@ -126,8 +128,8 @@ def _mended(token: Token, roster: Roster) -> str:
         return once  # "nowww"
     if len(word) < 3 or not (word.isalpha() and word.isascii() and roster.room_id):
         return word
-    near = (one for one in mended if OSA.distance(word, one, score_cutoff=1) == 1)
-    fits = (one for one in near if len(word) < len(one) or sorted(word) == sorted(one))
+    near = (one for one in [*roles, *mended] if OSA.distance(word, one, score_cutoff=1) == 1)
+    fits = (o for o in near if o in roles or len(word) < len(o) or sorted(word) == sorted(o))
     return word if key(word)[0] in roster.begins else next(fits, word)
 
 
@@ -158,8 +160,6 @@ def _mention(
         return 1, None
     if first.type == "EVERYONE" and (group := roster.group(first.text.split()[-1])):
         return 1, Mention(first.text, (group,), sure=True)
-    if first.type == "WORD" and (meant := roster.misspelled(first.text)):
-        return 1, Mention(first.text, (meant,), sure=first.text.endswith("s"))
     begins = key(first.text.split()[0])[0]
     initial = len(begins) == 1
     begun = {begins, begins.removesuffix("s")} & roster.begins
@@ -167,14 +167,16 @@ def _mention(
         return 1, None
     for size in range(min(_MAX_NAME_WORDS, len(tokens) - i), 0, -1):
         span = tokens[i : i + size]
-        unknown = all(one.type in ("WORD", "S", "NUMBER", "VOCATIVE") for one in span)
+        unknown = all(one.type in ("WORD", "S", "NUMBER", "VOCATIVE", "OF") for one in span)
         titled = first.type in _TITLES or (placed and not unknown)
         role = size == 1 and titled
         single = size == 1 and (initial or not (unknown or role or " " in first.text))
-        if single or span[-1].type == "S" or not span[-1].text[-1].isalnum():
+        if single or span[-1].type in ("S", "OF") or not span[-1].text[-1].isalnum():
             continue
-        found = roster.named(line[first.start : span[-1].end], part=unknown)
-        if found and "(" in line[first.start : span[-1].end] and i + size < len(tokens):
+        # A misspelled role is mended, and of "Linda from HR" both words are the name's.
+        said = first.text if size == 1 else line[first.start : span[-1].end]
+        found = roster.named(re.sub(" (from|of) ", " ", said), part=unknown)
+        if found and "(" in said and i + size < len(tokens):
             size += tokens[i + size].text == ")"  # "iPhone (3)"
         if found and (not role or unknown or isinstance(found.options[0], RoleGroup)):
             return size, found
@@ -182,76 +184,23 @@ def _mention(
 
 
 def _settled(tokens: list[Token]) -> list[Token]:
-    """The tokens. Those whose class depends on the words beside them get it here."""
-    kinds = [one.type for one in tokens]
-
-    def ahead(i: int) -> list[str]:
-        return [kind for kind in kinds[i + 1 :] if kind not in ("DET", "LEAD", "BOTH")][:2]
-
-    def settled(i: int, one: Token) -> str:
-        before, next_, text = kinds[i - 1] if i else "", ahead(i), one.text
-        match one.type:
-            case "KICK" if text == "out with" and before in PEOPLE | {"PRON"}:
-                return "OUT"
-            case "SCOPE" if text == "for all" and next_[:1] in (["ROLE"], ["WORD"]):
-                return "FOR"
-            case "EVERY" if text == "all the" and kinds[i + 1 : i + 2] == ["TELL"]:
-                return "EVERYONE"
-            case "BACK" if (
-                text == "no"
-                and next_[:1] in (["WORD"], ["STATE"])
-                and tokens[i + 1].text.endswith(("ing", "s"))
-            ):
-                return "HE"  # "no bots here" is a statement
-            case "ME" if text in ("you", "u") and not before and next_[:1] in _ORDERED_NEXT:
-                return "FRONT"
-            case "EVERYONE" if text == "all" and next_[:1] in (["ROLE"], ["WORD"]):
-                return "EVERY"
-            case "question" if text == "do" and set(kinds[i + 1 : i + 2]) <= _ORDERED | {"NOTE"}:
-                return "FRONT"
-            case "NUMBER" if text in ("second", "third") and set(kinds[i + 1 : i + 2]) <= _ORDERED:
-                return "FRONT"
-            case "SEND" if (
-                text == "make" and next_[:1] in (["END"], ["LOCK"]) and next_[1:] != ["OF"]
-            ):
-                return "PLEASE"
-            case "GONE" if before == "BE" and text in ("home", "away"):
-                return "WORD"  # "Ann should be home" is no order
-            case "MISTAKE":
-                return "negation" if _ORDERED & set(kinds[:i]) else "BACK"
-            case "FRONT" | "negation" if text in _SOMEBODY and next_[:1] in _STATED:
-                return "HE"  # "somebody leaked the link"
-            case "TO" if (before == "ASK" or tokens[i - 1].text in POLITE) and set(
-                kinds[i + 1 : i + 2]
-            ) <= _ORDERED:
-                return "PLEASE"
-            case "BECAUSE" if set(kinds[i + 1 : i + 2]) <= {"STOP"}:
-                return "WORD"
-            case "VOCATIVE":
-                return "WORD" if before in LEADS - {"LEAD"} else "PLEASE"
-            case "PRON" if text == "her" and before in _OWNED and next_[:1] == ["WORD"]:
-                return "HE"
-            case "COMMA" if tokens[i + 1 : i + 2] and tokens[i + 1].text == "and":
-                return "PLEASE"
-            case "COMMA" if {before, *next_[:1]} <= PEOPLE and set(next_[1:]) <= MARKS | {
-                "AND",
-                "COLON",
-            }:
-                return "AND" if next_ else "COMMA"  # "kick Ann, Bob and Cy"
-            case "EVERYONE" if kinds[i + 1 : i + 3] == ["ROLED", "WORD"]:
-                return "EVERY" if tokens[i + 1].text.endswith("role") else "EVERYONE"
-            case "ROLED" if not {"ROLE", "ROLE_WORD"} & set(kinds[i + 1 : i + 3]):
-                # A role that nobody has is told as an unknown name.
-                none = before == "EVERYONE" and text.endswith("role")
-                return "IN" if text == "in the" else "ROLE_WORD" if none else "WORD"
-        return one.type
-
-    return [one._replace(type=settled(i, one)) for i, one in enumerate(tokens)]
+    """The tokens. Those whose class depends on the words beside them get it by `beside` of `words.yaml`."""
+    told = [f"{one.type}:{one.text.replace(' ', '_')}" for one in tokens]
+    out = list[Token]()
+    for i, one in enumerate(tokens):
+        after = [told[j] for j in range(i + 1, len(told)) if tokens[j].type not in _PASSED]
+        line = " ".join([*told[max(0, i - _BESIDE) : i], f"<{told[i]}>", *after[:_BESIDE]])
+        found = (new for rule, new in _rules() if re.search(rule, line))
+        out.append(one._replace(type=next(found, one.type)))
+    return out
 
 
-_ORDERED: Final = classes("KICK TAKE SEND TELL LET END LOCK")
-_ORDERED_NEXT: Final = (["KICK"], ["END"], ["TELL"], ["SEND"])
-_STATED: Final = (["WORD"], ["IS"], ["KNOW"])
-_SOMEBODY: Final = classes("somebody someone nobody noone no1 no-one") | {"no one"}
-_OWNED: Final = MARKS | classes("NAME PLEASE BECAUSE")
-"""Behind what "her" begins a statement."""
+@cache
+def _rules() -> list[tuple[re.Pattern[str], str]]:
+    rows = ((rule.replace("ORDER:", _ORDERED), new) for rule, new in w.rows("beside"))
+    return [(re.compile(rule), new) for rule, new in rows]
+
+
+_BESIDE: Final = 8
+_PASSED: Final = classes("DET LEAD BOTH")
+_ORDERED: Final = "(KICK|TAKE|SEND|TELL|LET|END|LOCK):"
