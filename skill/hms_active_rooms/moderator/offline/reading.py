@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -77,10 +78,8 @@ _ENDS: Final = classes("AND COMMA STOP DASH")
 _AUDIENCE: Final = _PERSON | LEADS | classes("EVERYONE WORD AND")
 _REWORDS: Final = classes("PLEASE AND SEND SAY QUOTE STOP")
 _EMPTY: Final = (["IN", "ROOM"], ["NAME", "HERE"], ["UNLOCK"])
-_WHO: Final = ("one", "known", "unknown")
 
 # Words, not classes.
-_THEM: Final = classes("he she they")
 _ASKED: Final = classes("if whether for about how why what when where who which")
 _ASKING: Final = _ASKED | classes("can could are is do does have has did will would")
 
@@ -145,20 +144,11 @@ def read(text: str, roster: Roster = _NOBODY) -> Reading:
 @cache
 def _grammar() -> Lark:
     from lark import Lark
-    from lark.lexer import Lexer
-
-    class Given(Lexer):
-        """The tokens are made before; the parser is fed with them."""
-
-        def __init__(self, conf: object) -> None: ...
-
-        def lex(self, lexer_state: object, parser_state: object) -> Iterator[Any]:
-            raise NotImplementedError
 
     rules = Path(__file__).with_name("orders.lark").read_text(encoding="utf-8")
     names = sorted(set(re.findall(r"\b[A-Z_]{2,}\b", re.sub("//.*", "", rules))))
     declared = f"{rules}\n%declare {' '.join(names)}\n"
-    return Lark(declared, parser="lalr", lexer=Given, start="order")
+    return Lark(declared, parser="lalr", lexer="basic", start="order")  # it is fed with tokens
 
 
 def _fed(parser: Any, token: Token | None) -> Any:
@@ -265,9 +255,9 @@ class _Line:
                 i += 1
                 continue
             instead = self._between(gap, i, order)
-            if self.orders and self.orders[-1].verb == order.verb:
+            if self._last == order.verb:
                 texts = {one.text for one in self.tokens[gap : end + 1]}
-                instead = instead or bool(texts & {"instead", "sorry"})
+                instead = instead or bool(texts & {"instead", "sorry", "sry"})
             if self._ends_asked(end) and not polite:
                 raise _Blocked("question")
             self.asked = "ASK" in self.kinds[i:end]
@@ -288,7 +278,7 @@ class _Line:
         return tuple(self.orders)
 
     def _looked(self) -> tuple[Order, ...]:
-        parts = list(self._parts(0, len(self.tokens)))
+        parts = self._parts(0, len(self.tokens))
         looks = (self._look(one) for one in parts if one.joint not in ("BECAUSE", "FOR"))
         if look := next(filter(None, looks), None):
             return (look,)
@@ -338,6 +328,7 @@ class _Line:
             kinds = self.kinds[part.start : part.end]
             plain = [kind for kind in kinds if kind not in _COURTESY | LEADS]
             spoken = self.tokens[part.start : part.end]
+            told = " ".join("NAME" if one.type == "NAME" else one.text for one in spoken)
             again = plain == ["END"] and (order or spoken[-1].text != "stop")
             if plain in ([], ["KICK"]) or again or kinds in _EMPTY:
                 if part.asked and "ASK" not in kinds and not POLITE & {t.text for t in spoken}:
@@ -354,7 +345,7 @@ class _Line:
                     instead = True  # "No wait, I mean Ann": what follows may say what is meant
                 else:
                     raise _Blocked("negation")
-            elif self.orders and "NAME" in kinds and self._stays(spoken):
+            elif self.orders and "NAME" in kinds and re.match("(leave|keep) |NAME .*stays?$", told):
                 self._correct(tuple(one.who for one in spoken if one.who), negated=True)
             elif self.orders and "REASON" in kinds:
                 at = kinds.index("REASON")
@@ -378,11 +369,6 @@ class _Line:
             raise _Blocked("negation")
         return instead
 
-    def _stays(self, spoken: Sequence[Token]) -> bool:
-        """Whether these words say that somebody stays: "leave Ann" and "Ann can stay"."""
-        stays = spoken[-1].text.endswith(("stay", "stays")) and spoken[0].type == "NAME"
-        return stays or spoken[0].text in ("leave", "keep")
-
     def _locks(self, spoken: Sequence[Token]) -> bool:
         """Whether these words behind "end the room" lock it: "so that nobody can come in again"."""
         texts, kinds = {one.text for one in spoken}, {one.type for one in spoken}
@@ -401,12 +387,7 @@ class _Line:
         before = self.tokens[start:last]
         if not before:
             return ""
-        opens = self.tokens[end].text
-        asks = (
-            "ASK" in self.kinds[end - 1 : end + 1] or opens in POLITE or opens[:2] in ("i ", "i'")
-        )
-        if before[-1].type == "BUT":
-            return "BUT"
+        asks = "ASK" in self.kinds[end - 1 : end + 1] or self.tokens[end].text in POLITE
         return "asked" if before[-1].type == "COMMA" and asks else before[-1].type
 
     def _check(self, part: _Part, kinds: list[str], so: str, order: Order | None) -> None:
@@ -438,7 +419,7 @@ class _Line:
             return _SOFT  # "do not lock it, the next class comes in later"
         said = self.line[self.tokens[part.start].start : self.tokens[part.end - 1].end]
         if part.joint == "BECAUSE" and re.search(w.section("past"), said):
-            return _SOFT
+            return _SOFT | {"condition"}
         if order and not behind:
             # "He hides when I look. Kick him." But not: "When I look, please kick him."
             begins = {first} - {"exception", "reported"} - ({"negation"} if so == "BUT" else set())
@@ -527,18 +508,17 @@ class _Line:
 
     def _look(self, part: _Part) -> Order | None:
         """What these words ask about the room or its people. None if they ask nothing."""
-        plain = [
-            one
-            for one in self.tokens[part.start : part.end]
-            if one.type not in _COURTESY or one.type == "HERE"
-        ]
+        passed, spoken = _COURTESY - {"HERE"}, self.tokens[part.start : part.end]
+        plain = [one for one in spoken if one.type not in passed]
         kinds = [one.type for one in plain]
         start, held = kinds[0] if kinds else "", set(kinds)
         shows = start in ("TAKE", "SEND") and plain[0].text in _SHOWING and held <= _SHOWN
         named = part.asked and start in ("NAME", "ROLE", "EVERYONE", "ROOM")
         is_look = start in _LOOKS or shows or named or "LIST" in kinds[:3] or "COUNT" in kinds[:4]
-        spoken = [t for t in plain if t.type in PEOPLE | {"PRON"} or t.text in _THEM]
-        who = tuple(t.who or Mention(t.text, is_pronoun=True) for t in spoken)
+        named_ = [
+            t for t in plain if t.type in PEOPLE | {"PRON"} or t.text in ("he", "she", "they")
+        ]
+        who = tuple(t.who or Mention(t.text, is_pronoun=True) for t in named_)
         called = start in ("IS", "FIND") and ("LEAD" in held or "LIST" not in held)
         if called and not who and "WORD" in kinds[1:4]:
             first = kinds.index("WORD")
@@ -555,12 +535,10 @@ class _Line:
 
     def _order(self, i: int) -> _Found:
         """The longest order that begins here."""
-        none = _Found(None, i, False)
-        if not (_ORDERS | classes("SAME MUST OUT GONE COLON THAT TO QUOTE")) & set(self.kinds[i:]):
-            return none
         if self.kinds[i] == "CANNOT":
             return _Found(Order("cannot", words=self.tokens[i].text), len(self.tokens), True)
-        parser, fed, whole = _grammar().parse_interactive(), list[Token](), None
+        parser, fed = _grammar().parse_interactive(), list[Token]()
+        whole: tuple[Any, list[Token], int] = None, [], i
         told: tuple[Any, list[Token], int] | None = None
         for j in range(i, len(self.tokens) + 1):
             token = self.tokens[j] if j < len(self.tokens) else Token("STOP", "", 0, 0)
@@ -587,15 +565,14 @@ class _Line:
                 fed and fed[-1].type == "SAY" and token.text not in POLITE
             ):
                 break
-        again = whole and whole[1][-1].type in ("THAT", "IT", "SAME")
-        again = again and whole and set(self.kinds[whole[2] :]) <= MARKS
-        again = again and whole and self.tokens[whole[2] - 1].text not in w.listed("greeting")
-        if told and not again and (not whole or len(told[1]) >= len(whole[1])):
-            return self._message(i, *told)
-        if not whole:
-            return none
         tree, fed, end = whole
-        polite = self.tokens[end - 1].text in POLITE or "ASK" in self.kinds[i:end]
+        last = self.tokens[end - 1].text
+        again = fed and fed[-1].type in ("THAT", "IT", "SAME") and set(self.kinds[end:]) <= MARKS
+        if told and len(told[1]) >= len(fed) and (not again or last in w.listed("greeting")):
+            return self._message(i, *told)
+        if tree is None:
+            return _Found(None, i, False)
+        polite = last in POLITE or "ASK" in self.kinds[i:end]
         return _Found(self._meant(tree, fed, "", i), end, polite)
 
     def _message(self, i: int, parser: Any, fed: list[Token], start: int) -> _Found:
@@ -608,11 +585,8 @@ class _Line:
         if by == "SAY" and set(self.kinds[to + 1 : last]) <= _AUDIENCE:
             more = self.tokens[to:last]
         heard = [kind for kind in self.kinds[start:last] if kind not in LEADS]
-        told = any(
-            kind == "TO"
-            and set(heard[n + 1 : n + 2]) <= (_PERSON | {"EVERYONE"} if "BUT" in heard else _PERSON)
-            for n, kind in enumerate(heard[:-1])
-        )
+        people = _PERSON | {"EVERYONE"} if "BUT" in heard else _PERSON
+        told = any(one == "TO" and next_ in people for one, next_ in pairwise(heard))
         if (
             (by == "SAY" and told and not more)
             or ("CHAT" in [one.type for one in fed] and by == "TO" and {*heard[:1]} <= _PERSON)
@@ -647,10 +621,9 @@ class _Line:
             joint = [one.text for one in self.tokens[j : j + 2] if one.type == "AND"]
             then = any(re.search("then|that|this|after", text) for text in joint)
             # ", and please kick Ann", but not ", and bring a pen"
-            comma = bool(joint) and self.tokens[j - 1].text == ","
-            comma = comma and bool((PEOPLE | {"END"}) & {*self.kinds[j : j + 5]})
-            closes = self.kinds[j] in (ends or _ENDS) or (comma and by in ("THAT", "MARK"))
-            closed = closes and (then or comma or not ends)
+            further = bool(joint) and (PEOPLE | {"END"}) & {*self.kinds[j : j + 5]}
+            comma = by in ("THAT", "MARK") and further and self.tokens[j - 1].text == ","
+            closed = comma or (self.kinds[j] in (ends or _ENDS) and (then or not ends))
             # "Tell Ann to wave and end the talk": she is to do both.
             named = PEOPLE & {*self.kinds[j : j + 6]}
             both = infinitive and self.kinds[j] == "AND" and not (then or named)
@@ -674,7 +647,7 @@ class _Line:
         root = next(one for one in tree.children if not isinstance(one, tuple))
         leaves = list(root.scan_values(lambda _: True))
         first, kinds = leaves[0], [one.type for one in leaves]
-        parts = [one for one in root.iter_subtrees() if one.data in _WHO]
+        parts = [one for one in root.iter_subtrees() if one.data in ("one", "known", "unknown")]
         named = sorted(parts, key=lambda one: next(one.scan_values(lambda _: True)).start)
         but = {id(one) for part in root.find_data("spared") for one in part.iter_subtrees()}
         who = tuple(m for one in named if id(one) not in but for m in self._who(one))
@@ -699,24 +672,18 @@ class _Line:
             ended = ended or (root.data == "end_it" and "LOCK" in kinds)
             verb = "end" if ended else str(root.data)
             return None if bare else Order(verb, lock="LOCK" in kinds)
-        addressed = not isinstance(root.children[0], tuple) and not {"TELL", "NOTE", "TOLD"} & {
-            *kinds
-        }
+        told = isinstance(root.children[0], tuple) or {"TELL", "NOTE", "TOLD"} & {*kinds}
+        addressed = not told
         asks = "TOLD" in kinds and words.endswith("?")
         if [*root.find_data("further")]:
             addressed, asks = False, self._last != "tell"
         if asks or (addressed and not all(m.groups for m in who)):
             return None
         head = " ".join(one.text for one in leaves if one.type in ("NOTE", "TELL", "SEND"))
-        if not named and re.search(r"private|direct|\b[dp]m\b|\bmake\b", head):
-            return Order("who")
-        goes_on = bool(self.orders) and not self.orders[-1].words
-        if (
-            not (named or goes_on)
-            and first.text in ("say", "shout", "write")
-            and about
-            and "ROOM" not in kinds
-        ):
+        to_some = re.search(r"private|direct|\b[dp]m\b|\bmake\b", head)
+        goes_on = "ROOM" in kinds or (bool(self.orders) and not self.orders[-1].words)
+        spoken = first.text in ("say", "shout", "write") and about and not goes_on
+        if not named and (to_some or spoken):
             return Order("who")
         # Whoever speaks to "the student" of many speaks to all of them.
         group = [bool(m.groups) and not m.people for m in who]

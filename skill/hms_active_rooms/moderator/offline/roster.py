@@ -42,11 +42,6 @@ class Peer:
         return key(self.name)
 
     @cached_property
-    def id_words(self) -> frozenset[str]:
-        """The words of the user id."""
-        return frozenset(re.split(r"[\W_]+", self.user_id.casefold()))
-
-    @cached_property
     def bare(self) -> tuple[str, ...]:
         """The words of the name, without what stands in brackets."""
         return key(re.sub(r"\(.*?\)", "", self.name))
@@ -162,7 +157,8 @@ class Roster(BaseModel):
             # "Nora" may be Nora Berg, though a stranger is called "Nora".
             found += [p for p in peers if _within(words, p.words) and p not in found]
             # "Kim" may also be the stranger with the user id "kim.family".
-            found += [p for p in peers if words[0] in p.id_words and p not in found]
+            parts = {p: re.split(r"[\W_]+", p.user_id.casefold()) for p in peers}
+            found += [p for p in peers if words[0] in parts[p] and p not in found]
         options = self._alike([*found, *by_id])
         own = " ".join(key(f"{found[0].name} {found[0].user_id}"))
         sure = len(options) == 1 and (said.isascii() or " ".join(words) in own)

@@ -27,6 +27,7 @@ from hms_active_rooms.moderator.offline import turns
 from hms_active_rooms.moderator.offline.reading import CHANGES, Order, Reading, read
 from hms_active_rooms.moderator.offline.roster import (
     MAX_OPTIONS,
+    Mention,
     Peer,
     RoleGroup,
     Roster,
@@ -48,7 +49,6 @@ _MAX_LOOKS: Final = 16
 _SHORT_ID: Final = re.compile("[0-9a-fA-F]{8}[0-9a-fA-F-]{0,28}")
 _STATUS: Final = Order("status")
 _LOOKING: Final = frozenset(("", "look", "status", "everyone", "who", *CHANGES))
-_UNREAD: Final = ("unreadable", "injection")
 _NO_ANSWER: Final = ("unreadable", "injection", "negation")
 _NUMBER: Final = re.compile(r"\d[\d:.]*\d|\d")
 _RESENT: Final = classes(
@@ -181,7 +181,7 @@ class _Turn:
             before = Plan(changed=before.changed)
         here = replace(self, room=room, before=before)
         named = any(not m.is_pronoun for one in reading.orders for m in one.who)
-        looks = verb in _LOOKING and reading.why not in _UNREAD
+        looks = verb in _LOOKING and reading.why not in ("unreadable", "injection")
         if room and looks and (reading.unknown or named):
             reading = read(self.said, here._roster(reading.unknown))
         orders = here._reworded(reading) or reading.orders or here._again(reading)
@@ -217,12 +217,14 @@ class _Turn:
 
     def _room_state(self) -> NoReturn:
         [*_, (_, seen)] = self._answers(turns.RETRIEVE_ROOM)
-        match (
-            seen.get("session") if isinstance(seen, dict) and seen.get("id") == self.room else None
-        ):
-            case {"id": str(session), "created_at": str(since)} if isinstance(seen["total"], int):
+        match seen:
+            case {
+                "id": self.room,
+                "session": {"id": str(session), "created_at": str(since)},
+                "total": int(total),
+            }:
                 told = {"session": quoted(session, 40), "since": quoted(since, 40)}
-                self._stop(say("live", people=people_count(seen["total"]), **told), order=_STATUS)
+                self._stop(say("live", people=people_count(total), **told), order=_STATUS)
         self._stop("unreadable_answer")
 
     def _roster(self, names: Sequence[str] = ()) -> Roster:
@@ -241,10 +243,8 @@ class _Turn:
         """Whether everybody whom this name could mean was shown."""
         for one, seen in self._answers(turns.LIST_PEERS):
             told = [str(v).casefold() for k, v in one.arguments.items() if k in ("name", "role")]
-            part, filtered = (
-                read_roster(seen, self.room),
-                set(one.arguments) & {"name", "role", "user_id"},
-            )
+            part = read_roster(seen, self.room)
+            filtered = set(one.arguments) & {"name", "role", "user_id"}
             if part and part.is_whole and (not filtered or (told and told[0] in said.casefold())):
                 return True
         return False
@@ -412,16 +412,16 @@ class _Turn:
             if words and all(one.is_pronoun for one in who):
                 return self._tell(replace(last, words=words))
         if not options:
-            if "BACK" in {one.type for one in reading.tokens} and not _means_it(reading.tokens):
-                return None
-            if asked or verb not in ("", "hello", "thanks", "cannot") or reading.why in _NO_ANSWER:
+            back = "BACK" in {t.type for t in reading.tokens} and not _means_it(reading.tokens)
+            other = verb not in ("", "hello", "thanks", "cannot") or reading.why in _NO_ANSWER
+            if back or asked or other:
                 return None
             if last.verb == "tell" and not last.words:
                 return self._tell(replace(last, words=re.sub("(?i)^that ", "", self.said.strip())))
             told = read(self.said, self._roster(reading.unknown))
-            if {one.type for one in told.tokens} <= _NAMING and _means_it(told.tokens):
-                return self._one(replace(last, who=told.people, about=())) if told.people else None
-            return None
+            names = {one.type for one in told.tokens} <= _NAMING and _means_it(told.tokens)
+            fits = names and told.people
+            return self._one(replace(last, who=told.people, about=())) if fits else None
         if verb == "tell":
             return None
         chosen = _choice(self.said, options, verb)
@@ -437,30 +437,28 @@ class _Turn:
         if not (last and last.verb == "tell" and sends and wrong):
             return ()
         old, new = ({*_NUMBER.findall(text)} for text in (last.words, self.said))
-        if len(old) != 1 or len(new) != 1 or {one.type for one in tokens[sends[0] :]} - _RESENT:
+        other = any(one.who for one in tokens) or {t.type for t in tokens[sends[0] :]} - _RESENT
+        if len(old) != 1 or len(new) != 1 or other:
             return ()
-        return (replace(last, words=last.words.replace(old.pop(), new.pop())),)
+        him = [t.text for t in tokens if t.type == "PRON" and "them" not in t.text]
+        who = tuple(Mention(text, is_pronoun=True) for text in him[:1]) or last.who
+        return (replace(last, who=who, words=last.words.replace(old.pop(), new.pop())),)
 
     def _again(self, reading: Reading) -> tuple[Order, ...]:
         """The last order for somebody else: "same for Priya", "no, I mean Chen"."""
-        last, kinds = self.before.order, [one.type for one in reading.tokens]
-        people = [one for one in reading.tokens if one.who]
-        texts = {one.text for one in reading.tokens}
-        again = {"BACK", "SAME", "AND"} & set(kinds) or texts & _TOO
+        last, tokens = self.before.order, reading.tokens
+        kinds, texts = [one.type for one in tokens], {one.text for one in tokens}
+        people = [(one.who, kinds[n - 1]) for n, one in enumerate(tokens) if one.who]
+        meant = [who for who, before in people if before != "negation"]
         spared = "negation" in kinds
-        if not _means_it(reading.tokens) or (last and last.verb == "remove" and "SEND" in kinds):
+        again = spared or {"BACK", "SAME", "AND"} & set(kinds) or texts & _TOO
+        if last is None or last.verb not in ("tell", "remove") or not (again and meant):
             return ()
-        if last is None or last.verb not in ("tell", "remove") or (not again and not spared):
-            return ()
+        other = _AGAIN - ({"SEND"} if last.verb == "remove" else set())
         yes = any(text.startswith("y") for text in texts)
-        if yes or not set(kinds) <= _AGAIN or len(people) != 1 + spared:
+        if yes or not (set(kinds) <= other and _means_it(tokens)) or len(people) != 1 + spared:
             return ()
-        meant = [
-            one.who
-            for n, one in enumerate(reading.tokens)
-            if one.who and kinds[n - 1] != "negation"
-        ]
-        [who] = [m._replace(sure=m.sure or not m.people) for m in meant[-1:]]
+        who = meant[-1]._replace(sure=meant[-1].sure or not meant[-1].people)
         return (replace(last, who=(who,), about=(), but=(), reason=None),)
 
 

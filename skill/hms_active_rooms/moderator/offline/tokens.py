@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache
 from typing import Final, NamedTuple
 
 from hms_active_rooms.moderator.offline import words as w
 from hms_active_rooms.moderator.offline.roster import Mention, RoleGroup, Roster, forms, key
 
 _MAX_NAME_WORDS: Final = 9
+_MAX_PHRASE: Final = 20
 _PLAIN: Final = r'[^\s,;:.!?"()…—–]+'
 _TOKEN: Final = re.compile(
     r"""(?P<QUOTE>"[^"]+"|(?<!\S)'(?:[^']|(?<=\w)'(?=\w))+'(?!\w))"""
@@ -35,6 +35,8 @@ POLITE: Final = classes("please pls plz kindly")
 
 _TITLES: Final = classes("LEAD EVERYONE ROOM LIST ROLE_WORD")
 LEADS: Final = classes("DET LEAD THAT EVERY BOTH ROLE_WORD")
+_PASSED: Final = classes("DET LEAD BOTH")
+_BESIDE: Final = 8
 
 
 class Token(NamedTuple):
@@ -95,18 +97,15 @@ def _lexed(line: str, roster: Roster) -> list[Token]:
 def _known(raw: Sequence[Token], i: int) -> tuple[int, str]:
     """The longest phrase of `words.yaml` that begins at `i`: its number of words, and its class. The
     class is empty if there is no such phrase."""
-    said = [one.text if one.type == "WORD" else "" for one in raw[i:]]
-    ways = w.lexicon().get(said[0], []) + (w.lexicon()["<n>"] if _NUMBER.fullmatch(said[0]) else [])
-    fits = (
-        (len(phrase), kind)
-        for phrase, kind in ways
-        if len(phrase) <= len(said) and all(map(_is, said, phrase))
-    )
+    said = [one.text if one.type == "WORD" else "" for one in raw[i : i + _MAX_PHRASE]]
+    numbers = ["<n>" if _NUMBER.fullmatch(word) else word for word in said]
+    ways = w.lexicon().get(said[0], []) + w.lexicon()["<n>"]
+    fits = [
+        (len(one), kind)
+        for one, kind in ways
+        if one in (tuple(said[: len(one)]), tuple(numbers[: len(one)]))
+    ]
     return max(fits, key=lambda fit: fit[0], default=(1, ""))
-
-
-def _is(said: str, word: str) -> bool:
-    return said == word or (word == "<n>" and _NUMBER.fullmatch(said) is not None)
 
 
 def _stem(word: str) -> str:
@@ -190,17 +189,6 @@ def _settled(tokens: list[Token]) -> list[Token]:
     for i, one in enumerate(tokens):
         after = [told[j] for j in range(i + 1, len(told)) if tokens[j].type not in _PASSED]
         line = " ".join([*told[max(0, i - _BESIDE) : i], f"<{told[i]}>", *after[:_BESIDE]])
-        found = (new for rule, new in _rules() if re.search(rule, line))
+        found = (new for rule, new in w.rows("beside") if re.search(rule, line))
         out.append(one._replace(type=next(found, one.type)))
     return out
-
-
-@cache
-def _rules() -> list[tuple[re.Pattern[str], str]]:
-    rows = ((rule.replace("ORDER:", _ORDERED), new) for rule, new in w.rows("beside"))
-    return [(re.compile(rule), new) for rule, new in rows]
-
-
-_BESIDE: Final = 8
-_PASSED: Final = classes("DET LEAD BOTH")
-_ORDERED: Final = "(KICK|TAKE|SEND|TELL|LET|END|LOCK):"

@@ -32,6 +32,7 @@ def listed(name: str) -> frozenset[str]:
     return frozenset(" ".join(phrase) for phrase in phrases(section(name)))
 
 
+@cache
 def rows(name: str) -> list[tuple[str, str]]:
     """The lines of a section, each "phrases => text"."""
     lines = (line.partition(" => ") for line in section(name).splitlines())
