@@ -672,12 +672,11 @@ class _Line:
             ended = ended or (root.data == "end_it" and "LOCK" in kinds)
             verb = "end" if ended else str(root.data)
             return None if bare else Order(verb, lock="LOCK" in kinds)
-        told = isinstance(root.children[0], tuple) or {"TELL", "NOTE", "TOLD"} & {*kinds}
-        addressed = not told
+        called = isinstance(root.children[0], tuple) or {"TELL", "NOTE", "TOLD"} & {*kinds}
         asks = "TOLD" in kinds and words.endswith("?")
         if [*root.find_data("further")]:
-            addressed, asks = False, self._last != "tell"
-        if asks or (addressed and not all(m.groups for m in who)):
+            called, asks = True, self._last != "tell"
+        if asks or not (called or all(m.groups for m in who)):
             return None
         head = " ".join(one.text for one in leaves if one.type in ("NOTE", "TELL", "SEND"))
         to_some = re.search(r"private|direct|\b[dp]m\b|\bmake\b", head)
@@ -686,8 +685,7 @@ class _Line:
         if not named and (to_some or spoken):
             return Order("who")
         # Whoever speaks to "the student" of many speaks to all of them.
-        group = [bool(m.groups) and not m.people for m in who]
-        who = tuple(m._replace(sure=m.sure or g) for m, g in zip(who, group, strict=True))
+        who = tuple(m._replace(sure=m.sure or bool(m.groups and not m.people)) for m in who)
         who = () if everyone else who
         return Order("tell", who, self._said(root, leaves, fed[-1].type, words), about=about)
 

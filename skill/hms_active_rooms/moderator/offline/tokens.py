@@ -35,7 +35,6 @@ POLITE: Final = classes("please pls plz kindly")
 
 _TITLES: Final = classes("LEAD EVERYONE ROOM LIST ROLE_WORD")
 LEADS: Final = classes("DET LEAD THAT EVERY BOTH ROLE_WORD")
-_PASSED: Final = classes("DET LEAD BOTH")
 _BESIDE: Final = 8
 
 
@@ -185,9 +184,9 @@ def _mention(
 def _settled(tokens: list[Token]) -> list[Token]:
     """The tokens. Those whose class depends on the words beside them get it by `beside` of `words.yaml`."""
     told = [f"{one.type}:{one.text.replace(' ', '_')}" for one in tokens]
-    out = list[Token]()
+    out, passed, kinds = list[Token](), ("DET", "LEAD", "BOTH"), [one.type for one in tokens]
     for i, one in enumerate(tokens):
-        after = [told[j] for j in range(i + 1, len(told)) if tokens[j].type not in _PASSED]
+        after = [told[j] for j in range(i + 1, len(told)) if kinds[j] not in passed]
         line = " ".join([*told[max(0, i - _BESIDE) : i], f"<{told[i]}>", *after[:_BESIDE]])
         found = (new for rule, new in w.rows("beside") if re.search(rule, line))
         out.append(one._replace(type=next(found, one.type)))
