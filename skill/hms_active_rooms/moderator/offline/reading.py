@@ -324,6 +324,8 @@ class _Line:
         """Whether the words before `order` take back the order before it. Raises _Blocked if they show
         that nothing is ordered."""
         instead, so = False, self._led_in(start, end) if order else ""
+        if self.orders and re.search("AND NAME (FOR|BECAUSE)", " ".join(self.kinds[start:end])):
+            raise _Blocked("several")  # "kick Ann for swearing and Bob for spam"
         for part in self._parts(start, end):
             kinds = self.kinds[part.start : part.end]
             plain = [kind for kind in kinds if kind not in _COURTESY | LEADS]
@@ -537,6 +539,9 @@ class _Line:
         """The longest order that begins here."""
         if self.kinds[i] == "CANNOT":
             return _Found(Order("cannot", words=self.tokens[i].text), len(self.tokens), True)
+        first = self.tokens[i + 1 if self.kinds[i : i + 2] == ["AND", "LOCK"] else i]
+        if first.text.startswith("locked") and not self.orders:
+            return _Found(None, i, False)  # "I ended the session and locked it"
         parser, fed = _grammar().parse_interactive(), list[Token]()
         whole: tuple[Any, list[Token], int] = None, [], i
         told: tuple[Any, list[Token], int] | None = None
