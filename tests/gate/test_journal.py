@@ -609,6 +609,23 @@ async def test_a_copy_that_can_only_be_read_is_looked_at_and_says_so_when_writte
     journal.close()
 
 
+def test_a_file_that_another_process_deletes_meanwhile_is_no_strangers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wal = tmp_path / "j.sqlite-wal"
+    wal.touch()
+
+    def looked_at(path: object, mode: int) -> bool:
+        if str(path) == str(wal):
+            wal.unlink(missing_ok=True)
+            return False
+        return True
+
+    monkeypatch.setattr(os, "access", looked_at)
+    with closing(Journal(f"sqlite:///{tmp_path}/j.sqlite")) as journal:
+        assert journal.count() == 0
+
+
 @pytest.mark.parametrize("which", ["", "-wal", "-shm"])
 def test_a_file_of_another_user_is_named_with_whose_it_is(
     which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
 from tempfile import NamedTemporaryFile
 from typing import Final, Literal
 from urllib.parse import quote, unquote
@@ -484,12 +485,15 @@ def _reading(url: sa.URL, path: Path) -> sa.URL:
 
 
 def _refuse_foreign(file: Path, needs: int) -> None:
-    if file.exists() and not file.is_file():  # SQLite would wait for ever for a named pipe
-        raise ConfigurationError(
-            f"{quoted(str(file), 300)} is not a regular file but a folder, pipe, device or socket.",
-            hint="HMS_JOURNAL or --journal: name a file, which may be a new one.",
-        )
-    if file.exists() and not os.access(file, needs):
+    # Another process that closes the journal may delete a file beside it meanwhile.
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        if not S_ISREG(file.stat().st_mode):  # SQLite would wait for ever for a named pipe
+            raise ConfigurationError(
+                f"{quoted(str(file), 300)} is not a regular file but a folder, pipe, device or socket.",
+                hint="HMS_JOURNAL or --journal: name a file, which may be a new one.",
+            )
+        if os.access(file, needs):
+            return
         try:
             owner = file.owner()
         except (KeyError, NotImplementedError):
