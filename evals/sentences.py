@@ -37,7 +37,8 @@ NEVER: Final = _SETS / "never.yaml"
 _ORDINALS: Final = (
     "second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
     "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth twenty-first "
-    "twenty-second twenty-third twenty-fourth twenty-fifth twenty-sixth"
+    "twenty-second twenty-third twenty-fourth twenty-fifth twenty-sixth "
+    "twenty-seventh"
 )
 _NAMES: Final = ("plain", "near", "blind", *_ORDINALS.split())
 TABLES: Final = {name: _SETS / f"{name}.tsv" for name in _NAMES}
