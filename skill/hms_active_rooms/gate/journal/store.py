@@ -60,6 +60,17 @@ _LATEST = _ROW.where(_OF_CALL).order_by(actions.c.revision.desc()).limit(1)
 _GRANTS = _ROW.where(actions.c.thread == _given("thread"), actions.c.granted_in != "")
 _ALIKE = [actions.c[name] == _given(name) for name in ("content", "thread", "requester")]
 _SAME_CALL = _newest(*_ALIKE)
+_WORDS = sa.bindparam("given_words", type_=actions.c.arguments.type, required=False)
+_AS_SENT = sa.cast(actions.c.arguments, sa.Text) == sa.cast(_WORDS, sa.Text)
+_SAME_SENT = _ROW.where(
+    actions.c.sent_at >= _given("since"),
+    # With the index of `thread`, SQLite would read every action of a long thread.
+    actions.c.thread + "" == _given("thread"),
+    sa.or_(
+        actions.c.content == _given("content"),
+        sa.and_(actions.c.tool == _given("tool"), _AS_SENT),
+    ),
+).order_by(actions.c.sent_at.desc())
 _OF_ROOM = [actions.c[name] == _given(name) for name in ("room_id", "requester")]
 _SENT_LATELY = sa.select(
     sa.func.count(sa.case((sa.and_(*_OF_ROOM), 1))).label("alike"), sa.func.count().label("whole")
@@ -184,17 +195,11 @@ class Reading:
     def same_sent(self, action: Action, requesters: Collection[str]) -> Action | None:
         """The action that one of these requesters sent last, in the same thread and within
         `SENT_BEFORE`, with the same call, or with one that came to it by full ids or an edit."""
-        a, words = actions.c, sa.type_coerce(action.call.arguments(), actions.c.arguments.type)
-        as_sent = sa.cast(a.arguments, sa.Text) == sa.cast(words, sa.Text)
-        query = _ROW.where(
-            a.sent_at >= self.now() - records.SENT_BEFORE,
-            # With the index of `thread`, SQLite would read every action of a long thread.
-            a.thread + "" == action.thread,
-            a.requester.in_(requesters),
-            sa.or_(a.content == action.content, sa.and_(a.tool == action.tool, as_sent)),
-        )
-        found = self.found(query.order_by(a.sent_at.desc()).limit(1))
-        return next(iter(self._actions(found)), None)
+        words, since = action.call.arguments(), self.now() - records.SENT_BEFORE
+        given = {"thread": action.thread, "content": action.content, "tool": action.tool}
+        found = self._rows(_SAME_SENT, since=since, words=words, **given)
+        mine = [row for row in found if row["requester"] in requesters][:1]
+        return next(iter(self._actions(mine)), None)
 
     def same_calls(
         self, thread: str, content: str, is_mine: Callable[[str], bool] = lambda _: True
