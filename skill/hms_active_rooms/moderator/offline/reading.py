@@ -233,7 +233,8 @@ class _Line:
         return ()
 
     def _foreign(self) -> str:
-        """The reply to a line in another language, in that language. Empty if it is not known."""
+        """The reply to a line in another language, written in that language. "" if the line is in English,
+        or in a language that `words.yaml` does not have."""
         texts = re.findall(r"\w+", self.line.lower())
         strange = sum(ord(char) > 0x3FF and char.isalpha() for char in self.line) > 3
         for told, says in w.rows("languages"):
@@ -345,7 +346,9 @@ class _Line:
                     instead = False
                 elif "BACK" in kinds and not who and "negation" not in kinds:
                     instead = True  # "No wait, I mean Ann": what follows may say what is meant
-                else:
+                elif (
+                    "BACK" not in kinds or self.orders or not order
+                ):  # not "I meant Ann. Kick her."
                     raise _Blocked("negation")
             elif self.orders and "NAME" in kinds and re.match("(leave|keep) |NAME .*stays?$", told):
                 self._correct(tuple(one.who for one in spoken if one.who), negated=True)

@@ -237,7 +237,8 @@ class Roster(BaseModel):
         return f"By role: {' and '.join(shown[:SHOWN_ROLES])}{left}." if shown else say("empty")
 
     def who_is_here(self, role: str | None = None, *, count: bool = False) -> str:
-        """How many are here, or have a role, and up to 20 names."""
+        """The reply that tells how many people are here and up to 20 names. With `role`, it tells only of
+        the people with that role. With `count`, it has no names."""
         peers = self.peers if role is None else self.with_role(role)
         total = self.total if role is None else self.by_role[role]
         held = f". {self._roles()}" if role is None else f" with the role {quoted(role, 30)}."

@@ -40,7 +40,8 @@ def rows(name: str) -> list[tuple[str, str]]:
 
 
 def phrases(text: str) -> list[Phrase]:
-    """The phrases of a list in `words.yaml`. `(x)` is optional; `a|b` and `[a b|c]` are choices."""
+    """All phrases that a text of `words.yaml` stands for. The first lines of that file tell how it is
+    written."""
     return [way for one in text.split(",") for way in _ways(one.strip())]
 
 
