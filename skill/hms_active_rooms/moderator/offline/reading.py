@@ -578,6 +578,8 @@ class _Line:
         again = fed and fed[-1].type in ("THAT", "IT", "SAME") and set(self.kinds[end:]) <= MARKS
         if told and len(told[1]) >= len(fed) and (not again or last in w.listed("greeting")):
             return self._message(i, *told)
+        if tree is None and self.tokens[i].text == "make" and self.kinds[i + 1 : i + 2] == ["NAME"]:
+            return _Found(Order("cannot", words="promote"), len(self.tokens), True)  # "the host"
         if tree is None:
             return _Found(None, i, False)
         polite = last in POLITE or "ASK" in self.kinds[i:end]
