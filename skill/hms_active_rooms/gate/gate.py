@@ -8,7 +8,7 @@ whether that is so. An argument, a graph's state or a resume value never does.
     propose  records a call as an action: `proposed`, `approved` or `rejected`. The policy, or a
              grant (an earlier approval with the scope "session"), may approve it at once
     decide   records a decision on exactly the question that was shown
-    run      reads the room again. If the room has changed, `run` makes a new revision of the
+    run      reads the room again. If what was shown has changed, `run` makes a new revision of the
              action, to ask about. If not, `run` claims the action (moves it to `sent`, which only
              one caller can), sends the request, and looks in the room for its effect
     drive    asks, decides and runs until all actions have ended; the caller passes how to ask
@@ -256,9 +256,9 @@ class Gate:
                     before, may_run_unasked = None, False
                     action = replace(action, note=_BROKEN_BEFORE)
             if before and action.state == "proposed" and _is_held_back(tx, before):
-                said: dict[str, Any] = {"by": action.requester, "way": "call"}
-                tx.note(action.id, records.CALLED_AGAIN, **said, runs=before.id)
-                tx.note(before.id, records.CALLED_AGAIN, **said, call_key=action.call_key)
+                again, by = records.CALLED_AGAIN, action.requester
+                tx.note(action.id, again, by=by, way="call", runs=before.id)
+                tx.note(before.id, again, by=by, way="call", call_key=action.call_key)
                 return before
             if sent is not None and not action.note:
                 action = replace(action, note=sent_before(sent, tx.now()))
