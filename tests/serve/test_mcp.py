@@ -576,13 +576,12 @@ async def test_an_hour_after_a_lost_answer_the_same_call_is_asked_about_again(mo
 
 def failing(error: Exception) -> StandInRoom:
     """A room that answers each read with this error."""
-    room = students()
 
-    async def fails(room_id: str) -> Any:
-        raise error
+    class Failing(StandInRoom):
+        async def retrieve_active_room(self, room_id: str) -> Any:
+            raise error
 
-    room.retrieve_active_room = fails  # type: ignore[method-assign]
-    return room
+    return Failing(students().peers)
 
 
 @modes

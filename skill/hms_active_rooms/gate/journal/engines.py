@@ -47,7 +47,6 @@ _FULL = 2  # what SQLite answers for synchronous=FULL
 _LONGEST_WAIT_S: Final = 30
 _NO_WAL = "WAL mode, which locks and shares the file, is not possible here: "
 
-_ONE_WRITER = 0x686D73  # the key of PostgreSQL's advisory lock: "hms" in ASCII
 
 MOUNTS = Path("/proc/self/mounts")  # where Linux lists what is mounted
 
@@ -332,10 +331,11 @@ def _begin_postgresql(connection: sa.Connection) -> None:
     # Each transaction sets this, since a pooler does not keep the settings of a session.
     waits = "off" if mode == "notes" else "on"
     [_, _, fsync, encoding, unlogged] = connection.exec_driver_sql(
-        f"SELECT pg_advisory_xact_lock({_ONE_WRITER}), "  # noqa: S608 - all of it is ours
-        f"set_config('synchronous_commit', '{waits}', true), current_setting('fsync'), "
+        "SELECT pg_advisory_xact_lock(x'686d73'::int), "  # "hms" in ASCII
+        "set_config('synchronous_commit', %s, true), current_setting('fsync'), "
         "current_setting('server_encoding'), EXISTS (SELECT FROM pg_class WHERE relpersistence = 'u' "
-        "AND oid IN (to_regclass('hms_actions'), to_regclass('hms_events')))"
+        "AND oid IN (to_regclass('hms_actions'), to_regclass('hms_events')))",
+        (waits,),
     ).one()
     if fsync != "on" or unlogged:
         why = "a table is UNLOGGED" if unlogged else f"its setting fsync is {quoted(str(fsync))}"
