@@ -28,7 +28,7 @@ from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.serve.callers import CONNECTIONS
 from hms_active_rooms.serve.decisions import all_ended, run_approved
-from hms_active_rooms.serve.guard import Guard, GuardSettings
+from hms_active_rooms.serve.guard import HEALTH, Guard, GuardSettings
 from hms_active_rooms.serve.limits import MOST_CONNECTIONS, refusals_of
 from hms_active_rooms.serve.problems import HANDLERS
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
@@ -53,7 +53,7 @@ def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSetting
     """The application, behind its guard. `entries` are the parts that `serve.mcp`, `serve.rest` and
     `serve.page` make. The caller closes the toolkit."""
     lifespans = [each.lifespan for each in entries if each.lifespan]
-    routes = [Route("/healthz", _healthz), *chain.from_iterable(each.routes for each in entries)]
+    routes = [Route(HEALTH, _healthz), *chain.from_iterable(each.routes for each in entries)]
     app = Starlette(
         routes=routes,
         lifespan=lambda _: at_work(toolkit.gate, lifespans),

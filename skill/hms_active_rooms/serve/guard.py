@@ -40,6 +40,9 @@ APPROVER_VARIABLE: Final = "HMS_APPROVER_TOKEN"
 
 _APPROVER: Final = re.compile(APPROVER_VARIABLE + r"(?:_(.*))?", re.DOTALL)
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+HEALTH: Final = "/healthz"
+"""The path of the health check. It needs no token, and its headers are not checked."""
+
 PRINCIPAL_KEY: Final = "hms_active_rooms.principal"
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::([0-9]{1,5}))?")
@@ -248,7 +251,7 @@ def judge(
 ) -> Refused | Principal:
     """Who sent a request, or why the request is refused. `headers` has header names in lower case,
     each with its values. Pure."""
-    if path == "/healthz":
+    if path == HEALTH:
         return Principal()  # the answer tells nothing, and a probe sends any Host
     hosts = headers.get("host", [])
     match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
@@ -302,7 +305,7 @@ def _is_opened(method: str, headers: Mapping[str, list[str]]) -> bool:
 
 def _needs_no_token(settings: GuardSettings, path: str) -> bool:
     own = any(path == p or path.startswith(p.rstrip("/") + "/") for p in settings.own_login)
-    return own or path == "/healthz"
+    return own or path == HEALTH
 
 
 def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refused | None:
