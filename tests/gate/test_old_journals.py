@@ -98,3 +98,15 @@ def test_a_row_of_then_that_is_not_what_its_events_say_is_shown_as_one(tmp_path:
         [found] = [a.contradiction for a in journal.actions() if a.contradiction]
         assert "contradicts itself" in found
         journal.close()
+
+
+def test_a_journal_of_a_development_build_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/j.sqlite"
+    Journal(url).close()
+    with closing(sqlite3.connect(tmp_path / "j.sqlite")) as db:
+        db.execute("UPDATE hms_journal SET version = 3")
+        db.commit()
+    with pytest.raises(JournalError, match="version 3, of a development build"):
+        Journal(url)
+    with closing(sqlite3.connect(tmp_path / "j.sqlite")) as db:
+        assert db.execute("SELECT version FROM hms_journal").fetchall() == [(3,)]

@@ -224,6 +224,13 @@ def prepare(db: sa.Connection, key: bytes) -> bool:
         db.execute(versions.insert().values(version=SCHEMA_VERSION))
         _protect_events(db)
     elif found < SCHEMA_VERSION:
+        if "content" in {column["name"] for column in sa.inspect(db).get_columns(actions.name)}:
+            raise JournalError(
+                f"The journal has schema version {found}, of a development build. It cannot be "
+                "migrated.",
+                hint="Nothing is sent without a record. Use another journal (HMS_JOURNAL). Only the "
+                "build that wrote this one can read it.",
+            )
         on_postgresql = db.dialect.name == "postgresql"
         for statement in _FROM_0_1_0:
             aggregate = "json_object_agg" if on_postgresql else "json_group_object"
