@@ -173,7 +173,7 @@ def export(
     json: Json = False,
     journal: JournalUrl = None,
 ) -> None:
-    """Write actions that ended before a date to a file. Nothing is deleted."""
+    """Make a file of the actions that ended before a date. Nothing is deleted."""
     moment = _moment(before)
     if file == "-":
         raise InvalidCall("An export cannot go to standard output.", hint="Name a new file.")

@@ -194,7 +194,7 @@ def prune(
         Option(
             min=0,
             max=1_000_000,
-            help="Also delete the oldest, until all others take at most this many MB.",
+            help="Also delete the oldest, until the rest takes at most this many MB.",
         ),
     ] = KEPT_MB,
     json: Json = False,

@@ -209,7 +209,7 @@ def guard_settings(
         raise ConfigurationError(
             f"{lets_in} lets other machines in, so the server needs a token.",
             hint="Set HMS_SERVER_TOKEN or HMS_SERVER_TOKENS. Or let no other machine in: listen on "
-            "127.0.0.1, without --allow-host, --allow-origin and HMS_SERVER_URL.",
+            "127.0.0.1, and use neither --allow-host nor --allow-origin nor HMS_SERVER_URL.",
         )
     if not names:
         raise ConfigurationError(

@@ -382,7 +382,11 @@ class _Line:
         return self._last == "end" and nobody and bool(texts & {*w.section("entering").split()})
 
     def _led_in(self, start: int, end: int) -> str:
-        """How the words before an order lead to it: "so", "asked", or the class of the last of them."""
+        """How the words before an order lead to it.
+
+        Returns "so" if they end in "so", "asked" if a polite request follows a comma, else the
+        class of the last word, "" without words.
+        """
         last = next((j for j in range(end, start, -1) if self.kinds[j - 1] not in _LEADING), start)
         verb = next(j for j in range(end, len(self.kinds)) if self.kinds[j] not in _LEADING)
         if any(re.match(r"(and )?so\b", one.text) for one in self.tokens[last:verb]):

@@ -42,9 +42,10 @@ class Result:
 
     @property
     def told(self) -> str:
-        """What came of the call, in the tool's words; first "Nothing was done." after a refusal.
+        """What came of the call, in the tool's words.
 
-        The text is cut and safe to show in a terminal. What only a model needs is left out.
+        If it was refused, "Nothing was done." comes first. The text is cut and safe to show in a
+        terminal. What only a model needs is left out.
         """
         if self.answer is None:
             return say("no_answer")
