@@ -210,7 +210,7 @@ def _forget(task: asyncio.Task[Any]) -> None:
 
 
 async def run(gate: Gate, action: Action) -> Action:
-    """Run the action by `gate.run`. An error that comes after the action has ended is dropped."""
+    """Run the action by `gate.run`. Errors are dropped if the action has ended nevertheless."""
     try:
         return await gate.run(action)
     except ActiveRoomsError:

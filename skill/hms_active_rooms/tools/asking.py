@@ -88,7 +88,7 @@ class Place:
     approver: str
 
     def position(self, number: int) -> str:
-        """The journal's name for the question with this number in this task."""
+        """The name under which the journal keeps this task's question with this number."""
         return json.dumps([self.thread, self.task, number])
 
     def subgraph(self) -> str:

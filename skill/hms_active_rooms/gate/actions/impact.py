@@ -102,7 +102,7 @@ class Room:
         )
 
     def other_connections(self, people: Iterable[Person], what: str) -> tuple[str, ...]:
-        """One warning for each other connection with the user id of one of these people. Each
+        """Warnings about others in the room who have the same user id as one of these people. Each
         warning begins with "The same user id", followed by `what`."""
         ids, users = {p.id for p in people}, {p.user_id for p in people if p.user_id}
         others = [p for p in self.people if p.user_id in users and p.id not in ids]

@@ -58,7 +58,7 @@ class Observation:
     why: str = ""  # why the room was not read, or how long it showed no effect
 
     def words(self) -> str:
-        """The end of a sentence that begins with "A look", if the effect was not seen."""
+        """What the look showed, as the end of a sentence. Called if the effect was not seen."""
         return f"failed: {self.why.rstrip('.')}" if self.gone is None else "shows no effect yet"
 
 
