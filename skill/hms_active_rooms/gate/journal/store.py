@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any, Final, TypedDict, Unpack, get_args
 
 import sqlalchemy as sa
@@ -113,10 +112,15 @@ class _Compiled:
     read: Mapping[str, Callable[[Any], Any]]  # by column: turns the driver's value into ours
 
 
-@lru_cache(maxsize=512)
-def _compiled(
+_compiled: dict[tuple[sa.ClauseElement, str, tuple[str, ...]], _Compiled] = {}
+
+
+def _compile(
     statement: sa.ClauseElement, dialect: sa.Dialect, columns: tuple[str, ...]
 ) -> _Compiled:
+    # All journals in one kind of database share it, although each engine has its own dialect.
+    if known := _compiled.get((statement, dialect.name, columns)):
+        return known
     made: Any = statement.compile(dialect=dialect, column_keys=list(columns) or None)
     kinds = {name: bind.type.dialect_impl(dialect) for name, bind in made.binds.items()}
     converts = {name: kind.bind_processor(dialect) for name, kind in kinds.items()}
@@ -132,7 +136,9 @@ def _compiled(
         for column in found
         if (convert := column.type.dialect_impl(dialect).result_processor(dialect, None))
     }
-    return _Compiled(made.string, fixed, bound, tuple(column.name for column in found), read)
+    names = tuple(column.name for column in found)
+    compiled = _Compiled(made.string, fixed, bound, names, read)
+    return _compiled.setdefault((statement, dialect.name, columns), compiled)
 
 
 def _text(value: object) -> object:
@@ -295,7 +301,7 @@ class Reading:
     ) -> Any:
         """Run a compiled statement, and return the driver's cursor. `columns` are values to write;
         `given` are the parameters of the conditions."""
-        compiled = _compiled(statement, self.db.dialect, tuple(columns or ()))
+        compiled = _compile(statement, self.db.dialect, tuple(columns or ()))
         values = {f"given_{name}": value for name, value in given.items()} | (columns or {})
         for name in compiled.bound.keys() & values.keys():
             values[name] = compiled.bound[name](values[name])
@@ -304,7 +310,7 @@ class Reading:
         return cursor
 
     def _rows(self, query: sa.ClauseElement, **given: Any) -> list[Row]:
-        compiled = _compiled(query, self.db.dialect, ())
+        compiled = _compile(query, self.db.dialect, ())
         found = []
         for values in self._execute(query, **given).fetchall():
             row = dict(zip(compiled.names, map(_text, values), strict=True))
