@@ -84,8 +84,7 @@ def may_hold(part: str, names: Sequence[str]) -> list[int]:
 
 @cache
 def _ascii_looks() -> tuple[dict[int, str], dict[str, str]]:
-    """What each ASCII character looks like. The first dictionary has the looks of one character, in
-    the form for `str.translate`. The second has the longer looks."""
+    """The looks of ASCII characters: those of one character, for `str.translate`, and the others."""
     looks = {char: _look(char) for char in map(chr, range(0x20, 0x7F))}
     longer = {char: like for char, like in looks.items() if len(like) != 1}
     return {ord(char): looks[char] for char in looks.keys() - longer.keys()}, longer

@@ -54,8 +54,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Reread:
-    """The room, read again before sending, and whether the action may still be sent to it. `room`
-    is None if the policy refuses or the session is over: nothing can be sent."""
+    """`room` is None if the policy refuses or the session is over: nothing can be sent."""
 
     at: datetime
     change: Drift
@@ -134,7 +133,6 @@ class Gate:
         return room_id
 
     async def _read(self, room_id: str) -> Room:
-        """Read the room and its peers. Raises BadResponse if the two answers do not agree."""
         room_id = self._allowed_room(room_id)
         room, peers = await asyncio.gather(
             self._client.retrieve_active_room(room_id), self._client.list_peers(room_id)
@@ -242,8 +240,8 @@ class Gate:
         may_run_unasked: bool,
         mine: Collection[str] = (),
     ) -> Action:
-        """Insert the action and return it. Return another action if another caller has just
-        inserted this call, or if an earlier action of the same call was held back (`HELD`)."""
+        """Returns another action if another caller has just inserted this call, or if an earlier
+        action of the same call was held back (`HELD`)."""
         with self.journal.write() as tx:
             found, before, sent = tx.latest(action.call_key), None, None
             if found is None:
@@ -395,7 +393,6 @@ class Gate:
                 ended = [newest if getattr(e, "id", "") == action.id else e for e in ended]
 
     async def _driven(self, action: Action | ActiveRoomsError) -> Action | ActiveRoomsError:
-        """Run the action, unless it has ended. An error is returned, not raised."""
         if isinstance(action, ActiveRoomsError) or action.state in records.FINAL:
             return action
         try:
@@ -505,12 +502,7 @@ class Gate:
         )
 
     def _claim(self, action: Action, reread: _Reread) -> _Claim:
-        """Move an approved action to `sent`, for this caller to send it. Only one caller succeeds.
-
-        Raises:
-            PolicyRefusal: too many actions in this minute; the action stays approved.
-            JournalError: the action is not what was approved, or the commit may have failed.
-        """
+        """Move an approved action to `sent`, for this caller to send it. Only one succeeds."""
         claim: _Claim = (False, None)
         try:
             with self.journal.write() as tx:
@@ -524,15 +516,13 @@ class Gate:
         return claim
 
     def _give_back(self, claim: _Claim) -> None:
-        """Undo a claim that will not be used, since the task was cancelled or the commit may have
-        failed."""
+        """Undo a claim that will not be used. If its commit failed, there may be none to undo."""
         mine, row = claim
         if mine and row is not None:
             with suppress(ActiveRoomsError):
                 sending.give_back(self.journal, row, "the claim was not used")
 
     def _claimed(self, tx: Writing, action: Action, reread: _Reread) -> _Claim:
-        """`_claim` inside its transaction: make all checks, then move the action to `sent`."""
         change, room, policy = reread.change, reread.room, self.policy
         row = tx.get(action.id)
         if row is None:
@@ -586,8 +576,7 @@ class Gate:
         return tx.insert(successor)
 
     async def _settle(self, action: Action) -> Action:
-        """If a worker may be sending the action, wait. If that worker has stopped, make the action
-        `unknown`. If the action is `unknown`, look in the room for its effect."""
+        """Wait while a worker may be sending the action. If none is, look in the room instead."""
         while action.state == "sent":
             if self._may_be_sending(action):
                 await self._sleep(_POLL_S)

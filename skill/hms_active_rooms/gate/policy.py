@@ -44,8 +44,6 @@ def gate_for(hints: Hints) -> Gate:
 def _texts(
     check: Callable[[str], str] = str, kind: Callable[[Iterable[str]], Collection[str]] = frozenset
 ) -> PlainValidator:
-    """Validates a list of texts: `check` is applied to each, and `kind` collects the results."""
-
     def checked(given: object) -> Collection[str]:
         if isinstance(given, str):
             raise ValueError(f"give a list, [{quoted(given, 100)}], not one text")
@@ -235,7 +233,6 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _list(variable: str, text: str, field: str) -> list[str]:
-    """Parse the text of a variable: names between commas, or a TOML list."""
     text, found = text.strip(), None
     if re.fullmatch(_PLAIN.get(field, _IN_OTHERS), text):
         found = [item.strip() for item in text.split(",") if item.strip()]

@@ -99,8 +99,7 @@ class Sending:
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     async def _hold(self, *, in_time: bool = False, wait_s: float = 0.0) -> bool:
-        """Prolong the lease for a wait and one request. Returns False if this worker has lost the
-        claim, and with `in_time` also if the approval has expired."""
+        """Prolong the lease for a wait and one request. False: this worker must not send it."""
 
         def held(tx: Writing) -> bool:
             if in_time and tx.now() >= self.action.expires_at:
@@ -111,7 +110,6 @@ class Sending:
         return await write_in_thread(self.journal, held)
 
     def _pause_s(self, error: ApiError, attempt: int) -> float | None:
-        """Seconds to wait before the next attempt; None if no other attempt may be made."""
         asked_s = error.retry_after_s or 0.0 if isinstance(error, RateLimited) else 0.0
         helps = error.executed == "no" and isinstance(error, (RateLimited, errors.ConnectionFailed))
         if not helps or asked_s > LONGEST_WAIT_S or attempt >= _BACKOFF.attempts:
@@ -211,7 +209,6 @@ class Sending:
         return outcomes.unanswered(call, self.action.shown, None, seen)
 
     def _fates(self) -> dict[str, Fate]:
-        """What became of each person, by peer id, as far as the journal tells."""
         known: dict[str, Fate] = {str(fate): fate for fate in get_args(Fate)}
         steps = self.journal.steps(self.action.id)
         # A request that started and has no recorded end may have been executed.
@@ -237,8 +234,8 @@ class Sending:
         return await self._summed_up(fates, last, wait=True)
 
     async def _step(self, peer_id: str, ended: Fate | None = None) -> Fate | None:
-        """Record that the request for one person is about to be sent. With `ended`, record how it
-        ended. Returns the person's `Fate` if the request must not be sent, else None."""
+        """Record that one person's request is about to be sent or, with `ended`, how it ended.
+        Returns the person's `Fate` if the request must not be sent, else None."""
 
         def step(tx: Writing) -> Fate | None:
             row, lease = self.action.id, lease_s(self.client, self.policy)
@@ -249,8 +246,7 @@ class Sending:
         return await write_in_thread(self.journal, step)
 
     async def _send_to(self, person: Person, part: StateChange) -> tuple[Fate, ApiError | None]:
-        """Remove one person. Before each request the peer is read, since its role may have changed.
-        Returns what became of the person, and the error if there was one."""
+        """Before each request the peer is read, since its role may have changed."""
         read, attempt = self.client.retrieve_peer, 1
         try:
             while person.same_person(person_of(await read(part.room_id, person.id))):

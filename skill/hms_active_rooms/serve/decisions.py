@@ -15,14 +15,17 @@ import logging
 from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError, OutcomeUnknown
 from hms_active_rooms.gate.approval import BadAnswerError, Reject, parse_answer
 from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.journal.records import FINAL, OUTSIDE, Action, Event, State, Way
+from hms_active_rooms.gate.journal.records import FINAL, OUTSIDE, Action, Event, Way
 from hms_active_rooms.gate.view import already, outcome
 from hms_active_rooms.serve.limits import refusals_of
+
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.journal.store import Which
 
 MAX_LISTED = 500
 
@@ -66,22 +69,13 @@ class Verdict:
     text: str  # for the person
 
 
-async def list_actions(
-    gate: Gate,
-    *,
-    state: State | None = None,
-    room_id: str | None = None,
-    within: Collection[str] | None = None,
-    limit: int = 50,
-) -> list[Action]:
-    """The actions in rooms that the policy allows, newest first. `within` limits them to some of
-    the journal's threads. Raises PolicyRefusal if the policy does not allow `room_id`."""
-    if room_id is not None:
+async def list_actions(gate: Gate, *, limit: int = 50, **which: Unpack[Which]) -> list[Action]:
+    """The actions that match `which`, in rooms that the policy allows, newest first. Raises
+    PolicyRefusal if the policy does not allow `room_id`."""
+    if (room_id := which.get("room_id")) is not None:
         gate.policy.check_room(room_id)
-    rooms, wanted = gate.policy.only_rooms, gate.journal.actions
-    return await asyncio.to_thread(
-        wanted, state=state, room_id=room_id, rooms=rooms, within=within, limit=limit
-    )
+    which["rooms"] = gate.policy.only_rooms
+    return await asyncio.to_thread(gate.journal.actions, limit=limit, **which)
 
 
 async def show(

@@ -304,7 +304,6 @@ def people_count(total: int) -> str:
 
 
 def _warnings(what: str, people: Sequence[Person]) -> tuple[str, ...]:
-    """One warning for each of the first `_SHOWN_TWINS` people, then one that counts the others."""
     more = [f"{what}: {left:,} more."] if (left := len(people) - _SHOWN_TWINS) > 0 else []
     return (*(f"{what}: {p.brief()}." for p in people[:_SHOWN_TWINS]), *more)
 

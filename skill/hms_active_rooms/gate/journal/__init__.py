@@ -45,8 +45,7 @@ def file_url(path: Path) -> str:
 def _one_read(
     method: Callable[[Reading], Callable[Given, Found]],
 ) -> Callable[Concatenate[Journal, Given], Found]:
-    """Makes a method of `Journal` from a method of `Reading`. Each call is a transaction of its
-    own."""
+    """Makes a method of `Journal` from one of `Reading`. Each call is a transaction of its own."""
 
     def read(journal: Journal, /, *given: Given.args, **named: Given.kwargs) -> Found:
         with journal.read() as view:

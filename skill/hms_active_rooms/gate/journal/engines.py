@@ -371,12 +371,10 @@ class _Files:
         return [(of.st_dev, of.st_ino) for of in found if found[0].st_size]
 
     def opened(self, _: object, record: sa.pool.ConnectionPoolEntry) -> None:
-        """Remember which files a new connection has open."""
         record.info["files"] = found = self._there()
         self._journal = self._journal or found[:1]
 
     def check(self, connection: sa.Connection) -> None:
-        """Raises JournalError if a file was replaced since this connection opened it."""
         found = self._there()
         if found != connection.info["files"] or found[:1] != self._journal:
             raise JournalError(
@@ -473,15 +471,12 @@ def _path(url: sa.URL, name: str) -> Path:
 
 
 def _reading(url: sa.URL, path: Path) -> sa.URL:
-    """The URL that opens this file for reading only."""
-    given = url.database or ""
     query = dict(url.query) | {"mode": "ro", "uri": "true"}
     log, places = Path(f"{path}-wal"), (path, path.parent)
     written = any(os.access(place, os.W_OK) for place in places) if path.exists() else True
     if not written and not (log.exists() and log.stat().st_size):
         query["immutable"] = "1"  # nobody writes here, and SQLite cannot make its files
-    name = given if given.startswith("file:") else f"file:{quote(os.fsencode(path.absolute()))}"
-    return url.set(database=name, query=query)
+    return url.set(database=f"file:{quote(os.fsencode(path.absolute()))}", query=query)
 
 
 def _refuse_foreign(file: Path, needs: int) -> None:
@@ -507,8 +502,7 @@ def _refuse_foreign(file: Path, needs: int) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """Create the journal's file, and let only its owner read it. Raises JournalError if several
-    processes could not lock and share the file."""
+    """Raises JournalError if several processes could not lock and share the file."""
     name, folder, mounts = quoted(str(path), 300), path.parent, _mounts()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     # SQLite's shared memory is seen by every process of this machine, but by no other machine.

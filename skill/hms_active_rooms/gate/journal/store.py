@@ -96,7 +96,6 @@ _ADD_ROW = actions.insert()
 
 
 def _ids(items: object) -> list[str]:
-    """The list that `ask` stored; ["unreadable"] if the stored value is not a list."""
     return list(map(str, items)) if isinstance(items, list) else ["unreadable"]
 
 
@@ -458,8 +457,7 @@ class Writing(Reading):
         way: str,
         said: dict[str, Any],
     ) -> int | None:
-        """Store an action's new state and its event, and return the event's number. If the stored
-        state is none of `before`, write nothing and return None."""
+        """Returns the event's number. If the stored state is none of `before`, writes nothing."""
         columns = records.row_of(moved)
         values = {name: columns[name] for name in (*changed, "state")}
         given = {"id": moved.id, "state": before[0], "or_state": before[-1]}
@@ -476,8 +474,7 @@ class Writing(Reading):
         data: dict[str, Any],
         columns: dict[str, Any] | None = None,
     ) -> int:
-        """Append an event and return its number. For a state change `columns` is the new row of the
-        action, and the event gets a seal."""
+        """Returns the event's number. `columns`: the new row of an action that changes its state."""
         event = {"at": self.now(), "kind": kind, "by": by, "way": way, "data": data}
         bound = records.seal(self._key, columns, event) if columns else ""
         add = _ADD[self.db.dialect.name]

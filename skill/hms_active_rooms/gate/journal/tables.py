@@ -41,8 +41,7 @@ class _Json(sa.TypeDecorator[Any]):
 
 
 def _lenient(read: Any, instead: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Makes a column reader that never fails. For a value that cannot be read, such as a wrong
-    time, it returns a stand-in, so that the other rows can still be read."""
+    """A column reader that never fails, so that one wrong value does not hide the other rows."""
 
     def read_or_stand_in(value: Any) -> Any:
         try:
@@ -291,8 +290,7 @@ def _key_check(key: bytes) -> str:
 
 
 def _seal(db: sa.Connection) -> None:
-    """Seal the actions of an earlier release, which had no seals. Skip an action that contradicts
-    its events."""
+    """Seal the actions of an earlier release, except those that contradict their events."""
     for row in db.execute(sa.select(actions)).mappings().all():
         query = sa.select(events).where(events.c.action_id == row["id"]).order_by(events.c.seq)
         told = db.execute(query).mappings().all()
