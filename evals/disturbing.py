@@ -12,8 +12,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from evals.scenario import Disturbance, Scenario
 from hms_active_rooms.errors import JournalError
-from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.journal.store import Clock, Reading, Writing
+from hms_active_rooms.gate.journal import Clock, Journal
+from hms_active_rooms.gate.journal.store import Reading, Writing
 from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.gate.journal.workers import this_worker
 

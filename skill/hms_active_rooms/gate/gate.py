@@ -276,10 +276,9 @@ class Gate:
         if self.policy.runs_unasked(action.tool):
             way: Way = "unattended" if action.tool in self.policy.unattended else "relaxed"
             return action.decided("approved", "policy", way, tx.now())
-        granted = approval.grant_for(tx, action, self.policy)
-        return (
-            action.decided("approved", granted.decided_by, "grant", tx.now()) if granted else action
-        )
+        if granted := approval.grant_for(tx, action, self.policy):
+            return action.decided("approved", granted.decided_by, "grant", tx.now())
+        return action
 
     # --- ask and decide --------------------------------------------------------------------
 

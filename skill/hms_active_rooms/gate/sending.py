@@ -34,8 +34,6 @@ from hms_active_rooms.untrusted import storable
 if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.store import Writing
 
-Sleep = Callable[[float], Awaitable[None]]
-
 Given = TypeVarTuple("Given")
 Found = TypeVar("Found")
 
@@ -65,7 +63,7 @@ class Sending:
     client: ActiveRoomsClient
     journal: Journal
     policy: Policy
-    sleep: Sleep
+    sleep: Callable[[float], Awaitable[None]]
     action: Action
     change: Drift  # who is affected now, and what else to report
     attempt: int = 1  # the number of this attempt to send the action

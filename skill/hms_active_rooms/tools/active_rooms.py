@@ -140,10 +140,9 @@ def report(ended: Action | ActiveRoomsError) -> Answered:
     return text, view(ended, text=whose + outcome(ended)).model_dump(mode="json")
 
 
-Body = Callable[[Arguments, "str | None"], Awaitable[Answered]]
-
-
-def _tool(tool: Tool, body: Body) -> StructuredTool:
+def _tool(
+    tool: Tool, body: Callable[[Arguments, str | None], Awaitable[Answered]]
+) -> StructuredTool:
     model = ARGUMENTS[tool.name]
 
     # Other frameworks call a tool's function themselves, with the arguments by name.

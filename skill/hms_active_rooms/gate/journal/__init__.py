@@ -77,7 +77,7 @@ class Journal:
         url: str | Path | None = None,
         *,
         clock: Clock = lambda: datetime.now(UTC),
-        on_commit: Commit | None = None,
+        on_commit: Commit = lambda _: None,
         key: str | None = None,
         create: bool = True,
     ) -> None:
@@ -163,12 +163,11 @@ class Journal:
         from hms_active_rooms.gate.journal.tables import check_still
 
         mode: Mode = "notes" if notes_only else "writes"
-        on_commit = self._on_commit or (lambda _: None)
         with self._open().begin(mode) as db:
             check_still(db, self._key)
             yield Writing(db, self._clock, self._key)
-            on_commit("before")
-        on_commit("after")
+            self._on_commit("before")
+        self._on_commit("after")
 
     get = _one_read(lambda view: view.get)
     latest = _one_read(lambda view: view.latest)

@@ -17,13 +17,11 @@ from typing import Any, Final, TypedDict, Unpack, get_args
 import sqlalchemy as sa
 
 from hms_active_rooms.errors import BrokenRecord, JournalError
-from hms_active_rooms.gate.journal import records
+from hms_active_rooms.gate.journal import Clock, records
 from hms_active_rooms.gate.journal.records import Action, Event, State, Way, action_id
 from hms_active_rooms.gate.journal.tables import actions, asks, events
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.untrusted import quoted
-
-Clock = Callable[[], datetime]
 
 Row = dict[str, Any]
 
@@ -231,10 +229,8 @@ class Reading:
     ) -> list[Action]:
         """At most `limit` actions that match `which`, newest first. If `states` are given, an
         action must be in one of them."""
-        any_of = [self._filters({**which, "state": state}) for state in states]
-        fit = any_of or [self._filters(which)]
         age = actions.c.created_at
-        query = _ROW.where(sa.or_(*(sa.and_(sa.true(), *filters) for filters in fit)))
+        query = _ROW.where(*self._filters(which, *states))
         query = query.order_by(age if oldest_first else age.desc(), actions.c.id)
         return self._actions(self.found(query.limit(limit)))
 
@@ -337,16 +333,18 @@ class Reading:
             row, now, records.contradiction(self._key, row, step, step["seal"])
         )
 
-    def _filters(self, which: Which) -> list[sa.ColumnElement[bool]]:
+    def _filters(self, which: Which, *states: State) -> list[sa.ColumnElement[bool]]:
         found = [
             actions.c[name] == value
             for name in ("id", "room_id", "thread", "requester")
             if (value := which.get(name)) is not None
         ]
         if (state := which.get("state")) is not None:
+            states = (state,)
+        if states:
             late = sa.and_(actions.c.state.in_(records.UNSENT), actions.c.expires_at <= self.now())
-            stored = actions.c.state == state
-            found.append(sa.or_(stored, late) if state == "expired" else sa.and_(stored, ~late))
+            stored = sa.and_(actions.c.state.in_(states), ~late)
+            found.append(sa.or_(stored, late) if "expired" in states else stored)
         if (rooms := which.get("rooms")) is not None:
             found.append(actions.c.room_id.in_(sorted(rooms)))
         if (within := which.get("within")) is not None:
