@@ -523,9 +523,7 @@ class Gate:
 
     def _claimed(self, tx: Writing, action: Action, reread: _Reread) -> _Claim:
         change, room, policy = reread.change, reread.room, self.policy
-        row = tx.get(action.id)
-        if row is None:
-            raise errors.JournalError("The action vanished from the journal.")
+        row = _there(tx.get(action.id))
         if row.state != "approved" or row.digest != action.digest:
             # Another run may have made a new revision meanwhile: go on with that.
             return False, tx.expire_if_late(tx.newest(row.id) or row)
