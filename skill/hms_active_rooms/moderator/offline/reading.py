@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -55,9 +55,9 @@ _SENTENCE: Final = ("STOP", "ASKED")
 _ORDERS: Final = classes("KICK DROP TAKE SEND END ENDALL LOCK TELL SAY LET NOTE CANNOT UNLOCK")
 _STARTS: Final = (_ORDERS | {"SAME"}) - classes("NOTE LOCK UNLOCK")
 _JOINTS: Final = MARKS | classes("COLON AND BUT BECAUSE FOR")
-_CUTS: Final = _JOINTS | classes("HE OURS BACK")
+_CUTS: Final = _JOINTS | classes("HE OURS BACK ASIDE")
 _LEADING: Final = classes("PLEASE FRONT ASK AND")
-_COURTESY: Final = classes("PLEASE FRONT ASK AND HERE STOP")
+_COURTESY: Final = classes("PLEASE FRONT ASK AND HERE STOP ASIDE")
 _PERSON: Final = classes("NAME ROLE PRON HE")
 _SUBJECTS: Final = classes(
     "NAME ROLE DET THAT HE IT LEAD EVERYONE ROOM IS PRON NUMBER WORD OURS ME"
@@ -327,31 +327,40 @@ class _Line:
         instead, so = False, self._led_in(start, end) if order else ""
         if self.orders and re.search("AND NAME (FOR|BECAUSE)", " ".join(self.kinds[start:end])):
             raise _Blocked("several")  # "kick Ann for swearing and Bob for spam"
+        withdrawn = w.listed("withdrawn")
+        for n in range(end - 1, start, -1) if order and not self.orders else ():
+            # "I wanted a break, but forget that, end it"
+            alone = self.kinds[n - 1] in _JOINTS and self.kinds[n + 1] in MARKS
+            alone = alone and "condition" not in self.kinds[start:n]
+            if alone and self.tokens[n].text in withdrawn:
+                start = n + 1
+                break
         for part in self._parts(start, end):
             kinds = self.kinds[part.start : part.end]
             plain = [kind for kind in kinds if kind not in _COURTESY | LEADS]
             spoken = self.tokens[part.start : part.end]
-            told = " ".join("NAME" if one.type == "NAME" else one.text for one in spoken)
+            told = " ".join("NAME" if one.type in PEOPLE else one.text for one in spoken)
+            who = tuple(one.who for one in spoken if one.who)
+            corrected = self.kinds[: part.start][-2:] == ["NAME", "COMMA"]  # "Ann, not Bob!"
+            of_last = {o for one in self.orders[-1:] for m in one.who for o in m.options}
             again = plain == ["END"] and (order or spoken[-1].text != "stop")
             if plain in ([], ["KICK"]) or again or kinds in _EMPTY:
                 if part.asked and "ASK" not in kinds and not POLITE & {t.text for t in spoken}:
                     raise _Blocked("question")
             elif {plain[0]} <= {"BACK", "negation"} and set(plain) <= PEOPLE | {"BACK", "negation"}:
-                who = tuple(one.who for one in spoken if one.who)
-                withdrawn = any(one.text in w.listed("withdrawn") for one in spoken)
-                if withdrawn and (who or part.end == end):
+                if withdrawn & {one.text for one in spoken} and (who or part.end == end):
                     raise _Blocked("negation")  # "never mind Ann"
                 if who and self.orders and (part.joint != "STOP" or "BACK" in kinds):
                     self._correct(who, negated="negation" in kinds)
                     instead = False
                 elif "BACK" in kinds and not who and "negation" not in kinds:
                     instead = True  # "No wait, I mean Ann": what follows may say what is meant
-                elif (
-                    "BACK" not in kinds or self.orders or not order
-                ):  # not "I meant Ann. Kick her."
-                    raise _Blocked("negation")
-            elif self.orders and "NAME" in kinds and re.match("(leave|keep) |NAME .*stays?$", told):
-                self._correct(tuple(one.who for one in spoken if one.who), negated=True)
+                elif not (order and (corrected or ("BACK" in kinds and not self.orders))):
+                    raise _Blocked("negation")  # but not of "I meant Ann. Kick her."
+            elif self.orders and who and re.match("(leave|keep) |NAME .*stays?$", told):
+                self._correct(who, negated=True)
+            elif plain == ["NAME"] and of_last.issuperset(who[0].options):
+                self._correct(who, negated=False)  # "Kick Noel, Noel Grant"
             elif self.orders and "REASON" in kinds:
                 at = kinds.index("REASON")
                 said = [one for one in spoken[:at] if one.type not in _COURTESY | {"SEND"}]
@@ -366,10 +375,17 @@ class _Line:
                 pass  # "Is Ann here? Kick her." and "kick Ann, then show me who is here"
             else:
                 self._check(part, kinds, so, order)
-                own = re.search(r"(?:as|for) (\w+)$", self.tokens[part.start - 1].text)
-                at = self.tokens[part.start - 1].end - len(own[1]) if own else spoken[0].start
+                own = re.search(
+                    r"(?:as|for) (\w+)$|b(?:efore|4) \w+$", self.tokens[part.start - 1].text
+                )
+                at = (
+                    self.tokens[part.start - 1].end - len(own[1] or own[0])
+                    if own
+                    else spoken[0].start
+                )
                 why = self.typed[at : spoken[-1].end].strip(" .!,)")
-                self.reasons.append(why[1:-1] if kinds == ["QUOTE"] else why)
+                if not PEOPLE.issuperset(plain):
+                    self.reasons.append(why[1:-1] if kinds == ["QUOTE"] else why)
         if instead and not order:
             raise _Blocked("negation")
         return instead
@@ -397,7 +413,7 @@ class _Line:
         if not before:
             return ""
         asks = "ASK" in self.kinds[end - 1 : end + 1] or self.tokens[end].text in POLITE
-        return "asked" if before[-1].type == "COMMA" and asks else before[-1].type
+        return "asked" if before[-1].type in ("COMMA", "DASH") and asks else before[-1].type
 
     def _check(self, part: _Part, kinds: list[str], so: str, order: Order | None) -> None:
         """Raises _Blocked if these words may not stand beside an order as a reason or a statement."""
@@ -422,7 +438,7 @@ class _Line:
         """The bars that do no harm in these words, because of how the words stand to an order."""
         first, behind, sentence = kinds[0], bool(self.orders), part.joint in _SENTENCE
         before = self.tokens[: part.start][-2:]
-        if so == "so" or any("reason" in one.text for one in before):
+        if so == "so" or any(re.search("reason|otherwise", one.text) for one in before):
             return _BARS - _NEVER
         if "UNLOCK" in {one.type for one in before} and first in _SUBJECTS:
             return _SOFT  # "do not lock it, the next class comes in later"
@@ -432,9 +448,10 @@ class _Line:
         if order and not behind:
             # "He hides when I look. Kick him." But not: "When I look, please kick him."
             begins = {first} - {"exception", "reported"} - ({"negation"} if so == "BUT" else set())
+            begins = set() if part.joint == "BECAUSE" else begins
             late = {"delay"} & set(kinds[-3:]) if so not in _SENTENCE else set()
             if order.verb == "tell" and not order.words:  # "Ann, two minutes. Tell her."
-                return _SOFT - (set() if self.reasons else {first})
+                return _SOFT - (set() if part.joint else {first})
             if so in ("STOP", "BUT", "asked"):
                 return (_SOFT | {"condition"}) - begins - late
             if part.joint in ("BECAUSE", "FOR"):
@@ -561,7 +578,9 @@ class _Line:
             cut = token.type in _CUTS and not owned and not dropped
             if cut and fed and (tree := _fed(parser, None)):
                 whole = tree, [*fed], j
-            if cut and self.kinds[i] != "LOCK" and self._starts(j):
+            # Of "take Ann and Bob out" the order goes on, although "Bob out" may be one too.
+            begun = whole[2] == j or self.kinds[j + 1 : j + 2] not in (["NAME"], ["ROLE"])
+            if cut and begun and self.kinds[i] != "LOCK" and self._starts(j):
                 break
             # Of "tell Ann hello, we start" the greeting is a part of the message.
             begins = self.tokens[told[2]] if told and fed[-1].type in MARKS else token
@@ -592,6 +611,7 @@ class _Line:
     def _message(self, i: int, parser: Any, fed: list[Token], start: int) -> _Found:
         """A message, whose words begin there, up to the next order, or to the end if they are marked."""
         end, more, by = self._message_end(start, fed[-1].type), list[Token](), fed[-1].type
+        start -= by == "HE" and fed[-2].type in PEOPLE  # "and Ann she goes next"
         last = end
         while self.kinds[last - 1] in ("PLEASE", "STOP", "ONLY", "COMMA") and last > start + 1:
             last -= 1
@@ -630,13 +650,20 @@ class _Line:
         ends = {"COLON": {"STOP"}, "THAT": {"STOP", "COMMA"}, "MARK": {"STOP", "COMMA"}}.get(by)
         infinitive = by == "TO" or self.kinds[start] == "negation"
         for j in range(start + 1, len(self.tokens)):
+            if self.kinds[j] == "ASIDE":
+                return j
             if self.kinds[j] not in _ENDS:
                 continue
-            joint = [one.text for one in self.tokens[j : j + 2] if one.type == "AND"]
-            then = any(re.search("then|that|this|after", text) for text in joint)
+            joint = [one.text for one in self.tokens[j : j + 2] if one.type in ("AND", "FRONT")]
+            then = any(re.search("then|that|this|after|second|third", text) for text in joint)
             # ", and please kick Ann", but not ", and bring a pen"
             further = bool(joint) and (PEOPLE | {"END"}) & {*self.kinds[j : j + 5]}
-            comma = by in ("THAT", "MARK") and further and self.tokens[j - 1].text == ","
+            comma = further and self.tokens[j - 1].text == ","
+            # "that he is out and then remove him", but not "that we stop and then remove him"
+            comma = comma or (
+                "KICK" in self.kinds[j + 1 : j + 3] and then and "OURS" not in self.kinds[start:j]
+            )
+            comma = comma and by in ("THAT", "MARK")
             closed = comma or (self.kinds[j] in (ends or _ENDS) and (then or not ends))
             # "Tell Ann to wave and end the talk": she is to do both.
             named = PEOPLE & {*self.kinds[j : j + 6]}
@@ -662,15 +689,21 @@ class _Line:
         leaves = list(root.scan_values(lambda _: True))
         first, kinds = leaves[0], [one.type for one in leaves]
         parts = [one for one in root.iter_subtrees() if one.data in ("one", "known", "unknown")]
-        named = sorted(parts, key=lambda one: next(one.scan_values(lambda _: True)).start)
-        but = {id(one) for part in root.find_data("spared") for one in part.iter_subtrees()}
-        who = tuple(m for one in named if id(one) not in but for m in self._who(one))
-        spared = {o for one in named if id(one) in but for m in self._who(one) for o in m.options}
-        everyone = any("EVERYONE" in kinds and not self._who(one) for one in named)
-        many = everyone or any(m.groups for m in who)
-        if spared & {o for m in who for o in m.options} or (but and many):
+        named = [([*one.scan_values(lambda _: True)], str(one.data)) for one in parts]
+        out = {one for part in root.find_data("spared") for one in part.scan_values(lambda _: True)}
+        who, but, everyone = tuple[Mention, ...](), tuple[Mention, ...](), False
+        for spoken, rule in sorted(named, key=lambda one: one[0][0].start):
+            meant = self._who(spoken, rule)
+            if spoken[0] in out:
+                but += meant
+            else:
+                who, everyone = who + meant, everyone or not meant
+        many, options = everyone or any(m.groups for m in who), {o for m in who for o in m.options}
+        if but and (many or any(o in options for m in but for o in m.options)):
             raise _Blocked("exception")
-        about = tuple(one.who for n, one in enumerate(self.tokens[:i]) if one.who and self._acts(n))
+        the, before = Token("DET", "the", 0, 0), enumerate(self.tokens[:i])
+        of = (self._who((the, one)) for n, one in before if one.who and self._acts(n))
+        about = tuple(chain.from_iterable(of))
         if root.data == "remove":
             return Order("everyone" if everyone else "remove", who, about=about)
         if root.data == "again":
@@ -686,8 +719,10 @@ class _Line:
             ended = ended or (root.data == "end_it" and "LOCK" in kinds)
             verb = "end" if ended else str(root.data)
             return None if bare else Order(verb, lock="LOCK" in kinds)
-        called = isinstance(root.children[0], tuple) or {"TELL", "NOTE", "TOLD"} & {*kinds}
-        asks = "TOLD" in kinds and words.endswith("?")
+        called = isinstance(root.children[0], tuple) or {"TELL", "NOTE", "TOLD", "GETS", "TAKE"} & {
+            *kinds
+        }
+        asks = "TOLD" in kinds and words.endswith("?") and "ASK" not in self.kinds[: i + 1]
         if [*root.find_data("further")]:
             called, asks = True, self._last != "tell"
         if asks or not (called or all(m.groups for m in who)):
@@ -710,17 +745,16 @@ class _Line:
         part = self.tokens[marks[-1] + 1 if marks else 0 : i]
         some = any(one.text.startswith(("somebody", "someone", "anybody")) for one in part)
         after = " ".join(one.text for one in self.tokens[i + 1 : i + 4])
-        if re.match(w.section("suffers"), after):
+        if re.match(w.section("suffers"), after) or self.kinds[:i][-1:] == ["negation"]:
             return False
         return not (some and part[-1].type == "WORD" and part[-1].text not in ("as", "name"))
 
-    def _who(self, tree: Tree[Token]) -> tuple[Mention, ...]:
-        """Whom a part of an order names. Empty if it means everyone."""
-        parts = list(tree.scan_values(lambda _: True))
+    def _who(self, parts: Sequence[Token], rule: str = "one") -> tuple[Mention, ...]:
+        """Whom these words name, by a rule of `orders.lark`. Empty if they mean everyone."""
         held = {one.type: one for one in parts}
         name, role = (held[kind].who if kind in held else None for kind in ("NAME", "ROLE"))
         leads, every = bool(LEADS & set(held)), bool({"EVERY", "EVERYONE"} & set(held))
-        if tree.data != "one":
+        if rule != "one":
             spoken = [one for one in parts if one.type not in LEADS]
             said = self.line[spoken[0].start : spoken[-1].end].strip("\"'")
             if "ROLE_WORD" in held:
@@ -776,9 +810,9 @@ class _Line:
             after = [kind for kind in kinds[n + 1 : n + 4] if kind not in MARKS | {"PLEASE"}][:1]
             meant = one.text in ("no", "i mean", "i meant", "sorry no") and after != ["NAME"]
             back = one.type == "BACK" and not meant
-            if kinds[n - 1] in MARKS | {"BACK"} and (back or one.type == "unquoted"):
+            if kinds[n - 1] in MARKS | {"BACK", "BUT"} and (back or one.type == "unquoted"):
                 raise _Blocked("negation")
-        denied = kinds[0] in ("negation", "BUT") or inside[0].text.startswith("not ")
+        denied = kinds[0] in ("negation", "BUT") or re.match(r"not |or\b", inside[0].text)
         if by == "COMMA" and denied:
             raise _Blocked("exception")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, Final, NoReturn
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolCall
@@ -54,9 +54,9 @@ _NUMBER: Final = re.compile(r"\d[\d:.]*\d|\d")
 _RESENT: Final = classes(
     "TELL SEND PRON EVERYONE NUMBER NOTE THAT DET TO PLEASE COMMA COLON STOP delay"
 )
-_TOO: Final = frozenset(("too", "as well", "also", "now"))
+_TOO: Final = frozenset(("too", "as well", "also", "now", "next"))
 _NAMING: Final = classes("NAME BACK PLEASE FRONT COMMA STOP DET LEAD THAT")
-_AGAIN: Final = _NAMING | {"ROLE", "SAME", "AND", "negation", "FOR", "TO", "SEND"}
+_AGAIN: Final = _NAMING | classes("ROLE SAME AND negation FOR TO SEND ONLY PRON")
 _CHOOSING: Final = _NAMING | {"NUMBER", "KICK", "TO", "HE", "IT", "S"}
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
 _ALL: Final = classes("EVERYONE BOTH PRON ALLOF")
@@ -377,7 +377,7 @@ class _Turn:
     def _tell(self, order: Order) -> Plan:
         last = self.before.order
         to_all = last and last.verb == "tell" and not last.who
-        too = order.again or re.search(r"(?i)\b(now|too|also|as well)\b", self.said)
+        too = order.again or re.search(r"(?i)\b(now|too|also|as well|sorry|sry|oops)\b", self.said)
         if too and not order.words and last and last.verb == "tell":
             order = replace(order, words=last.words)
         if not order.words:
@@ -448,8 +448,10 @@ class _Turn:
         """The last order for somebody else: "same for Priya", "no, I mean Chen"."""
         last, tokens = self.before.order, reading.tokens
         kinds, texts = [one.type for one in tokens], {one.text for one in tokens}
-        people = [(one.who, kinds[n - 1]) for n, one in enumerate(tokens) if one.who]
-        meant = [who for who, before in people if before != "negation"]
+        people = [
+            (one.who, kinds[n - 1]) for n, one in enumerate(tokens) if one.who or one.type == "PRON"
+        ]
+        meant = [who for who, before in people if who and before != "negation"]
         spared = "negation" in kinds
         again = spared or {"BACK", "SAME", "AND"} & set(kinds) or texts & _TOO
         if last is None or last.verb not in ("tell", "remove") or not (again and meant):
@@ -462,11 +464,13 @@ class _Turn:
         return (replace(last, who=(who,), about=(), but=(), reason=None),)
 
 
-def _means_it(tokens: Iterable[Token]) -> bool:
-    """Whether words that name somebody are an answer, and no greeting, thanks or withdrawal."""
-    texts = [one.text for one in tokens if one.type in ("PLEASE", "BACK")]
-    greets = {text.split()[0] for text in texts} & listed("greeting")
-    return not greets and not listed("withdrawn") & set(texts)
+def _means_it(tokens: Sequence[Token]) -> bool:
+    """Whether words that name somebody are an answer, and no withdrawal, greeting or thanks. Thanks may
+    stand behind the name, or in a sentence of their own."""
+    texts = {one.text for one in tokens if one.type in ("PLEASE", "BACK")}
+    said = [one for one, after in pairwise(tokens) if one.type == "PLEASE" and after.type != "STOP"]
+    greets = {one.text.split()[0] for one in said}
+    return not greets & listed("greeting") and not texts & listed("withdrawn")
 
 
 def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:
@@ -482,6 +486,9 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
     kinds = {one.type for one in read_so.tokens}
     if not _means_it(read_so.tokens):
         return ()
+    named = {*chain(*(m.options for m in read_so.people))}
+    if "negation" in kinds and "the other" in said and len(named) + 1 == len(options):
+        return tuple(one for one in options if one not in named)  # "not Ann, the other one"
     if kinds & {"negation", "condition", "delay"}:
         return None if {"NAME", "COMMA"} <= kinds else ()
     ordinals = {"first": 1, "second": 2, "third": 3, "two": 2, "three": 3, "last": len(options)}
