@@ -77,8 +77,6 @@ def _coroutine(work: Work[T]) -> Coroutine[Any, Any, T]:
 
 
 class _Background:
-    """A daemon thread that runs one event loop until `stop` is called."""
-
     def __init__(self) -> None:
         loop = Future[asyncio.AbstractEventLoop]()
         self._stopped = asyncio.Event()

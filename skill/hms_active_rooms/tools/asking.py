@@ -337,11 +337,9 @@ async def _called_back(gate: Gate, confirm: Confirm | None, request: ApprovalReq
     async def answered() -> object:
         try:
             answer = await asyncio.to_thread(called)
-            return (
-                await asyncio.to_thread(heard, await answer)
-                if inspect.isawaitable(answer)
-                else answer
-            )
+            if inspect.isawaitable(answer):
+                answer = await asyncio.to_thread(heard, await answer)
+            return answer
         except (SystemExit, KeyboardInterrupt) as error:
             # In a task these would end the event loop, with all other calls.
             raise RuntimeError(f"confirm raised {type(error).__name__}") from error

@@ -110,7 +110,6 @@ def _is_exported(tx: Writing, action: Action) -> bool:
 def _delete(
     tx: Writing, action_id: str, by: str, told: dict[str, str], *which: sa.ColumnElement[bool]
 ) -> None:
-    """Delete the events of an action, and record that in a new event, which stays."""
     tx.note(action_id, PRUNED, by=by, way="archive", **told)
     old = (events.c.action_id == action_id, events.c.kind != PRUNED, *which)
     tx.db.execute(events.delete().where(*old))
