@@ -26,7 +26,7 @@ from evals.content import Facts, is_grounded, offends, states
 from evals.effects import TOOLS, Kind
 from hms_active_rooms.looks import skeleton
 
-_QUOTED: Final = r'"((?:[^"\\]|\\.)*)"(?:…\(and [\d,]+ more\))?'
+_QUOTED: Final = r'"((?:[^"\\]|\\.)*)"…?'
 _PERSON: Final = re.compile(rf"^  {_QUOTED}, role {_QUOTED}, user id {_QUOTED}, id (\w+)$", re.M)
 _CALLED: Final = re.compile(rf"^(?:Remove|Send a message.*? to) {_QUOTED} \(role {_QUOTED}\)")
 _FIRST: Final = re.compile(r"^(Remove|Send a message|END the session)")

@@ -28,7 +28,7 @@ NEVER_SEEN = {
     *(*range(0x2060, 0x2070), *range(0xFE00, 0xFE10), *range(0xFFF0, 0xFFFC)),
     *(*range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000)),
 }
-CUT = r"…\(and [0-9,]+ more\)"
+CUT = "…"
 # A joiner between two pictures and a selector behind one are how emoji are written.
 IN_EMOJI = re.compile(
     r"(?<=[\u203c-\u3299\U0001f000-\U0001faff\xa9\xae])\ufe0f|[0-9#*]\ufe0f\u20e3"
@@ -159,8 +159,8 @@ def test_a_flood_of_accents_is_shown_escaped_after_the_second() -> None:
     assert quoted("Z" + "\u0301" * 5) == '"Z\u0301\u0301\\u0301\\u0301\\u0301"'
 
 
-def test_longer_text_says_how_much_is_left_outside_the_quotes() -> None:
-    assert quoted("x" * 10_000) == f'"{"x" * 60}"…(and 9,940 more)'
+def test_that_a_longer_text_is_cut_is_said_outside_the_quotes() -> None:
+    assert quoted("x" * 10_000) == f'"{"x" * 60}"…'
 
 
 def test_ten_megabytes_cost_no_more_than_what_is_shown() -> None:

@@ -61,11 +61,11 @@ _EMOJI: Final = re.compile(f"[0-9#*]\ufe0f\u20e3|{_ONE_PICTURE}(?:\u200d{_ONE_PI
 def quoted(text: str, cap: int = 60) -> str:
     """A stranger's text as a JSON string literal on one line, safe in a terminal and in Markdown.
 
-    At most `cap` code points are shown. After the closing quote stands how many more there are:
-    `"abc"…(and 9,940 more)`. With its escapes the result has at most `12 * cap + 40` characters.
+    At most `cap` code points are shown. If the text is longer, "…" follows the closing quote. With
+    its escapes the result has at most `12 * cap + 3` characters.
     """
     body = f'"{escaped(text[:cap])}"'
-    return body if len(text) <= cap else f"{body}…(and {len(text) - cap:,} more)"
+    return body if len(text) <= cap else f"{body}…"
 
 
 def escaped(text: str) -> str:

@@ -196,6 +196,15 @@ def test_look_alikes_and_namesakes_are_pointed_out() -> None:
     assert any("looks alike" in w for w in impact.warnings)
 
 
+def test_of_many_look_alikes_those_are_named_whom_a_mistake_would_hit_worst() -> None:
+    people = [peer(n, "Sam", "student") for n in range(1, 9)]
+    people += [peer(9, "Sam", "guest"), peer(10, "Sam", "teacher")]
+    policy = Policy(rooms=(ROOM,), protected_roles=frozenset({"teacher"}))
+    told = _shown(remove(peer_id=people[0].id), people, policy).warnings
+    assert ["teacher" in line for line in told[:5]] == [True, False, False, False, False]
+    assert "guest" in told[1]
+
+
 @pytest.mark.parametrize(
     ("name", "user_id", "warning"),
     [

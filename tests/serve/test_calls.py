@@ -231,6 +231,17 @@ async def test_no_more_questions_are_asked_than_people_can_read(
     assert (await call(toolkit, REMOVE, peer_id=peer(3).id)).data["waiting"]
 
 
+async def test_calls_at_once_through_two_servers_leave_no_more_open(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(calls, "MAX_OPEN", 3)
+    servers = [kit(students(), Journal(tmp_path / "journal.sqlite")) for _ in range(2)]
+    asked = (call(servers[n % 2], SEND, message=str(n)) for n in range(8))
+    told = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(one, PolicyRefusal) for one in told) == 5
+    assert len(servers[0].gate.journal.actions(state="proposed")) == 3
+
+
 async def test_two_callers_have_an_action_each() -> None:
     toolkit = kit(students())
     one = await call(toolkit, SEND, message="hi")

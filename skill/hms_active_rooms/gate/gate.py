@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hms_active_rooms import errors
@@ -181,6 +182,7 @@ class Gate:
         place: str = "",
         always_ask: bool = False,
         mine: Collection[str] = (),
+        admit: Callable[[Writing], None] | None = None,
     ) -> Action:
         """Record a call as an action. If this origin made the call before, return its action.
 
@@ -192,6 +194,8 @@ class Gate:
             place: where in a graph the question is shown; only one call may ask there.
             always_ask: ask a person even if the policy lets the tool run unasked.
             mine: other requesters that are this caller: what they sent, it has sent.
+            admit: raises an error if no more questions may wait. It is called in the transaction
+                that records the action, if a person has to decide on it.
 
         Raises:
             PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused, and the
@@ -229,7 +233,8 @@ class Gate:
             await asyncio.to_thread(self._insert, refused, None, "", False)
             raise
         bound = row.bound(full, impact)
-        row = await asyncio.to_thread(self._insert, bound, shown, place, not always_ask, mine)
+        insert = partial(self._insert, mine=mine, admit=admit)
+        row = await asyncio.to_thread(insert, bound, shown, place, not always_ask)
         return refused_again(row)
 
     def _insert(
@@ -239,6 +244,7 @@ class Gate:
         place: str,
         may_run_unasked: bool,
         mine: Collection[str] = (),
+        admit: Callable[[Writing], None] | None = None,
     ) -> Action:
         """Returns another action if another caller has just inserted this call, or if an earlier
         action of the same call was held back (`HELD`)."""
@@ -264,6 +270,8 @@ class Gate:
             if found is None:
                 if may_run_unasked and action.state == "proposed":
                     row = self._unasked(tx, action)
+                if admit is not None and row.state == "proposed":
+                    admit(tx)
                 row = tx.insert(row)
             if shown is None or row.state != "proposed":
                 return row

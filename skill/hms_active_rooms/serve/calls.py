@@ -22,8 +22,9 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from math import ceil
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
 
@@ -56,6 +57,9 @@ from hms_active_rooms.tools.roster import (
 )
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
+
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.journal.store import Writing
 
 MAX_OPEN: Final = 100  # questions of one caller; our choice: twice what the approvals page shows
 
@@ -168,7 +172,7 @@ async def open_call(
         ActiveRoomsError: see `Gate.propose`.
     """
     keyed = Origin(caller.thread, "key", caller.key, caller.requester)
-    found, who, earlier, mine, ours = await asyncio.to_thread(_look, gate, call, caller, keyed)
+    found, who, earlier = await asyncio.to_thread(_look, gate, call, caller, keyed)
     if found is not None and not await _is_over(gate, found, caller):
         try:
             return refused_again(found), False
@@ -176,22 +180,14 @@ async def open_call(
             await _record_told(gate, found)
             raise
     _keep_pace(gate, call, caller)
-    again = found is not None
-    waiting = ours if ours >= CALLERS_OF_A_TOKEN * MAX_OPEN else mine
-    if waiting >= MAX_OPEN and (again or not gate.policy.runs_unasked(call.tool)):
-        # No action is recorded, so that a flood of calls cannot fill the journal.
-        _log.warning("refused %s: %d questions wait", quoted(caller.requester, 80), waiting)
-        raise PolicyRefusal(
-            f"{waiting} calls wait for a person; no more are taken until some are decided.",
-            hint="Tell the person what waits. Call again when they have decided.",
-        )
     if caller.key:
         await asyncio.to_thread(_bind_key, gate, call, caller)
     turn = f"turn of {caller.requester}"
     origin = keyed if caller.key else replace(keyed, message=turn, call=str(earlier))
     try:
-        new: Any = {"is_new": True, "always_ask": again, "mine": who}
-        return await gate.propose(call, origin, shown=shown, **new), True
+        new: Any = {"is_new": True, "always_ask": found is not None, "mine": who}
+        admit = partial(_admit, caller)
+        return await gate.propose(call, origin, shown=shown, admit=admit, **new), True
     except REFUSED:
         refused = await gate.find(call, origin)
         if refused is not None and refused.ended:
@@ -201,18 +197,28 @@ async def open_call(
 
 def _look(
     gate: Gate, call: StateChange, caller: Caller, keyed: Origin
-) -> tuple[Action | None, list[str], int, int, int]:
+) -> tuple[Action | None, list[str], int]:
     """What the journal knows about a call: its newest action, which requesters made it and are this
-    caller, how often it was made, how many questions of this caller are open, and how many of all
-    callers with the same token."""
+    caller, and how often it was made."""
     with gate.journal.read() as view:
-        mine = view.count(state="proposed", thread=caller.thread, requester=caller.requester)
-        ours = view.count(state="proposed", within=threads_of(caller.token))
         same = caller.thread, content_of(call), caller.is_mine
         newest, who, earlier = view.same_calls(*same)
         if caller.key:
             newest = view.latest(call_key(call, keyed))
-        return newest, who, earlier, mine, ours
+        return newest, who, earlier
+
+
+def _admit(caller: Caller, tx: Writing) -> None:
+    mine = tx.count(state="proposed", thread=caller.thread, requester=caller.requester)
+    ours = tx.count(state="proposed", within=threads_of(caller.token))
+    waiting = ours if ours >= CALLERS_OF_A_TOKEN * MAX_OPEN else mine
+    if waiting >= MAX_OPEN:
+        # No action is recorded, so that a flood of calls cannot fill the journal.
+        _log.warning("refused %s: %d questions wait", quoted(caller.requester, 80), waiting)
+        raise PolicyRefusal(
+            f"{waiting} calls wait for a person; no more are taken until some are decided.",
+            hint="Tell the person what waits. Call again when they have decided.",
+        )
 
 
 def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:

@@ -108,12 +108,19 @@ class Room:
         others = [p for p in self.people if p.user_id in users and p.id not in ids]
         return _warnings(f"The same user id {what}", others)
 
-    def lookalikes(self, person: Person) -> tuple[str, ...]:
-        """A warning for each other peer whose name equals this person's name, or looks like it."""
+    def lookalikes(self, person: Person, policy: Policy) -> tuple[str, ...]:
+        """A warning for each other peer whose name equals this person's name, or looks like it.
+        Whoever is protected comes first, then whoever has another role than this person."""
         others = [p for p in self.people if p.id != person.id]
         alike = {person.name, *lookalikes(person.name, [p.name for p in others])}
         shown = quoted(person.name)
         twins = [p for p in others if p.name in alike or quoted(p.name) == shown]
+
+        def rank(one: Person) -> tuple[bool, bool]:
+            told = policy.protects(role=one.role, user_id=one.user_id)
+            return not told, one.role == person.role
+
+        twins.sort(key=rank)
         return _warnings("Another peer has the same name, or one that looks alike", twins)
 
     def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:

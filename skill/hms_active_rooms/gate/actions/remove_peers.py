@@ -62,7 +62,7 @@ class RemovePeers(StateChange):
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             impacts.refuse_protected([person], policy)
-            warnings = (*room.lookalikes(person), *_staying(room, [person]))
+            warnings = (*room.lookalikes(person, policy), *_staying(room, [person]))
             warnings += room.nearly_protected(person.role, policy)
             impact = room.impact("remove-peer", (person,), *warnings)
             return self.model_copy(update={"peer_id": person.id}), impact

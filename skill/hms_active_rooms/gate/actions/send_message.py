@@ -67,7 +67,7 @@ class SendMessage(StateChange):
         """The kind of the impact is "direct", "role" or "everyone"."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
-            impact = room.impact("direct", (person,), *room.lookalikes(person))
+            impact = room.impact("direct", (person,), *room.lookalikes(person, policy))
             return self.model_copy(update={"peer_id": person.id}), impact
         hit = room.holders(self.role)
         impact = room.impact("everyone" if self.role is None else "role", hit)
