@@ -29,7 +29,7 @@ CONTROL = """## The control API
 | `/_sim/join`, `/_sim/leave` | a person joins or leaves a room |
 | `/_sim/rooms/ROOM` | enables or disables a room |
 | `/_sim/time` | moves the clock forward |
-| `/_sim/faults` | makes coming requests fail. The kinds are `reset`, `latency` (with `latency_s`), `status` (with `status` and `retry_after_s`), `unauthorized`, `hang`, `truncated`, `malformed` and `oversized` |
+| `/_sim/faults` | makes coming requests fail. The kinds are `reset`, `latency` (with `latency_s`), `status` (with `status` and `retry_after_s`), `unauthorized`, `hang`, `truncated`, `malformed` and `oversized`. `operation` names the one operation that fails: `retrieve_active_room`, `list_peers`, `send_message`, `remove_peers`, `end_active_room` or another. Without it, any does |
 | `/_sim/requests`, `/_sim/deliveries`, `/_sim/webhooks` | the requests that came, the messages with those who got them, and the webhook events |
 | `/_sim/state`, `/_sim/reset` | `state` shows everything, `reset` puts everything back to the start |
 

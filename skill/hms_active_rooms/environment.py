@@ -54,11 +54,12 @@ def refuse_unknown(environ: Mapping[str, str], also_known: Collection[str] = ())
 def unknown_setting(name: str, known: Collection[str], prefix: str = _PREFIX) -> ConfigurationError:
     """The error for a variable that is not in `known`. The error names the most similar setting, or
     all settings if none is similar. Names are compared without their common `prefix`."""
+    others = [f"{family}..." for family in FAMILIES] if prefix == _PREFIX else []
     tails = {one.removeprefix(prefix): one for one in known}
     near = get_close_matches(name.upper().removeprefix(prefix), tails, 1)
     return ConfigurationError(
         f"{quoted(name)} is no setting of hms-active-rooms.",
         hint=f"The most similar setting is {tails[near[0]]}. Rename or unset {quoted(name)}."
         if near
-        else f"Unset the variable. The settings are: {', '.join(sorted(known))}.",
+        else f"Unset the variable. The settings are: {', '.join(sorted([*known, *others]))}.",
     )

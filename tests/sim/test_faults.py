@@ -129,6 +129,15 @@ def test_a_latency_without_seconds_is_refused(sim: Simulation) -> None:
     assert httpx.get(f"{sim.control_url}/faults").json() == []
 
 
+def test_an_operation_that_there_is_not_is_refused_with_those_that_there_are(
+    sim: Simulation,
+) -> None:
+    fault = {"kind": "reset", "operation": "end_room"}
+    told = httpx.post(f"{sim.control_url}/faults", json=fault)
+    assert told.status_code == 422
+    assert "operation: give one of retrieve_active_room, list_peers" in told.text
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_latency_delays_and_changes_nothing(sim: Simulation, api: httpx.Client, when: str) -> None:
     sim.faults.add(Fault.model_validate({"kind": "latency", "latency_s": 0.01, "when": when}))

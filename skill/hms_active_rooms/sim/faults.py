@@ -6,9 +6,9 @@ import itertools
 import threading
 from collections import Counter
 from http import HTTPStatus
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from hms_active_rooms.sim.operations import OPERATIONS, UNAUTHORIZED, Answer, error
 from hms_active_rooms.sim.records import Json
@@ -18,12 +18,18 @@ FaultKind = Literal[
     "latency", "status", "unauthorized", "reset", "hang", "truncated", "malformed", "oversized"
 ]
 
-_NAMES: Final = "|".join(operation.name for operation in OPERATIONS)
 _TEXTS: Final = {
     **{status.value: status.phrase.lower() for status in HTTPStatus},
     # The docs have this text for a 429 of the analytics endpoints.
     429: "rate limit exceeded",
 }
+
+
+def _known(name: str) -> str:
+    names = [operation.name for operation in OPERATIONS]
+    if name not in names:
+        raise ValueError(f"give one of {', '.join(names)}")
+    return name
 
 
 class Fault(BaseModel, extra="forbid", frozen=True):
@@ -49,7 +55,7 @@ class Fault(BaseModel, extra="forbid", frozen=True):
     """
 
     kind: FaultKind
-    operation: str | None = Field(default=None, pattern=f"^({_NAMES})$")
+    operation: Annotated[str, AfterValidator(_known)] | None = None
     method: str | None = None
     times: int | None = Field(default=1, ge=1)
     after: int = Field(default=0, ge=0)
