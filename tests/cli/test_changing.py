@@ -59,7 +59,7 @@ def test_what_is_told_to_type_finds_the_same_journal_in_time(
     first = call("remove", sim.room_id, " d6a660ef ", "--journal", url)
     assert first.code == 3
     assert f'Started a new journal at "{tmp_path}/another journal.sqlite".' in first.err
-    assert re.search(r"Decide in a terminal until \d{4}-.* left: ", first.err)
+    assert re.search(r"To decide, run in a terminal \(until \d{4}-.* left\): ", first.err)
     assert f"approve {first.out.strip()} --journal '{url}'" in first.err
     again = call("send", sim.room_id, "hi", "--journal", url)
     assert "A new journal" not in again.err

@@ -164,7 +164,7 @@ def read_peer(body: bytes, asked: Mapping[str, str]) -> PeerDetails:
 
 def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
     """The acknowledgement in a body. An empty body, `null` and {} are acknowledgements too. Raises
-    Unusable if any other body does not say that the request was accepted."""
+    Unusable if the body is none of these and does not say that the request was accepted."""
     found = {} if body.strip() in (b"", b"null") else _object(body, asked)
     said = _named(found)
     told = [

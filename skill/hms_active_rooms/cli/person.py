@@ -114,7 +114,7 @@ def next_step(action: Action, settings: Settings) -> str:
         case "proposed" | "approved" if settings.forgotten:
             return "The journal is in memory and ends with this command: nobody can decide later."
         case "proposed":
-            return f"Decide in a terminal until {until}: {approve}"
+            return f"To decide, run in a terminal (until {until}): {approve}"
         case "approved":
             return (
                 f"It was not sent, and its approval is still open until {until}: "

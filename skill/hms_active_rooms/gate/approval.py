@@ -345,8 +345,8 @@ def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float
 
 
 def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
-    """An earlier action whose approval, with the scope "session", covers `action` too; or None.
-    Both have the same target, conversation and process. Only their texts differ."""
+    """An earlier action that was approved for the session, if its approval covers `action` too.
+    The two actions have the same target, conversation and process. Only their texts differ."""
     now, lasts = tx.now(), timedelta(seconds=policy.grant_ttl_s)
     for row in tx.grants(action.thread) if action.gate == "soft" else []:
         # If the clock was set back since, nobody knows how old an approval is.
