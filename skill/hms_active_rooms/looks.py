@@ -64,9 +64,9 @@ def glance(name: str) -> str:
 
 
 def may_hold(part: str, names: Sequence[str]) -> list[int]:
-    """The indexes of the names that may contain `part`. A name passes this quick check if it has
-    all words of `part` in the form of `folded` or of `skeleton`, or if it is not plain ASCII.
-    Callers make whole keys only for names that pass."""
+    """The indexes of the names that may contain `part`. This is a quick check of ASCII names: all
+    words of `folded(part)` or of `skeleton(part)` must be in them. Other names always pass. Callers
+    compare the `skeleton` of a name, which takes longer, only if the name passes."""
     whole = "\n".join(n if n.isascii() and n.isprintable() else "" for n in names)
     table, longer = _ascii_looks()
     looked = whole

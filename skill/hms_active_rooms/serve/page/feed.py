@@ -119,7 +119,7 @@ class Feed:
         self._found(waiting=questions, more=more, changes=changes, trouble="")
 
     def _look(self) -> tuple[int, list[Action], list[Action]]:
-        """How many actions wait for a person, the oldest of these, and the newest actions."""
+        """How many actions wait for a person, a list of those that wait longest, and the newest."""
         mine: Any = {"rooms": self._gate.policy.only_rooms}
         asked: Any = {**mine, "state": "proposed"}
         with self._gate.journal.read() as reading:
