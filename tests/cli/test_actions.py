@@ -230,6 +230,8 @@ def test_an_action_another_worker_approved_is_sent_without_a_second_question(
     code, rest = answered(terminal("approve", waiting, **limit), "yes")
     assert code == 4
     assert "still approved and was not sent" in rest
+    assert f"approve {waiting} sends it" in " ".join(call("actions", "show", waiting).out.split())
+    assert "approved (10 min left)" in call("actions").out
     third = terminal("approve", waiting)
     code, rest = ended(third)
     assert code == 0

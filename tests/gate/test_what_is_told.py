@@ -216,7 +216,7 @@ async def test_a_role_removal_names_some_of_who_came_and_the_last_error(newcomer
     assert "Removal of 2 people: 1 failed, 1 not sent. The last error: It is not allowed." in text
     assert 'Not removed: "Ben" and "Peer 3".' in text
     more = " and 1 more" if newcomers == 6 else ""
-    assert f'{newcomers} took the role after the approval and stay in the room: "Peer 10"' in text
+    assert f'{newcomers} took the role after the question and stay in the room: "Peer 10"' in text
     assert f'"Peer 14"{more}.' in text
     room, gate, asked = await asked_about(told)
     told_at_the_end = outcome(await ended(gate, asked))

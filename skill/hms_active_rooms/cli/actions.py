@@ -106,9 +106,11 @@ def actions(
 
 
 def _state(action: records.Action, now: datetime) -> str:
+    from hms_active_rooms.gate.journal.records import UNSENT
+
     if action.contradiction:
         return f"{action.state} (broken record)"
-    left = f" ({time_left(action.expires_at, now)})" if action.state == "proposed" else ""
+    left = f" ({time_left(action.expires_at, now)})" if action.state in UNSENT else ""
     return action.state + left
 
 
@@ -128,11 +130,12 @@ def show(
     journal: JournalUrl = None,
 ) -> int:
     """Show one action and its events. With --wait, the exit code says how the action ended."""
-    from hms_active_rooms.gate.journal.records import UNSENT, row_of, who
+    from hms_active_rooms.cli.person import still_open
+    from hms_active_rooms.gate.journal.records import row_of, who
     from hms_active_rooms.gate.view import describe, outcome, view
 
-    until = time.monotonic() + (wait or 0)
-    with open_journal(Settings(journal=journal)) as book:
+    until, settings = time.monotonic() + (wait or 0), Settings(journal=journal)
+    with open_journal(settings) as book:
         row = existing(book, action)
         newest = book.latest(row.call_key) or row
         while wait and not newest.ended and (left_s := until - time.monotonic()) > 0:
@@ -156,7 +159,7 @@ def show(
         "What": describe(row),
         "Asked by": f"{quoted(row.requester)} at {at(row.created_at)}",
         "Decided": row.decided_way and f"by {decider} ({row.decided_way})",
-        "Outcome": "" if row.state in UNSENT else screen.told(outcome(row)),
+        "Outcome": screen.told(still_open(row, settings) or outcome(row)),
         "Went on as": "" if newest.id == row.id else f"{newest.id} ({newest.state})",
         "Events": "\n".join(map(_event_line, events)),
     }

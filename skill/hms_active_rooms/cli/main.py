@@ -34,7 +34,7 @@ BROKEN_PIPE: Final = 141  # the program that read the output is gone: 128 plus S
 
 EPILOG: Final = """\b
 Exit codes:
-  0  done
+  0  done: 100ms accepted it, or the room shows what was wanted
   1  it failed; the error says whether a part was executed
   2  the command, an argument or a setting is wrong; or a name fits nobody, or several people
   3  waiting for a person to approve it

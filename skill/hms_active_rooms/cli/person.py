@@ -133,7 +133,8 @@ def next_step(action: Action, settings: Settings) -> str:
 def still_open(action: Action, settings: Settings) -> str:
     """Tells the person how an open action can be decided or sent; "" if the action is not open."""
     undecided = "Nothing was decided and nothing was sent. " if action.state == "proposed" else ""
-    return undecided + next_step(action, settings) if action.state in UNSENT else ""
+    open_ = action.state in UNSENT and not action.contradiction
+    return undecided + next_step(action, settings) if open_ else ""
 
 
 # --- from a proposed action to its end ------------------------------------------------------

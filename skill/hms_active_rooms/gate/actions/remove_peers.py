@@ -166,6 +166,6 @@ def _drift_each(shown: Impact, room: Room, policy: Policy) -> Drift:
     if newcomers:
         who = impacts.names([p.name for p in newcomers], 5)
         notes.append(
-            f"{len(newcomers)} took the role after the approval and stay in the room: {who}."
+            f"{len(newcomers)} took the role after the question and stay in the room: {who}."
         )
     return Drift("go", notes=tuple(notes), people=still, total=len(still))
