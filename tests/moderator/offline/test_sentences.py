@@ -232,6 +232,13 @@ def test_after_a_change_was_carried_out_it_says_that_it_cannot_be_undone(sentenc
     assert "was carried out and cannot be undone" in said(history)
 
 
+def test_a_change_before_a_refused_one_was_carried_out_too() -> None:
+    history = play("tell everyone: hi", "kick Spam Bot")
+    [*_, answer] = [message for message in history if isinstance(message, ToolMessage)]
+    answer.artifact = {"state": "rejected"}
+    assert "was carried out and cannot be undone" in said(play("undo", before=history))
+
+
 @pytest.mark.parametrize(
     ("sentence", "words"),
     [

@@ -74,6 +74,7 @@ class Plan:
             options: whom the order is for, or which words it sends.
         focus: the people that a pronoun means.
         changed: the tool of the last change that was proposed, and the state it got.
+        ran: the tool of the last change that was carried out.
         heard: what was said last and not understood. It may name somebody for a pronoun.
     """
 
@@ -84,6 +85,7 @@ class Plan:
     order: Order | None = None
     options: tuple[Someone, ...] = ()
     changed: tuple[str, str] = ("", "")
+    ran: str = ""
     room_id: str = ""
     heard: str = ""
 
@@ -125,7 +127,9 @@ def next_step(
         except _Stop as stop:
             plan = stop.plan
         changed = [(made.tool, made.state) for made in turn.changes[-1:]] or [before.changed]
-        plan, closing = replace(plan, changed=changed[0]), turn.closing
+        ran = [made.tool for made in turn.changes if made.state in ("done", "unknown")]
+        ran = ran[-1:] or [before.ran]
+        plan, closing = replace(plan, changed=changed[0], ran=ran[0]), turn.closing
     if not plan.calls:
         return _message(plan.text)
     if missing := [tool for tool, _ in plan.calls if tool not in available]:
@@ -307,8 +311,8 @@ class _Turn:
             case "look" | "verify":
                 self._seen(order)
             case "no" | "undo":
-                ran = state in ("done", "unknown")
-                self._stop(say("cannot_undo", then=say(tool)) if ran else "nothing_pending")
+                ran = before.ran
+                self._stop(say("cannot_undo", then=say(ran)) if ran else "nothing_pending")
             case "cannot":
                 self._stop(say("cannot", what=say(cannot()[order.words])), heard=self.said)
             case "other":
