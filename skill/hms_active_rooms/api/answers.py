@@ -113,7 +113,7 @@ def unusable(why: Unusable, request: Request, token: SecretStr, answer: Answer |
     """The failure if 100ms gave no answer (`answer` is None), or an answer that cannot be used."""
     asked = "could not be reached" if why.cause is wire.NOT_SENT else "gave no usable answer"
     text = f"100ms {asked} at {request.origin}: {_without_token(str(why), token)}."
-    return _failure(why.cause, request, text, answer)
+    return _failed(why.cause, request, text, answer), why.cause.read_again, 0.0
 
 
 def deadline_passed(seconds: float, request: Request) -> ApiError:
@@ -148,28 +148,23 @@ def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> F
         cause = cause._replace(error=NotActive)
     elif cause is _NOT_FOUND:
         said += f" The address is {request.origin}."
-    error, again, _ = _failure(cause, request, said, answer, hint)
+    error = _failed(cause, request, said, answer, hint)
     if isinstance(error, RateLimited):
         error.retry_after_s = wait
-    return error, again, wait or 0.0
+    return error, cause.read_again, wait or 0.0
 
 
-def _failure(
-    cause: Cause,
-    request: Request,
-    text: str,
-    answer: Answer | None,
-    hint: str | None = None,
-) -> Failure:
+def _failed(
+    cause: Cause, request: Request, text: str, answer: Answer | None, hint: str | None = None
+) -> ApiError:
     sent_id = answer.headers.get("x-request-id") if answer else None
-    error = cause.error(
+    return cause.error(
         text,
         executed="no" if request.reads else cause.write,
         hint=_hint(request) if cause.write == "maybe" and hint is None else hint,
         status=answer.status if answer else None,
         request_id=shortened(sent_id, 100) if sent_id else None,
     )
-    return error, cause.read_again, 0.0
 
 
 def _hint(request: Request) -> str | None:

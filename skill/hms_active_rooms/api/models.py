@@ -29,8 +29,7 @@ def _no_string(value: object) -> str:
 
 
 class _Text:
-    """Lets pydantic-core read strings, which is fast. Python code reads other values. In strict
-    mode, other values are errors."""
+    """Strings take pydantic-core's fast way. Other values are errors in strict mode."""
 
     @staticmethod
     def __get_pydantic_core_schema__(_: object, __: GetCoreSchemaHandler) -> CoreSchema:
@@ -54,8 +53,7 @@ def as_list(value: object) -> object:
 
 
 def _ids(value: object) -> object:
-    """The ids in a list of ids, in a list of objects, or in the keys of a map. Null becomes (),
-    since Go writes an empty list as null. Any other value is returned unchanged."""
+    """The ids in a list of ids or objects, or in a map's keys. Go writes an empty list as null."""
     value = as_list(value)
     if isinstance(value, dict):
         given = [(key, e.get("id") if isinstance(e, dict) else None) for key, e in value.items()]

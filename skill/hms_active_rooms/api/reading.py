@@ -144,7 +144,6 @@ def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
 
 
 def _is_over(found: Fields) -> bool:
-    """Whether the fields of a room or session say that it is not active, or that it has ended."""
     said = _named(found)
     return (
         False in (_means(said.get("active")), _means(said.get("isactive")))
@@ -192,8 +191,7 @@ def read_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
 
 
 def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
-    """The peers in a body that has exactly the documented form. Raises ValueError for any other
-    form. This is fast, since pydantic-core reads the body without Python code."""
+    """Fast, since pydantic-core reads the body. Raises ValueError for any form but the documented."""
     # Tens of thousands of new objects would start the garbage collector again and again. It would
     # find nothing and double the time. No other code runs while it is off.
     collects = gc.isenabled()
@@ -325,8 +323,7 @@ def _model(kind: type[M], found: Fields) -> M:
 
 
 def _object(body: bytes, asked: Mapping[str, str], about: str = "") -> Fields:
-    """The JSON object in a body. Raises Unusable if it says that the call failed, or is about
-    another room or peer. If `about` is "room" or "peer", the object must have the requested id."""
+    """If `about` is "room" or "peer", the object must have the id that was asked for."""
     try:
         found = json_document(body)
     except (ValueError, RecursionError):
@@ -343,7 +340,6 @@ def _object(body: bytes, asked: Mapping[str, str], about: str = "") -> Fields:
 
 
 def _refuse_error(found: Fields) -> None:
-    """Raises Unusable if the fields of a successful HTTP answer say that the call failed."""
     said = _named(found)
     code, status, message = said.get("code"), said.get("status"), said.get("message")
     codes = [_status(value) for name, value in said.items() if _STATUS.fullmatch(name)]

@@ -148,9 +148,8 @@ def show(
         # --all: everybody who is affected, and the journal's other columns.
         columns = {name: _plain(value) for name, value in row_of(row).items()} if all else {}
         shown = view(row, people=None) if all else view(row)
-        told = [_event(event) for event in events]
-        document = {**columns, **shown.model_dump(mode="json"), "events": told}
-        screen.document({**document, "newest": newest.id})
+        record = {**columns, **shown.model_dump(mode="json"), "events": [*map(_event, events)]}
+        screen.document({**record, "newest": newest.id})
         return code
     decider = shortened(name, 60) if (name := who(row.decided_by, row.decided_way)) else "nobody"
     values = {

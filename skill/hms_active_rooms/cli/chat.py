@@ -112,12 +112,11 @@ def chat(
                 f"The conversation {quoted(name)} is about room {quoted(str(about), 40)}.",
                 hint="Name that room, or start a new conversation.",
             )
-        if settings.json:
-            io.emit({"type": "started", "thread": name, "room_id": room_id})
-        elif about is None:
-            screen.err(f"A new conversation. Ctrl-D ends it; to go on later: {resume}")
-        else:
-            screen.err(f"The conversation {name} goes on. Ctrl-D ends it.")
+        if not settings.json:
+            begun = f"A new conversation. Ctrl-D ends it; to go on later: {resume}"
+            screen.err(
+                begun if about is None else f"The conversation {name} goes on. Ctrl-D ends it."
+            )
         try:
             waiting = talk.run(new=thread is None)
         except Interrupted as stopped:
@@ -154,12 +153,9 @@ def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) ->
             stack.callback(blocking.run, toolkit.aclose)
             saver = InMemorySaver()
             talk = Conversation(toolkit, io, model, saver, thread="demo", room_id=sim.room_id)
-            if json:
-                io.emit({"type": "started", "thread": "demo", "room_id": sim.room_id})
-            else:
-                screen.out(
-                    "\n".join(_INTRO if model not in (None, "commands") else (_OFFLINE, *_INTRO))
-                )
+            if not json:
+                no_model = [_OFFLINE] if model in (None, "commands") else []
+                screen.out("\n".join([*no_model, *_INTRO]))
             talk.run(new=True)
 
 
@@ -280,8 +276,7 @@ def _saver(thread: str) -> Iterator[AsyncSqliteSaver]:
 
 @contextmanager
 def _connected() -> Iterator[sqlite3.Connection]:
-    """A connection to the file with the conversations. If there is no file, one is created that
-    only its owner can read."""
+    """A connection to the file with the conversations. Only the file's owner can read it."""
     from langgraph.checkpoint.sqlite import SqliteSaver
 
     try:

@@ -7,6 +7,7 @@ input ends or Ctrl-C comes, nothing is decided.
 
 Standard output has these events, as text or, with `--json`, as JSON lines:
 
+started   the conversation's name and its room (only with `--json`)
 you       what the person wrote, if it came from a pipe
 resumed   a turn that an earlier process did not finish goes on
 message   what the model said
@@ -77,7 +78,7 @@ class Conversation:
         room_id: str,
     ) -> None:
         self._graph = build_moderator(model, toolkit, room_id=room_id, checkpointer=saver)
-        self._gate, self._io, self._thread = toolkit.gate, io, thread
+        self._gate, self._io, self._thread, self._room_id = toolkit.gate, io, thread, room_id
         self._failures = _ModelFailures()
         self._told: set[str] = set()
         self._config = RunnableConfig(
@@ -100,6 +101,7 @@ class Conversation:
 
         Before these errors, the person is told how the actions ended and which are still open.
         """
+        self._io.emit({"type": "started", "thread": self._thread, "room_id": self._room_id})
         if not new:
             state = self.state()
             said = [
@@ -129,8 +131,7 @@ class Conversation:
             return reading.actions(thread=self._thread, limit=50)
 
     def _turn(self, given: Given, asked: Sequence[Interrupt] = ()) -> bool:
-        """Run one turn: from a message of the person (`given`), or from questions that are still
-        open (`asked`). Returns False if an action still waits for a person."""
+        """`asked` are questions that are still open. False if an action still waits for a person."""
         since = self._gate.journal.now()
         self._told.clear()
         try:

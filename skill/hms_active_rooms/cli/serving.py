@@ -147,7 +147,8 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
         logins = page.new_links(base, people or ()) if page else {}
         if settings.json:
             screen.document(also | ({"logins": logins} if page else {}))
-        for name, link in () if settings.json else logins.items():
+            return
+        for name, link in logins.items():
             whose = f"for {quoted(name)}" if name else "for one person"
             screen.err(f"Approvals page, {whose}, once: {link}")
 

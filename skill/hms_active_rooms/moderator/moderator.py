@@ -179,7 +179,6 @@ class _Nodes:
         self._plain_answers = plain_answers
 
     def call_model(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
-        """Add the model's next message or, if a limit is reached, a message that says so."""
         new = blocking.run(self._entered(state, config)) if _is_new_turn(state) else {}
         heard = _heard(state, new)
         said = self._limit(heard) or self._model.invoke(self._told(heard))
@@ -238,8 +237,7 @@ class _Nodes:
         config: RunnableConfig,
         states: Collection[State],
     ) -> Action | None:
-        """Returns the action of a call in an earlier turn, or None. If the action is in one of the
-        `states`, it is rejected first."""
+        """Reject the action of an earlier call if it is in one of the `states`. Returns the action."""
         change = _checked(call)
         if not isinstance(change, StateChange):
             return None
@@ -253,8 +251,6 @@ class _Nodes:
         return (await self._gate.decide(row.id, no, by=by, way=way)).action
 
     async def gate(self, state: ModeratorState, config: RunnableConfig) -> Command[Any]:
-        """Handle the calls of the model's last message. With one interrupt, ask about all calls
-        that change the room. Run the approved calls. Start a task for each call that only reads."""
         found = history.last_calls(state["messages"])
         if found is None:
             return Command(goto="model")
@@ -289,8 +285,7 @@ class _Nodes:
     async def _ask_and_run(
         self, changes: Sequence[_Change], place: Place, prompts: int
     ) -> tuple[list[ToolMessage], int]:
-        """Ask about the calls and run what is approved. Returns the results, and how many questions
-        the person got."""
+        """Returns the results, and how many questions the person got."""
         asks = Interrupts(self._gate, place, self._pause)
         rows = await asks.rows([call_key(change, origin) for _, change, origin in changes])
         results: list[ToolMessage] = []

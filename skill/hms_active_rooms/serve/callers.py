@@ -171,11 +171,10 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
 
 
 def _request_id(body: bytes) -> tuple[int | str | None, str]:
-    """The id of a JSON-RPC request, and why its body is refused. The id is None if the body is no
-    request. The reason is "" if the body is accepted.
+    """The id of a JSON-RPC request (None if the body is none), and why the body is refused, or "".
 
-    A body with two equal keys is refused, since MCP's SDK would take the last one. An id that is
-    neither an integer nor a string is refused, since the SDK would never answer the request.
+    MCP's SDK would take the last of two equal keys. It would never answer a request whose id is
+    neither an integer nor a string.
     """
     try:
         message = strict_json(body)

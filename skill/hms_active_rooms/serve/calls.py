@@ -201,8 +201,7 @@ def _look(
     """What the journal knows about a call: its newest action, which requesters made it and are this
     caller, and how often it was made."""
     with gate.journal.read() as view:
-        same = caller.thread, content_of(call), caller.is_mine
-        newest, who, earlier = view.same_calls(*same)
+        newest, who, earlier = view.same_calls(caller.thread, content_of(call), caller.is_mine)
         if caller.key:
             newest = view.latest(call_key(call, keyed))
         return newest, who, earlier

@@ -215,8 +215,7 @@ async def run(gate: Gate, action: Action) -> Action:
 
 
 def _by_row(error: ActiveRoomsError, row: Action | None, action_id: str) -> ActiveRoomsError:
-    """The error to raise. Its `executed` agrees with the action's `row` in the journal. If the
-    action is still approved, the error says so. `row` is None if the journal cannot be read."""
+    """The error, with what the `row` says of `executed`. No `row`: the journal cannot be read."""
     if row is None:
         hidden = isinstance(error, JournalError) and error.executed == "no"
         text = f"Nobody can tell whether the action {action_id} was sent."

@@ -368,8 +368,7 @@ class Guard:
             self._of_programs[who.name] -= program
 
     def _is_busy(self, name: str) -> bool:
-        """Whether programs have too many requests open: all programs together, or those with the
-        token `name`. If there are several tokens, each may use half of the limit."""
+        """Whether all programs, or those with the token `name`, have too many requests open."""
         most = self._settings.most_of_programs
         mine = most // 2 if len(self._settings.callers) > 1 else most
         return self._of_programs.total() >= most or self._of_programs[name] >= mine

@@ -255,8 +255,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Asked(BaseModel):
-    """The content of `request_state`. A client gets it with a question, and returns it with the
-    answer."""
+    """The content of `request_state`, which a client returns with its answer."""
 
     action: str
     digest: str
@@ -264,8 +263,7 @@ class _Asked(BaseModel):
 
 
 def _form(digest: str) -> dict[str, Any]:
-    """The schema of the form that a client shows below a question. People see the texts in
-    `enumNames`. There is no default, so that nobody approves by pressing Enter."""
+    """People see the texts in `enumNames`. No default: nobody approves by pressing Enter."""
     reason = {"title": "Reason", "description": "Told to the model when you reject."}
     decision = {"title": "Decision", "description": "Approve runs exactly what is shown, once."}
     return {
@@ -284,14 +282,12 @@ def _form(digest: str) -> dict[str, Any]:
 
 
 def _choice(word: str, digest: str) -> str:
-    """A choice in the form: `word`, and 128 bits of the question's digest as hex. So no two
-    questions have the same choices."""
+    """`word`, and 128 bits of the digest, so that no two questions have the same choices."""
     return f"{word} {digest[:32]}"
 
 
 def _decision(action: str, content: Mapping[str, object] | None, digest: str) -> object:
-    """A client's answer, as `Gate.decide` takes it. None if the person decided nothing. `action` is
-    "accept", "decline" or "cancel". With "accept", `content` has the form's fields."""
+    """A client's answer, as `Gate.decide` takes it. None if the person decided nothing."""
     if action == "cancel":
         return None
     if action == "decline":
@@ -429,8 +425,8 @@ class _Change:
         return f"{text}\nIt can also be decided {where_to_approve(action.id, self.page)}."
 
     async def _ask_now(self, action: Action, words: str, form: dict[str, Any]) -> _Heard:
-        """Ask the client during its call. It may cancel the call after some time, and still show
-        the form. The answer then counts as long as the question is open."""
+        """A client may cancel the call and still show the form. Its answer counts nevertheless, as
+        long as the question is open."""
         given_up = asyncio.Event()
         hearing = asyncio.create_task(self._hear(action, words, form, given_up))
         async with meanwhile(self._say_that_it_waits()):
@@ -458,8 +454,7 @@ class _Change:
             response = await asking if asking.done() else None
         except (MCPError, ValidationError) as error:
             _log.info("a client could not ask: %s", quoted(str(error), 200))
-            said: Any = {"by": self.by, "way": WAY, "reason": "the client did not ask, or not well"}
-            await asyncio.to_thread(self.gate.journal.note, action.id, "no_answer", **said)
+            await self._note(action, "no_answer", "the client did not ask, or not well")
             response = None
         finally:
             for task in (asking, decided):
@@ -468,9 +463,12 @@ class _Change:
         if response is None:  # the client could not ask, or it was decided elsewhere
             return _Heard(await self.gate.latest(action.id), overruled=action.id, closed=True)
         if given_up.is_set():
-            about: Any = {"by": self.by, "way": WAY, "reason": response.action}
-            await asyncio.to_thread(self.gate.journal.note, action.id, _AFTER, **about)
+            await self._note(action, _AFTER, response.action)
         return await self._answered(action.id, action.digest, response)
+
+    async def _note(self, action: Action, kind: str, reason: str) -> None:
+        note = self.gate.journal.note
+        await asyncio.to_thread(note, action.id, kind, by=self.by, way=WAY, reason=reason)
 
     async def _say_that_it_waits(self) -> None:
         for count in itertools.count(1):
@@ -485,8 +483,7 @@ class _Change:
             action = await self.gate.get(action.id)
 
     async def _answered(self, asked: str, digest: str, response: object) -> _Heard:
-        """Record the client's answer about the action with the id `asked`, and send the action if it
-        is approved. Raises InvalidCall if the journal has no such action."""
+        """Raises InvalidCall if the journal has no action with the id `asked`."""
         answer = None
         if is_one := isinstance(response, types.ElicitResult):
             answer = _decision(response.action, response.content, digest)
@@ -520,8 +517,7 @@ class _Change:
         return answer.saying(verdict.text)
 
     async def _with_progress(self, action_id: str, work: Awaitable[_T]) -> _T:
-        """Await `work`, which may remove many people, and return its result. Meanwhile tell the
-        client how many people were handled. The journal has this number."""
+        """Meanwhile tell the client how many people were handled, as the journal says."""
         told = 0
 
         async def report() -> None:

@@ -157,8 +157,6 @@ async def tell_of_questions(
 
 
 async def _tell(journal: Journal, action: Action, settings: NotifySettings, page: str) -> None:
-    """Send a notice of this action. Do nothing if the receiver has accepted one (from this server
-    or another), or if it is too early for another try."""
     place = f"(notice) {action.id} "
     if not await asyncio.to_thread(_begin, journal, action.id, place):
         return
@@ -174,8 +172,8 @@ async def _tell(journal: Journal, action: Action, settings: NotifySettings, page
 
 
 def _begin(journal: Journal, action_id: str, place: str) -> bool:
-    """Record that a try begins. Returns False if nothing may be sent: the receiver has accepted a
-    notice, the last try is too recent, or the action no longer waits."""
+    """Record that a try begins. False if nothing may be sent: the receiver has accepted a notice
+    (of this server or another), the last try is too recent, or the action no longer waits."""
     with journal.read() as view:
         row, told = view.get(action_id), view.asked_at(f"{place}told")
         tries = [] if told else [datetime.fromisoformat(at) for [at] in view.asked_below(place)]

@@ -246,9 +246,8 @@ class _Read(Request):
 
 
 class _Route(APIRoute):
-    """Refuses a token of the wrong kind, an unknown query parameter, and a query parameter or
-    Idempotency-Key that is given twice. (A proxy might check one value, while this server uses
-    the other.)"""
+    """Also refuses what is given twice. A proxy might check one value, while this server uses the
+    other."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle, known = super().get_route_handler(), set[str]()
@@ -359,7 +358,6 @@ class _Rest:
 
 
 def _accepted(answer: Json, action: Action | None) -> Json:
-    """If the action waits for a person, set the answer's status to 202 and add a Location."""
     if action is not None and action.state == "proposed":
         answer.status_code = 202
         answer.headers["location"] = f"/v1/actions/{action.id}"

@@ -64,7 +64,6 @@ _KINDS: Final = {
 }
 
 _Answer = Response | dict[str, Any]
-_Work = Callable[["Request", "Session"], Awaitable[_Answer]]
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ class Page:
         self._settings = settings or PageSettings()
         self._logins = Logins(self._settings.link_s, self._settings.session_s)
         self._feed = Feed(self._gate, self._settings)
-        works: dict[tuple[str, str], _Work] = {
+        works: dict[tuple[str, str], Callable[[Request, Session], Awaitable[_Answer]]] = {
             ("POST", "/logout"): self._logout,
             ("POST", "/actions/{action_id}"): self._decide,
             ("GET", "/actions/{action_id}"): self._action,
@@ -279,8 +278,7 @@ def _route(
     work: Callable[..., Awaitable[_Answer]],
     session: Callable[[Request], Session] | None = None,
 ) -> Route:
-    """A route that `work` answers. `session` finds the session of a request; without it, anybody
-    may call the route."""
+    """`session` finds the session of a request; without it, anybody may call the route."""
 
     async def serve(request: Request) -> Response:
         try:
@@ -297,15 +295,13 @@ def _route(
 
 
 def _cookie_name(request: Request) -> str:
-    """The cookie's name. It holds the port. Otherwise two servers on one host would overwrite each
-    other's cookie, since browsers share cookies between ports."""
+    """It holds the port, since browsers share cookies between the ports of a host."""
     port = request.url.port
     return f"hms_approvals_{port}" if port else "hms_approvals"
 
 
 async def _sent(request: Request) -> dict[str, Any]:
-    """The JSON of a request that a script of the page sent. Raises `Refused` if the request comes
-    from elsewhere. The guard has checked before that Origin and Host agree."""
+    """The JSON that a script of the page sent. The guard has checked that Origin and Host agree."""
     site = request.headers.get("sec-fetch-site", "same-origin")
     if not request.headers.get("origin") or site != "same-origin":
         raise Refused(403, "origin", "Only the page itself may send this.")
