@@ -18,8 +18,6 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-_NOTHING_DONE = frozenset({"rejected", "expired"})
-
 KEPT_TURNS = 20
 """How many turns a conversation keeps. A turn begins with a message of the person."""
 
@@ -83,7 +81,7 @@ def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
         if not isinstance(message, ToolMessage):
             continue
         state = message.artifact.get("state") if isinstance(message.artifact, dict) else None
-        if state in _NOTHING_DONE:
+        if state in ("rejected", "expired"):
             count += 1
         elif state is not None:
             break
