@@ -206,6 +206,7 @@ def test_an_answer_in_parts_and_a_short_correction_choose_one_of_those_asked_abo
 def test_a_pronoun_is_the_person_named_last_and_never_the_audience_of_their_name() -> None:
     assert changes(play("tell Nora: Spam Bot is rude", "kick him")) == removed("Spam Bot")
     assert changes(play("who is here?", "kick him")) == []
+    assert changes(play("tell Priya: hi", "kick both of them")) == []
     assert changes(play("are Priya and Zoë here?", "kick her")) == []
 
 

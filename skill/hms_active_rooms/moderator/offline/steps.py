@@ -374,7 +374,8 @@ class _Turn:
         group = len(focus) > 1 or any(isinstance(one, RoleGroup) for one in focus)
         gone = any(isinstance(one, Peer) and one not in roster.peers for one in focus)
         many = word in ("they", "'em", "em") or "them" in word
-        if not focus or gone or (group and not many):
+        not_two = "both" in word and len(focus) != 2
+        if not focus or gone or not_two or (group and not many):
             self._ask("who", order)
         return focus
 
