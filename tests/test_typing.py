@@ -1,5 +1,5 @@
 """The public names are typed for programs that know nothing of our settings: what stands in
-`typing/api.py`, and the README's snippets, one after the other."""
+`typing/api.py`, and the snippets of README and embedding.md, one after the other."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ CHECKERS = {
 )
 @pytest.mark.timeout(600)
 def test_strict_programs_without_plugins_type_check(checker: str, tmp_path: Path) -> None:
-    readme = (TESTS.parent / "README.md").read_text(encoding="utf-8")
-    snippets = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    pages = (TESTS.parent / "README.md", TESTS.parent / "skill/references/embedding.md")
+    told = "".join(page.read_text(encoding="utf-8") for page in pages)
+    snippets = re.findall(r"```python\n(.*?)```", told, re.DOTALL)
     (tmp_path / "readme.py").write_text(MODEL + "".join(snippets), encoding="utf-8")
     (tmp_path / "api.py").write_bytes((TESTS / "typing" / "api.py").read_bytes())
     (tmp_path / "pyrightconfig.json").write_text(PYRIGHT, encoding="utf-8")

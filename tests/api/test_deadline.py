@@ -124,6 +124,7 @@ async def test_a_custom_transports_failure_to_connect_executed_nothing(
     with pytest.raises(ConnectionFailed) as caught:
         await client.end_room(ROOM)
     assert caught.value.executed == "no"
+    assert ("fewer calls at once" in caught.value.hint) == (error is httpx.PoolTimeout)
     assert sleeps.waited == []
     await client.aclose()
 

@@ -524,6 +524,7 @@ def test_a_no_here_counts_though_somebody_said_yes_elsewhere_and_it_was_not_sent
     talk.resume({"decisions": [{"type": "reject", "message": "no"}]})
     assert talk.room.posts == []
     assert "rejected" in talk.results()[0]
+    assert [m.status for m in talk.out["messages"] if isinstance(m, ToolMessage)] == ["error"]
 
 
 @pytest.mark.parametrize("stray", ["\ud800", "\x00"])

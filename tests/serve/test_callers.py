@@ -28,7 +28,7 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.serve import callers, calls
 from hms_active_rooms.serve.app import create_app
-from hms_active_rooms.serve.callers import HEADER, IDLE_S, TWICE, Sessions
+from hms_active_rooms.serve.callers import HEADER, IDLE_S, NO_MESSAGE, TWICE, Sessions
 from hms_active_rooms.serve.decisions import all_ended
 from hms_active_rooms.serve.guard import GuardSettings, caller_tokens, guard_settings
 from hms_active_rooms.serve.limits import refusals_of
@@ -441,10 +441,22 @@ async def test_what_can_be_read_in_two_ways_is_refused_and_not_left_without_an_a
     assert "Nothing was executed" in answer.json()["error"]["message"]
 
 
-async def test_over_stdio_too_a_second_request_with_an_open_id_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    room = SlowRoom()
+async def test_a_batch_is_answered_by_one_error_and_not_executed() -> None:
+    async with (
+        served(kit(students())) as url,
+        httpx.AsyncClient(base_url=url, headers=_ACCEPT) as http,
+    ):
+        head = await _begin(http)
+        answer = await http.post("/mcp", json=[_listing(1), _listing(2)], headers=head)
+    assert answer.status_code == 400
+    assert (answer.json()["id"], answer.json()["error"]["message"]) == (None, NO_MESSAGE)
+
+
+@asynccontextmanager
+async def _stdio(
+    room: StandInRoom, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Any, Any]]:
+    """A stdio server. What is sent to the first stream is a line that the SDK has read."""
     toolkit = kit(room)
     to_server, incoming = anyio.create_memory_object_stream[Any](10)
     outgoing, from_server = anyio.create_memory_object_stream[Any](10)
@@ -454,6 +466,31 @@ async def test_over_stdio_too_a_second_request_with_an_open_id_is_refused(
         with incoming, outgoing:
             yield incoming, outgoing
 
+    monkeypatch.setattr("hms_active_rooms.serve.mcp.stdio_server", pipes)
+    with to_server, from_server:
+        server = asyncio.create_task(serve_stdio(build_server(toolkit), toolkit.gate))
+        yield to_server, from_server
+        to_server.close()
+        await server
+
+
+async def test_over_stdio_too_what_is_no_message_is_answered_by_one_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with _stdio(students(), monkeypatch) as (to_server, from_server):
+        for line in ('[{"jsonrpc": "2.0", "id": 1, "method": "ping"}]', "no JSON"):
+            with pytest.raises(ValueError, match="validation error") as raised:
+                types.jsonrpc_message_adapter.validate_json(line)
+            await to_server.send(raised.value)
+            told = (await from_server.receive()).message
+            assert (told.id, told.error.message) == (None, NO_MESSAGE)
+
+
+async def test_over_stdio_too_a_second_request_with_an_open_id_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room = SlowRoom()
+
     async def say(method: str, params: dict[str, Any], **number: int) -> None:
         kind = types.JSONRPCRequest if number else types.JSONRPCNotification
         message = kind(jsonrpc="2.0", method=method, params=params, **number)
@@ -462,11 +499,9 @@ async def test_over_stdio_too_a_second_request_with_an_open_id_is_refused(
     async def hear() -> Any:
         return (await from_server.receive()).message
 
-    monkeypatch.setattr("hms_active_rooms.serve.mcp.stdio_server", pipes)
     info = {"name": "agent", "version": "1"}
     hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info}
-    with to_server, from_server:
-        server = asyncio.create_task(serve_stdio(build_server(toolkit), toolkit.gate))
+    async with _stdio(room, monkeypatch) as (to_server, from_server):
         await say("initialize", hello, id=0)
         assert (await hear()).id == 0
         await say("notifications/initialized", {})
@@ -482,8 +517,6 @@ async def test_over_stdio_too_a_second_request_with_an_open_id_is_refused(
         assert "Peer 1" in str(answer.result)
         await say("tools/list", {}, id=7)
         assert "hms-end-active-room" in str((await hear()).result)
-        to_server.close()
-        await server
 
 
 async def test_an_id_that_was_given_up_is_free_again_once_its_session_is_idle() -> None:

@@ -163,7 +163,7 @@ def test_a_wrong_setting_is_an_error(wrong: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("form", ["slack", "teams", "discord", "json"])
 async def test_a_notice_names_nobody_unless_asked_and_links_to_the_action(form: Any) -> None:
-    name = "Zoe <!channel> [x](http://evil.example) @everyone"
+    name = "Zoe <!channel> [x](http://evil.example) @everyone **b**"
     toolkit = kit(StandInRoom([peer(1, name=name, role="<!here>", user_id="@u")]))
     action = await waits(toolkit)
     told = json.dumps(notice(action, NotifySettings("https://x", form), PAGE))
@@ -176,6 +176,8 @@ async def test_a_notice_names_nobody_unless_asked_and_links_to_the_action(form: 
     assert "Zoe" in named
     assert "<!channel>" not in named or form != "slack"
     assert "[x](" not in named or form not in ("teams", "discord")
+    assert "**b" not in named or form not in ("teams", "discord")
+    assert "http://evil" not in named or form == "json"
 
 
 async def test_without_a_page_there_is_no_link() -> None:

@@ -121,7 +121,7 @@ async def test_too_late_is_told_so() -> None:
         await clock.sleep(601)
         (listed,) = (await me.get("/v1/actions", params={"state": "expired"})).json()["actions"]
         assert (listed["state"], listed["waiting"]) == ("expired", False)
-        told = problem(await ada.approve(action), 409, "already_decided")
+        told = problem(await ada.approve(action), 409, "expired")
     assert "not answered in time" in told["detail"]
 
 
@@ -189,6 +189,18 @@ async def test_a_yes_for_the_session_has_no_words_of_its_own() -> None:
     assert room.posts == []
 
 
+async def test_an_approval_that_the_policy_refuses_by_now_is_told_so() -> None:
+    room = students()
+    toolkit = kit(room, protected_roles=("teacher",))
+    async with speaking(rest_app(toolkit), CALLER, ADA) as (me, ada):
+        action = (await me.tool(REMOVE, remove())).json()["data"]
+        room.peers[0] = peer(1, role="teacher")
+        for _ in range(2):
+            told = problem(await ada.approve(action), 409, "policy_refusal")
+            assert "the policy protects that role" in told["detail"]
+    assert room.posts == []
+
+
 async def test_a_change_since_then_is_asked_about_again() -> None:
     room = students()
     async with speaking(rest_app(kit(room)), CALLER, ADA) as (me, ada):
@@ -199,6 +211,8 @@ async def test_a_change_since_then_is_asked_about_again() -> None:
         new = again.json()["action"]
         assert new["action_id"] != action["action_id"]
         assert again.headers["location"] == f"/v1/actions/{new['action_id']}"
+        told = problem(await ada.approve(action), 409, "stale_digest")
+        assert told["detail"].count("Asked again as action") == 1
         assert room.posts == []
         assert (await ada.approve(new)).status_code == 200
     assert len(room.posts) == 1

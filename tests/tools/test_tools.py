@@ -260,6 +260,7 @@ def test_without_anybody_to_ask_nothing_is_sent() -> None:
     room = students()
     message = call(named(kit(room), "hms-end-active-room"), room_id=ROOM)
     assert message.content.startswith("Not executed")
+    assert (message.status, message.artifact["state"]) == ("error", "rejected")
     assert room.posts == []
 
 

@@ -112,8 +112,11 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
 def unusable(why: Unusable, request: Request, token: SecretStr, answer: Answer | None) -> Failure:
     """The failure if 100ms gave no answer (`answer` is None), or an answer that cannot be used."""
     asked = "could not be reached" if why.cause is wire.NOT_SENT else "gave no usable answer"
+    hint = None
+    if str(why) == wire.ALL_BUSY:
+        asked, hint = "was not asked", "Make fewer calls at once, then try again."
     text = f"100ms {asked} at {request.origin}: {_without_token(str(why), token)}."
-    return _failed(why.cause, request, text, answer), why.cause.read_again, 0.0
+    return _failed(why.cause, request, text, answer, hint), why.cause.read_again, 0.0
 
 
 def deadline_passed(seconds: float, request: Request) -> ApiError:

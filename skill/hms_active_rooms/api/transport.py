@@ -41,7 +41,7 @@ _HTTPX: Final = wire.Library(
     late=httpx.TimeoutException,
     reasons=(
         *REASONS,
-        (httpx.PoolTimeout, "all connections were busy"),
+        (httpx.PoolTimeout, wire.ALL_BUSY),
         (httpx.ConnectTimeout, "no connection in time"),
         (httpx.ProxyError, "the proxy refused the connection"),
     ),

@@ -25,6 +25,7 @@ KEEP_ALIVE_S: Final = 3.0
 closes it while a write is sent, nobody knows whether the write was executed."""
 
 MAX_CONNECTIONS: Final = 100
+ALL_BUSY: Final = f"all {MAX_CONNECTIONS} connections of this program were in use"
 
 
 class Cause(NamedTuple):

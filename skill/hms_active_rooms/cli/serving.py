@@ -141,7 +141,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
         told |= {"page": page_url, "rest": f"{base}/v1", "approvers": len(guard.approvers)}
         told |= {"pid": os.getpid()}
 
-    token = "bearer token from HMS_SERVER_TOKEN" if guard.callers else "no token needed here"
+    token = "each client needs a bearer token" if guard.callers else "no token needed here"
 
     def links(**also: object) -> None:
         logins = page.new_links(base, people or ()) if page else {}

@@ -127,12 +127,12 @@ Confirm = Callable[[ApprovalRequest], "Decision | Awaitable[Decision]"]
 """A callback that asks a person. Any return value that is not a valid answer rejects the call."""
 
 
-_MAX_REASON_CHARS = 2000
+MAX_REASON_CHARS = 2000
 
 
 def _reason(given: object) -> object:
     if isinstance(given, str):
-        return storable(given)[:_MAX_REASON_CHARS]
+        return storable(given)[:MAX_REASON_CHARS]
     return "" if given is None else given
 
 
@@ -157,7 +157,7 @@ class RejectAnswer(_Answer):
     """`{"type": "reject", "message": ...}`. The digest is optional, since a no is always safe."""
 
     type: Literal["reject"]
-    message: ReasonText = Field(default="", max_length=_MAX_REASON_CHARS)
+    message: ReasonText = Field(default="", max_length=MAX_REASON_CHARS)
     digest: str | None = None
 
 

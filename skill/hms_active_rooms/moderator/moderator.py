@@ -41,7 +41,7 @@ from hms_active_rooms.gate.journal.records import UNSENT, Action, Origin, State,
 from hms_active_rooms.gate.view import question
 from hms_active_rooms.moderator import history
 from hms_active_rooms.moderator.models import resolve_model
-from hms_active_rooms.tools.active_rooms import report
+from hms_active_rooms.tools.active_rooms import as_message, report
 from hms_active_rooms.tools.arguments import checked
 from hms_active_rooms.tools.asking import NOBODY, Interrupts, Place, outside, place_of
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
@@ -217,7 +217,7 @@ class _Nodes:
                     if row is not None:
                         updates.append(_reported(call, row))
                     elif call in found.calls:
-                        updates.append(_result(call, unheard))
+                        updates.append(as_message(call, unheard, failed=True))
                 except BrokenRecord as error:
                     updates.append(_reported(call, error))
             # A call can fail and stay approved, to be sent later. The person's new message may be a
@@ -255,7 +255,7 @@ class _Nodes:
         if found is None:
             return Command(goto="model")
         results: list[ToolMessage] = [
-            _result(
+            as_message(
                 ToolCall(name=c["name"] or "", args={}, id=c["id"]),
                 "The arguments were not valid JSON. Nothing was executed. Call again.",
                 failed=True,
@@ -268,7 +268,7 @@ class _Nodes:
             taken = _checked(call)
             if number >= MAX_CALLS:
                 text = f"More than {MAX_CALLS} calls in one message; this one was not executed."
-                results.append(_result(call, text, failed=True))
+                results.append(as_message(call, text, failed=True))
             elif isinstance(taken, StateChange):
                 changes.append((call, taken, self._origin(found.message, call, state, config)))
             elif isinstance(taken, Arguments):
@@ -304,7 +304,7 @@ class _Nodes:
                 action = refused_again(row)
             except ActiveRoomsError as error:
                 refused = {"state": "rejected", "reason": error.code, "text": error.for_person()}
-                results.append(_result(call, error.for_model(), refused, failed=True))
+                results.append(as_message(call, error.for_model(), refused, failed=True))
                 continue
             if action.state == "proposed" and refusal:
                 no = Reject(refusal)
@@ -399,18 +399,6 @@ def _checked(call: ToolCall) -> Arguments | InvalidCall:
 
 def _reported(call: ToolCall, ended: Action | ActiveRoomsError) -> ToolMessage:
     try:
-        return _result(call, *report(ended))
+        return as_message(call, *report(ended))
     except ToolException as error:
-        return _result(call, str(error), failed=True)
-
-
-def _result(
-    call: ToolCall, text: str, artifact: Any = None, *, failed: bool = False
-) -> ToolMessage:
-    return ToolMessage(
-        text,
-        tool_call_id=call["id"] or "",
-        name=call["name"],
-        artifact=artifact,
-        status="error" if failed else "success",
-    )
+        return as_message(call, str(error), failed=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
+from mcp_types import JSONRPCNotification, JSONRPCRequest, jsonrpc_message_adapter
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -32,7 +33,10 @@ CONNECTIONS: Final = "hms_active_rooms.connections"
 """A key in a request's ASGI scope. The value is a function that returns the names of the server's
 open connections, by the client's address."""
 
-_NOTHING: Final = "Nothing was executed."
+NO_MESSAGE: Final = (
+    "This is no JSON-RPC message, or has a key twice, or an id that is no integer and no text. "
+    "Nothing was executed. Send each call by itself, not in a list."
+)
 TWICE: Final = (
     "A request with this id is open in this session. Nothing was executed for this one; use "
     "another id."
@@ -178,11 +182,10 @@ def _request_id(body: bytes) -> tuple[int | str | None, str]:
     """
     try:
         message = strict_json(body)
+        known = jsonrpc_message_adapter.validate_python(message, by_name=False)
     except ValueError:
-        return None, f"The body is not JSON, or has a key twice. {_NOTHING}"
-    if not isinstance(message, dict) or not {"id", "method"} <= message.keys():
-        return None, ""
-    number = message["id"]
-    if isinstance(number, bool) or not isinstance(number, int | str):
-        return None, f"The id is no integer and no text. {_NOTHING}"
-    return number, ""
+        return None, NO_MESSAGE
+    if isinstance(known, JSONRPCRequest):
+        return known.id, ""
+    odd = isinstance(known, JSONRPCNotification) and isinstance(message, dict) and "id" in message
+    return None, NO_MESSAGE if odd else ""

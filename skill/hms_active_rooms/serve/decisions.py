@@ -149,7 +149,7 @@ def told(action: Action, newest: Action) -> str:
     if words := already(action, newest):
         return f"{words} {_now(newest)}"
     late = "Too late, nothing is sent. " if action.state == "expired" else ""
-    went_on = f" {_now(newest)}" if newest.id != action.id else ""
+    went_on = f" {_now(newest)}" if newest.id != action.id and newest.state != "proposed" else ""
     return f"{late}{outcome(action)}{went_on}"
 
 

@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, Final, TypeVar
 
+import anyio
 import mcp_types as types
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
@@ -36,6 +37,7 @@ from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
+from mcp.shared.message import SessionMessage
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
 from starlette.routing import Route
@@ -45,13 +47,13 @@ from hms_active_rooms import __version__
 from hms_active_rooms.capability import Tool, capability
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
 from hms_active_rooms.gate.actions.change import StateChange
-from hms_active_rooms.gate.approval import Approve, BadAnswerError, Reject
+from hms_active_rooms.gate.approval import MAX_REASON_CHARS, Approve, BadAnswerError, Reject
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import KEPT, Action, Way
 from hms_active_rooms.gate.view import describe
 from hms_active_rooms.serve.app import Entry, Lifespan, at_work
-from hms_active_rooms.serve.callers import IDLE_S, TWICE, Caller, Sessions, caller
+from hms_active_rooms.serve.callers import IDLE_S, NO_MESSAGE, TWICE, Caller, Sessions, caller
 from hms_active_rooms.serve.calls import (
     MCP_DATA,
     UNSETTLED,
@@ -222,8 +224,20 @@ async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifes
             open_now.discard(number)
 
     server.middleware.insert(0, once_each)
+    wrong = types.ErrorData(code=types.INVALID_REQUEST, message=NO_MESSAGE)
+    refusal = SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=None, error=wrong))
     async with at_work(gate, lifespans), stdio_server() as (incoming, outgoing):
-        await server.run(incoming, outgoing, server.create_initialization_options())
+        passed_on, messages = anyio.create_memory_object_stream[SessionMessage | Exception]()
+
+        async def answer_others() -> None:
+            """Answer each line that is no message, since the SDK drops it without an answer."""
+            async with passed_on:
+                async for item in incoming:
+                    is_message = isinstance(item, SessionMessage)
+                    await (passed_on.send(item) if is_message else outgoing.send(refusal))
+
+        async with meanwhile(answer_others()):
+            await server.run(messages, outgoing, server.create_initialization_options())
 
 
 # --- one call --------------------------------------------------------------------------------------
@@ -232,8 +246,6 @@ WAY: Final[Way] = "elicitation"
 KEY: Final = "approval"  # of the question, in `input_requests` and `input_responses`
 
 MOST_QUESTIONS: Final = 5  # to the client about one call; after these, people decide elsewhere
-
-MAX_REASON_CHARS: Final = 500
 
 PROGRESS_S: Final = 15.0  # between two reports while a person is asked; clients give up after 60 s
 
@@ -300,7 +312,7 @@ def _decision(action: str, content: Mapping[str, object] | None, digest: str) ->
     if decision == _choice("approve", digest):
         return Approve(digest)
     if decision == _choice("reject", digest):
-        return Reject(reason[:MAX_REASON_CHARS])
+        return Reject(reason)
     if isinstance(decision, str) and _CHOICE.fullmatch(decision):
         return BadAnswerError(LATE)
     return BadAnswerError("the decision is not one that the form offers")

@@ -54,6 +54,7 @@ _HOSTS: Final[Mapping[str, Form]] = {
     "discordapp.com": "discord",
 }
 
+_MARKDOWN: Final = re.compile(r"[*_~|\[]")
 _URL: Final = re.compile(r"[!-~]+")
 _MORE: Final = ("HMS_NOTIFY_FORM", "HMS_NOTIFY_SECRET", "HMS_NOTIFY_NAMES")
 
@@ -107,16 +108,20 @@ def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str
     told += f", asked for by {cut(action.requester, 80)} (action {action.id})."
     if settings.names:
         told += "\n" + describe(action)
+    if settings.form != "json":
+        told = told.replace("://", ":\u200b//")  # so that no address in a name becomes a link
+    if settings.form in ("discord", "teams"):
+        told = _MARKDOWN.sub(r"\\\g<0>", told)
     text = told if len(told) <= _MAX_CHARS else f"{told[:_MAX_CHARS]}…"
     match settings.form:
         case "slack":
             for sign, name in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
                 text = text.replace(sign, name)  # else <!channel> in a name calls everybody
-            return {"text": f"{text}\n{link}".strip()}
+            return {"text": f"{text}\n{link}".strip(), "mrkdwn": False}
         case "discord":
             return {"content": f"{text}\n{link}".strip(), "allowed_mentions": {"parse": []}}
         case "teams":
-            block = {"type": "TextBlock", "wrap": True, "text": text.replace("[", "\\[")}
+            block = {"type": "TextBlock", "wrap": True, "text": text}
             opens = [{"type": "Action.OpenUrl", "title": "Look at it", "url": link}]
             card = {"type": "AdaptiveCard", "version": "1.4", "body": [block]}
             kind = "application/vnd.microsoft.card.adaptive"

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from hms_active_rooms import __version__
 from hms_active_rooms.capability import Tool, capability
-from hms_active_rooms.errors import InvalidCall
+from hms_active_rooms.errors import InvalidCall, PolicyRefusal
 from hms_active_rooms.gate.actions.change import Arguments, RoomId
 from hms_active_rooms.gate.approval import Approve, Decision, Edit, ReasonText, Reject, Scope
 from hms_active_rooms.gate.journal.records import Action, State, Way
@@ -32,6 +32,7 @@ from hms_active_rooms.serve.decisions import (
     MAX_LISTED,
     NO_ACTION,
     NoAction,
+    StaleDigest,
     decide_and_run,
     list_actions,
     show,
@@ -349,8 +350,14 @@ class _Rest:
         verdict = await decide_and_run(self._gate, id, decision, by=by, way=WAY)
         data = self._data(verdict.action)
         if not verdict.counted:
-            hint = "Your decision changed nothing."
-            raise Refused(409, "already_decided", verdict.text, hint, action=data)
+            code, hint = "already_decided", "Your decision changed nothing."
+            if verdict.action.decided_way == "policy":
+                code, hint = PolicyRefusal.code, "Nobody can approve what the policy refuses."
+            elif verdict.action.state == "expired":
+                code, hint = "expired", "Whoever asked can make the call again."
+            elif verdict.action.state == "proposed":
+                code, hint = StaleDigest.code, StaleDigest.default_hint
+            raise Refused(409, code, verdict.text, hint, action=data)
         return _accepted(Json(DecidedAction(text=verdict.text, action=data)), verdict.action)
 
     def _data(self, action: Action) -> ActionView:

@@ -7,6 +7,7 @@ from inspect import Signature, signature
 from typing import Any, no_type_check
 from uuid import uuid4
 
+from langchain_core.messages import ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.tools import StructuredTool, ToolException
 from pydantic import BaseModel
@@ -33,6 +34,8 @@ from hms_active_rooms.tools.roster import (
 
 Answered = tuple[str, dict[str, Any]]
 """What a tool returns: a text for the model, and LangChain's artifact as plain JSON values."""
+
+_Result = tuple[str | ToolMessage, dict[str, Any]]
 
 _ELSEWHERE: tuple[Way, ...] = ("page", "rest", "terminal", "elicitation")
 """Ways of deciding outside the tools. After such a decision the model is told who decided."""
@@ -140,6 +143,20 @@ def report(ended: Action | ActiveRoomsError) -> Answered:
     return text, view(ended, text=whose + outcome(ended)).model_dump(mode="json")
 
 
+def as_message(
+    call: ToolCall, text: str, artifact: Any = None, *, failed: bool = False
+) -> ToolMessage:
+    """The answer to a tool call. Its status is "error" if the call failed or was not executed."""
+    unexecuted = isinstance(artifact, dict) and artifact.get("executed") == "no"
+    return ToolMessage(
+        text,
+        tool_call_id=call["id"] or "",
+        name=call["name"],
+        artifact=artifact,
+        status="error" if failed or unexecuted else "success",
+    )
+
+
 def _tool(
     tool: Tool, body: Callable[[Arguments, str | None], Awaitable[Answered]]
 ) -> StructuredTool:
@@ -148,13 +165,16 @@ def _tool(
     # Other frameworks call a tool's function themselves, with the arguments by name.
     async def acall(
         given: object = None, tool_call_id: str | None = None, /, **named: object
-    ) -> Answered:
+    ) -> _Result:
         try:
-            return await body(model.parse(named if given is None else given), tool_call_id)
+            arguments = model.parse(named if given is None else given)
+            text, data = await body(arguments, tool_call_id)
         except ActiveRoomsError as error:
-            return report(error)
+            text, data = report(error)
+        made = ToolCall(name=tool.name, args={}, id=tool_call_id)
+        return as_message(made, text, data) if tool_call_id else text, data
 
-    def call(given: object = None, tool_call_id: str | None = None, /, **named: object) -> Answered:
+    def call(given: object = None, tool_call_id: str | None = None, /, **named: object) -> _Result:
         return blocking.run(acall(given, tool_call_id, **named))
 
     own = [p.replace(annotation=p.empty) for p in signature(model).parameters.values()]

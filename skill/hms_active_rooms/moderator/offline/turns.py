@@ -52,7 +52,8 @@ class Result:
         told = str(self.answer.text).removesuffix(NOT_AGAIN)[:_MAX_CHARS].splitlines()
         lines = [re.sub(r'[^"\\]+', lambda match: escaped(match[0]), one) for one in told]
         text = "\n".join(lines[:_MAX_LINES]) or ("" if self.failed else say("no_outcome"))
-        refused = not self.failed and self.state in ("rejected", "expired", "refused")
+        refused = self.state in ("rejected", "expired", "refused")
+        refused = refused and "Nothing was executed." not in text
         return f"Nothing was done.\n{text}" if refused else text
 
 
