@@ -939,6 +939,26 @@ async def test_a_late_answer_a_late_no_and_a_late_run_move_and_send_nothing() ->
     assert room.posts == []
 
 
+async def test_a_clock_that_is_set_back_makes_no_approval_live_longer() -> None:
+    room, clock = classroom(), Clock()
+    gate = gate_on(room, Journal(":memory:", clock=clock), clock)
+    waits, unused = await gate.propose(send(), HERE), await gate.propose(remove(), HERE)
+    clock.now += timedelta(seconds=300)
+    await gate.decide(unused.id, Approve(unused.digest), by="ada", way="page")
+    clock.now -= timedelta(seconds=60)  # as much as the clocks of two machines may differ
+    assert gate.journal.count(state="approved") == 1
+    clock.now -= timedelta(microseconds=1)
+    assert (gate.journal.count(state="proposed"), gate.journal.count(state="expired")) == (1, 1)
+    clock.now = waits.created_at - timedelta(seconds=61)
+    assert gate.journal.count(state="expired") == 2
+    yes = await gate.decide(waits.id, Approve(waits.digest), by="ada", way="page")
+    ran = await gate.run(unused.id)
+    for action in (yes.action, ran):
+        assert (action.state, action.executed, action.decided_at) == ("expired", "no", clock())
+        assert "nobody knows how old it is. Ask again" in outcome(action)
+    assert (yes.counted, room.posts) == (False, [])
+
+
 async def test_a_rejection_stays_one_and_says_whose_it_was() -> None:
     room = classroom()
     gate = gate_on(room)
@@ -1463,6 +1483,22 @@ async def test_what_was_held_back_is_not_run_by_the_call_of_another_conversation
     with pytest.raises(PolicyRefusal):
         await gate.run(held)
     assert (await gate.propose(send(), other)).state == "proposed"
+
+
+@pytest.mark.parametrize(("ref", "state"), [("short", "approved"), ("twin", "proposed")])
+async def test_what_was_held_back_is_run_for_the_same_person_only(ref: str, state: str) -> None:
+    room, full = classroom(), peer(1).id
+    twin = f"{full[:24]}{'b' * 12}"
+    room.peers += [peer(9).model_copy(update={"id": twin})]
+    gate = gate_on(room, actions_per_minute=1)
+    await carried_out(gate, send("another"))
+    held = await approved(gate, remove(peer_id=full), call_number(2))
+    with pytest.raises(PolicyRefusal):
+        await gate.run(held)
+    again = remove(peer_id={"short": full[:13], "twin": twin}[ref])
+    if ref == "short":
+        room.peers.pop()
+    assert (await gate.propose(again, call_number(3))).state == state
 
 
 async def test_a_program_outside_that_calls_anew_is_asked_about_also_what_was_held_back() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,37 @@ async def test_the_same_call_finds_its_row_and_then_its_outcome_once() -> None:
     assert new.data["waiting"]
     assert row(new).id != row(first).id
     assert [verb for verb, _ in room.posts] == ["send"]
+
+
+@pytest.mark.parametrize("short_first", [True, False])
+@pytest.mark.parametrize("tool", [REMOVE, SEND])
+async def test_the_short_and_the_full_id_of_a_peer_make_the_same_call(
+    tool: str, short_first: bool
+) -> None:
+    toolkit, full = kit(students()), peer(1).id
+    ids = (full[:8], full) if short_first else (full, full[:13].upper())
+    words: dict[str, Any] = {"message": "hi"} if tool == SEND else {}
+    first, second = [await call(toolkit, tool, peer_id=ref, **words) for ref in ids]
+    assert row(second).id == row(first).id
+    await approve(toolkit.gate, first)
+    done = await call(toolkit, tool, peer_id=ids[1], **words)
+    assert (row(done).id, done.data["state"]) == (row(first).id, "done")
+    other = await call(toolkit, tool, peer_id=peer(2).id, **words)
+    assert row(other).id != row(first).id
+
+
+async def test_two_peers_whose_ids_begin_alike_are_two_calls() -> None:
+    twin = f"{peer(1).id[:24]}{'b' * 12}"
+    toolkit = kit(StandInRoom([peer(1), peer(2).model_copy(update={"id": twin})]))
+    first, second = [await call(toolkit, REMOVE, peer_id=ref) for ref in (peer(1).id, twin)]
+    assert row(first).id != row(second).id
+
+
+async def test_a_key_that_was_used_for_the_short_id_is_refused_for_the_full_one() -> None:
+    toolkit, mine = kit(students()), replace(ME, key="k")
+    await call(toolkit, REMOVE, caller=mine, peer_id=peer(1).id[:8])
+    with pytest.raises(InvalidCall, match="used for another call"):
+        await call(toolkit, REMOVE, caller=mine, peer_id=peer(1).id)
 
 
 async def test_many_turns_of_the_same_call_are_each_asked_about() -> None:

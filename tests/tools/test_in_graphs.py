@@ -90,6 +90,21 @@ def removed(room: StandInRoom) -> list[str]:
     return [body["peer_id"] for _, body in room.posts]
 
 
+@pytest.mark.parametrize("thread", ["a\x00b", "a\udcff"])
+def test_a_thread_id_that_no_database_takes_is_refused_with_the_reason(thread: str) -> None:
+    room = students()
+    kit, model = toolkit(room), ScriptedModel.saying(calls(remove(1)), text("done"))
+    graph = agent(model, kit, InMemorySaver())
+    config: RunnableConfig = {"configurable": {"thread_id": thread}}
+    out = graph.invoke({"messages": [HumanMessage("go")]}, config)
+    [told] = [str(m.content) for m in out["messages"] if isinstance(m, ToolMessage)]
+    assert "The thread id is no text" in told
+    assert "Nothing was executed. Leave out NUL characters, and write it in UTF-8." in told
+    with pytest.raises(InvalidCall, match="thread id"):
+        kit.withdraw(thread)
+    assert room.posts == []
+
+
 @GRAPHS
 @pytest.mark.parametrize("chosen", [1, 2, 3])
 def test_of_three_parallel_removals_only_the_approved_one_runs_once(
@@ -444,7 +459,7 @@ def test_a_subgraph_without_memory_comes_to_an_end() -> None:
         [asked] = out["__interrupt__"]
         out = compiled.invoke(Command(resume={asked.id: approve(asked)}), CONFIG)
     [told] = [str(m.content) for m in out["messages"] if isinstance(m, ToolMessage)]
-    assert "starts anew with each answer" in told
+    assert "this subgraph keeps no answer" in told
     assert room.posts == []
 
 

@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.untrusted import SHORT_ID_CHARS, quoted
+from hms_active_rooms.untrusted import SHORT_ID_CHARS, quoted, storable
 
 # The shapes are those of the examples in the 100ms docs.
 _ROOM_ID: Final = re.compile(r"[0-9a-fA-F]{24}")
@@ -46,6 +46,13 @@ def _parsed(value: object, shape: re.Pattern[str], told: str, rest: str = "") ->
     if isinstance(value, str) and shape.fullmatch(value + rest):
         return value.lower()
     raise InvalidCall(f"{shown(value)} is not {told}.")
+
+
+def refuse_unstorable(name: str, text: str) -> None:
+    """Raises InvalidCall if a database refuses a character of the text. `name` says what it is."""
+    if storable(text) != text:
+        hint = "Leave out NUL characters, and write it in UTF-8."
+        raise InvalidCall(f"The {name} is no text: {quoted(text)}.", hint=hint)
 
 
 def is_peer_id(text: str) -> bool:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hms_active_rooms import errors
 from hms_active_rooms.api.client import ActiveRoomsClient
-from hms_active_rooms.api.ids import parse_room_id
+from hms_active_rooms.api.ids import parse_room_id, refuse_unstorable
 from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
 from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import ActiveRoomsError, ApiError, BrokenRecord, PolicyRefusal
@@ -152,8 +152,7 @@ class Gate:
             ):
                 if missing := there - short:
                     raise errors.BadResponse(
-                        f"The {what} leaves out {len(missing)} of {len(there)} people who are in the "
-                        f"{where}.",
+                        f"The {what} leaves out {len(missing)} of {len(there)} people in the {where}.",
                         hint="Nobody can tell who is there. Try again, and report this to 100ms.",
                     )
         return Room.read(room, peers)
@@ -259,7 +258,7 @@ class Gate:
                 except BrokenRecord:
                     before, may_run_unasked = None, False
                     action = replace(action, note=_BROKEN_BEFORE)
-            if before and action.state == "proposed" and _is_held_back(tx, before):
+            if before and action.state == "proposed" and _is_held_back(tx, before, action.call):
                 again, by = records.CALLED_AGAIN, action.requester
                 tx.note(action.id, again, by=by, way="call", runs=before.id)
                 tx.note(before.id, again, by=by, way="call", call_key=action.call_key)
@@ -307,8 +306,7 @@ class Gate:
         )
 
     async def check_allowed(self, action: Action) -> None:
-        """Raises PolicyRefusal if this policy refuses the action. The action may have been proposed
-        under another policy."""
+        """Raises PolicyRefusal if this policy, which may be another by now, refuses the action."""
         with suppress(ApiError):  # `run` says so
             change = (await self._reread(action)).change
             if change.verdict == "refused":
@@ -422,13 +420,14 @@ class Gate:
 
         def take_back(tx: Writing) -> list[Action]:
             no, taken = Reject(reason or "withdrawn"), list[Action]()
-            tx.revoke_grants(thread, by=by, way="message")
+            tx.revoke_grants(thread, by=storable(by), way="message")
             for row in tx.actions(*records.UNSENT, thread=thread, limit=None):
                 with skip_if_broken(row.id):
                     decided = approval.record_decision(tx, row.id, no, by=by, way="message")
                     taken.append(decided.action)
             return taken
 
+        refuse_unstorable("thread id", thread)
         return await sending.write_in_thread(self.journal, take_back)
 
     # --- run -------------------------------------------------------------------------------
@@ -666,12 +665,13 @@ def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
             )
 
 
-def _is_held_back(tx: Writing, row: Action) -> bool:
-    """Whether the action is approved and held back (`HELD`). If the same call is made again, it
-    runs this action unasked. Calls of other programs (REST, MCP) follow other rules, in `serve`."""
+def _is_held_back(tx: Writing, row: Action, call: StateChange) -> bool:
+    """Whether the action is approved and held back (`HELD`), so that the same `call`, made again,
+    runs it unasked. Calls of other programs (REST, MCP) follow other rules, in `serve`."""
     if row.state != "approved" or row.thread.startswith(records.OUTSIDE):
         return False
-    return any(event.kind == HELD for event in tx.events(row.id))
+    held = any(event.kind == HELD for event in tx.events(row.id))
+    return held and records.may_be_same(row.call, call)
 
 
 def drift(action: Action, room: Room, policy: Policy) -> Drift:

@@ -38,6 +38,7 @@ from hms_active_rooms.errors import (
 from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.gate import REFUSED, Gate, refused_again
+from hms_active_rooms.gate.journal import records
 from hms_active_rooms.gate.journal.records import Action, Origin, Way, call_key, content_of
 from hms_active_rooms.gate.view import ActionView, for_model, view
 from hms_active_rooms.serve.callers import Caller, threads_of
@@ -182,7 +183,7 @@ async def open_call(
     _keep_pace(gate, call, caller)
     if caller.key:
         await asyncio.to_thread(_bind_key, gate, call, caller)
-    turn = f"turn of {caller.requester}"
+    turn = f"same call of {caller.requester}"
     origin = keyed if caller.key else replace(keyed, message=turn, call=str(earlier))
     try:
         new: Any = {"is_new": True, "always_ask": found is not None, "mine": who}
@@ -202,6 +203,8 @@ def _look(
     caller, and how often it was made."""
     with gate.journal.read() as view:
         newest, who, earlier = view.same_calls(caller.thread, content_of(call), caller.is_mine)
+        if newest and not records.may_be_same(newest.call, call):
+            newest = None
         if caller.key:
             newest = view.latest(call_key(call, keyed))
         return newest, who, earlier
@@ -221,7 +224,7 @@ def _admit(caller: Caller, tx: Writing) -> None:
 
 
 def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:
-    place, content = json.dumps(["key", caller.thread, caller.key]), content_of(call)
+    place, content = json.dumps(["key", caller.thread, caller.key]), records.as_made(call)
     with gate.journal.write() as tx:
         if not tx.ask(place, [content]) and tx.asked_at(place) != [content]:
             raise InvalidCall(

@@ -28,12 +28,13 @@ from typing import Any, ClassVar, Literal, NoReturn, get_args
 
 from pydantic import TypeAdapter
 
+from hms_active_rooms.api.ids import refuse_unstorable
 from hms_active_rooms.errors import BrokenRecord, JournalError
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.actions.impact import Impact
 from hms_active_rooms.gate.actions.result import Executed, Result
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.untrusted import SHORT_ID_CHARS, quoted
 
 State = Literal["proposed", "approved", "sent", "done", "failed", "unknown", "rejected", "expired"]
 
@@ -80,6 +81,9 @@ PRUNED = "pruned"
 
 RATE_WINDOW = timedelta(minutes=1)
 
+CLOCKS_DIFFER = timedelta(minutes=1)
+"""The most by which the clocks of machines that share a journal may differ. Our choice."""
+
 SENT_BEFORE = timedelta(hours=1)  # so long a question tells of the same call; our choice
 
 Way = Literal[
@@ -125,6 +129,9 @@ class Origin:
     call: str  # the call's id in that message
     requester: str  # who asks, for the record ("agent", "cli:ada")
 
+    def __post_init__(self) -> None:
+        refuse_unstorable("thread id", self.thread)
+
 
 NOTHING = Result()
 """The result of an action that has not ended."""
@@ -158,7 +165,7 @@ class Action:
     finished_at: datetime | None = None
     result: Result = NOTHING  # how sending ended
     edited_from: str | None = None  # id of the action that a person edited to make this one
-    content: str = ""  # digest of the call as it was made, before ids were completed
+    content: str = ""  # of the call, see `content_of`
     told_at: datetime | None = None  # when the program that asked was first told how it ended
     contradiction: str = ""  # why the row cannot be read or trusted; "" if it is fine
     mark: int = field(default=0, compare=False)  # number of the journal's newest event at the read
@@ -220,20 +227,23 @@ class Action:
         return replace(given, state=state, reason=reason)
 
     def at(self, now: datetime) -> Action:
-        """This action as of `now`: `expired` if its deadline has passed before it was sent."""
-        if self.state not in UNSENT or now < self.expires_at:
+        """This action as of `now`. It is `expired` if its deadline passed before it was sent, or if
+        `now` is earlier than its last step: then nobody knows how old it is."""
+        set_back = (self.decided_at or self.created_at) > now + CLOCKS_DIFFER
+        if self.state not in UNSENT or (now < self.expires_at and not set_back):
             return self
-        verb = "answered" if self.state == "proposed" else "used"
-        reason = f"The approval was not {verb} in time. Ask again if the call is still wanted."
-        return self.decided("expired", "gate", "gate", self.expires_at, reason=reason)
+        why = f"was not {'answered' if self.state == 'proposed' else 'used'} in time"
+        if set_back:
+            why = "is dated later than this machine's clock says, so nobody knows how old it is"
+        reason = f"The approval {why}. Ask again if the call is still wanted."
+        return self.decided("expired", "gate", "gate", min(now, self.expires_at), reason=reason)
 
 
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=datetime.isoformat)
 
 
 def canonical(value: object) -> bytes:
-    """Compact ASCII JSON with sorted keys, so that equal values give equal bytes. `value` may hold
-    JSON values and datetimes."""
+    """Compact ASCII JSON with sorted keys. Equal values (JSON and datetimes) give equal bytes."""
     return _JSON.encode(value).encode()
 
 
@@ -262,15 +272,29 @@ def _impact_json(impact: Impact) -> dict[str, Any]:
     return {name: value for name, value in dumped.items() if value or name not in later}
 
 
-def content_of(call: StateChange) -> str:
+def as_made(call: StateChange) -> str:
     """The digest of a call's tool and arguments. It does not depend on where the call was made."""
     return digest({"tool": call.tool, "arguments": call.arguments()})
 
 
+def content_of(call: StateChange) -> str:
+    """`as_made`, but the same for the short and the full id of a peer: the rest is left out."""
+    arguments = call.arguments()
+    if "peer_id" in arguments:
+        arguments["peer_id"] = arguments["peer_id"][:SHORT_ID_CHARS]
+    return digest({"tool": call.tool, "arguments": arguments})
+
+
+def may_be_same(one: StateChange, other: StateChange) -> bool:
+    """Whether two calls with the same `content_of` can be about the same peer."""
+    short, full = sorted((getattr(c, "peer_id", None) or "" for c in (one, other)), key=len)
+    return full.startswith(short)
+
+
 def call_key(call: StateChange, origin: Origin) -> str:
-    """Identifies a call by its content and origin. All revisions of the call have this key."""
+    """Identifies a call by its arguments and origin. All revisions of the call have this key."""
     where = {"thread": origin.thread, "message": origin.message, "call": origin.call}
-    return digest({**where, "digest": content_of(call)})
+    return digest({**where, "digest": as_made(call)})
 
 
 def action_id(key: str, revision: int) -> str:
@@ -339,8 +363,7 @@ def row_of(action: Action) -> dict[str, Any]:
 
 
 def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
-    """The action in a row of the database, as it is at `now`. `wrong` says why the row cannot be
-    trusted; "" if it can."""
+    """The action in a row, as it is at `now`. `wrong` says why the row cannot be trusted."""
     found = {name: row[name] for name in _PLAIN}
     try:
         odd = [name for name, known in _KNOWN.items() if row[name] not in known]

@@ -227,8 +227,7 @@ class Reading:
         limit: int | None = 50,
         **which: Unpack[Which],
     ) -> list[Action]:
-        """At most `limit` actions that match `which`, newest first. If `states` are given, an
-        action must be in one of them."""
+        """At most `limit` actions that match `which` and have one of the `states`, newest first."""
         age = actions.c.created_at
         query = _ROW.where(*self._filters(which, *states))
         query = query.order_by(age if oldest_first else age.desc(), actions.c.id)
@@ -264,8 +263,7 @@ class Reading:
         return [_event(row) for row in self._rows(_EVENTS, id=action_id)]
 
     def refused_requests(self, *, limit: int = 50) -> list[Event]:
-        """The events of requests that servers refused, newest first. An event's `by` is the caller,
-        and its `way` is the reason."""
+        """The events of requests that servers refused, newest first: `by` whom, and why (`way`)."""
         refused = (events.c.action_id == records.REQUESTS, events.c.kind == "refused")
         query = sa.select(events).where(*refused).order_by(events.c.seq.desc()).limit(limit)
         return [_event(row) for row in self.found(query)]
@@ -286,8 +284,7 @@ class Reading:
         return [_ids(items) for items in self.db.scalars(query)]
 
     def grants(self, thread: str) -> list[Action]:
-        """The actions of a conversation that were approved with the scope "session". Approvals that
-        were taken back are left out."""
+        """The actions of a conversation whose approval "for the session" was not taken back."""
         rows = self._actions(self._rows(_GRANTS, thread=thread))
         return [r for r in rows if not r.contradiction and r.state not in ("rejected", "expired")]
 
@@ -342,7 +339,10 @@ class Reading:
         if (state := which.get("state")) is not None:
             states = (state,)
         if states:
-            late = sa.and_(actions.c.state.in_(records.UNSENT), actions.c.expires_at <= self.now())
+            now = self.now()
+            step = sa.func.coalesce(actions.c.decided_at, actions.c.created_at)
+            unsure = sa.or_(actions.c.expires_at <= now, step > now + records.CLOCKS_DIFFER)
+            late = sa.and_(actions.c.state.in_(records.UNSENT), unsure)
             stored = sa.and_(actions.c.state.in_(states), ~late)
             found.append(sa.or_(stored, late) if "expired" in states else stored)
         if (rooms := which.get("rooms")) is not None:
@@ -482,8 +482,7 @@ class Writing(Reading):
         return int(added.fetchone()[0] if add is not _ADD["sqlite"] else added.lastrowid)
 
     def renew(self, action_id: str, *, lease_s: float) -> bool:
-        """Prolong this worker's lease on an action. Returns False if this worker has lost the
-        action and must send nothing."""
+        """Prolong this worker's lease on an action. False: it has lost it and must send nothing."""
         mine = (actions.c.id == action_id, actions.c.state == "sent")
         prolong = actions.update().where(*mine, actions.c.worker == this_worker())
         until = self.now() + timedelta(seconds=lease_s)

@@ -279,8 +279,7 @@ def check_still(db: sa.Connection, key: bytes) -> None:
         )
     if known and known != _key_check(key):
         raise JournalError(
-            f"The journal is signed with {'another' if key else 'a'} key, so its records cannot "
-            "be checked.",
+            f"The journal is signed with {'another' if key else 'a'} key: it cannot be checked.",
             hint="Set HMS_JOURNAL_KEY to the key with which the journal was begun.",
         )
 
@@ -295,7 +294,7 @@ def _seal(db: sa.Connection) -> None:
         query = sa.select(events).where(events.c.action_id == row["id"]).order_by(events.c.seq)
         told = db.execute(query).mappings().all()
         history = [records.Event(e["at"], e["kind"], e["by"], e["way"], e["data"]) for e in told]
-        action = records.action_of(row, records.NO_TIME)
+        action = records.action_of(row, row["decided_at"] or row["created_at"])
         if not action.contradiction and not records.history_fault(action, history):
             last = [event for event in told if event["kind"] in records.LEADS_TO][-1]
             sealing = events.update().where(events.c.seq == last["seq"])
