@@ -44,6 +44,7 @@ class Receiver:
 
     statuses: list[int] = field(default_factory=lambda: [200])
     location: str = ""
+    says: list[bytes] = field(default_factory=lambda: [b""])
     asked: list[str] = field(default_factory=list)
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     url: str = ""
@@ -66,10 +67,13 @@ def receiver() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             status = found.statuses[min(len(found.got), len(found.statuses) - 1)]
+            says = found.says[min(len(found.got), len(found.says) - 1)]
             self.send_response(status)
-            self.send_header("content-length", "0")
+            self.send_header("content-length", str(len(says)))
+            self.send_header("content-type", "text/html")
             self.send_header("location", found.location)
             self.end_headers()
+            self.wfile.write(says)
             with found.more:
                 found.got.append(({k.lower(): v for k, v in self.headers.items()}, body))
                 found.more.notify_all()
@@ -221,6 +225,28 @@ async def test_what_was_not_taken_is_sent_again_until_it_is(
     assert receiver.url not in caplog.text
 
 
+LOGIN = b"<!DOCTYPE html>\n<html><title>Sign in</title>" + b" " * 5000 + b"</html>"
+TEAMS = (
+    b"Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429."
+)
+
+
+@pytest.mark.parametrize("refusal", [LOGIN, b"\n <!-- sso --><HTML>", TEAMS])
+async def test_a_success_that_is_a_login_page_or_an_error_of_teams_is_sent_again(
+    refusal: bytes, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.says = [refusal, b"ok"]
+    clock = Clock()
+    toolkit = kit(students(), Journal(":memory:", clock=clock))
+    first = await waits(toolkit, 1)
+    async with notifier(toolkit, receiver.url, clock):
+        await receiver.told(2)
+        second = await waits(toolkit, 2)
+        told = await receiver.told(3)
+    assert [each["action_id"] for each in told] == [first.id, first.id, second.id]
+    assert "HTTP 200" in caplog.text
+
+
 async def test_a_broken_record_keeps_nobody_from_being_told_of_the_next(receiver: Receiver) -> None:
     toolkit = kit(students())
     broken, whole = await waits(toolkit, 1), await waits(toolkit, 2)
@@ -246,7 +272,7 @@ async def test_after_the_clock_was_set_back_a_notice_is_sent_again_as_ever(
     pauses: list[float] = []
 
     async def set_back_once(seconds: float) -> None:
-        clock.now += timedelta(seconds=seconds if pauses else -3600)
+        clock.now += timedelta(seconds=seconds if pauses else -60)
         pauses.append(seconds)
         await asyncio.sleep(0)
 

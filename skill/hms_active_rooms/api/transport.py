@@ -47,6 +47,8 @@ _HTTPX: Final = wire.Library(
     ),
 )
 
+_BEGIN_BYTES: Final = 1000  # of an answer to `post_once`
+
 
 def pools(
     choice: TransportChoice, base_url: str, timeouts: wire.Timeouts, max_bytes: int
@@ -78,10 +80,10 @@ async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s:
     """Send one POST with JSON to a server that is not 100ms. The token for 100ms is not sent.
 
     The call ends within `within_s` seconds. It follows no redirect, repeats nothing, and reads only
-    the status of the answer.
+    the status and the beginning of the answer.
 
     Returns:
-        "" if the status is a success. Else the status or the name of the exception.
+        "" if the server took the message. Else the status or the name of the exception.
     """
     try:
         async with asyncio.timeout(within_s):
@@ -89,10 +91,15 @@ async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s:
             async with _connections(tls, url) as connections:
                 message = httpx.Request("POST", url, headers=headers, content=body)
                 response = await connections.handle_async_request(message)
+                said = (await anext(response.aiter_bytes(_BEGIN_BYTES), b"")).lower().lstrip()
                 await response.aclose()
     except (*_ERRORS, ValueError, ConfigurationError) as error:
         return type(error).__name__
-    return "" if response.is_success else f"HTTP {response.status_code}"
+    # Slack's "ok" is of the type text/html, too. Teams sends its errors with the status 200.
+    page = said.startswith(b"<") and b"html" in said
+    if response.is_success and not page and b"teams endpoint returned http error" not in said:
+        return ""
+    return f"HTTP {response.status_code}{' and a web page, such as a login' if page else ''}"
 
 
 class HttpxPool:

@@ -192,7 +192,6 @@ def _begin(journal: Journal, action_id: str, place: str) -> bool:
 
 
 def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:
-    """The lifespan that sends notices, as a list for `serve.app.at_work`. The list is empty if
-    `HMS_NOTIFY_URL` is not set."""
+    """The lifespan that sends notices, for `serve.app.at_work`; [] without `HMS_NOTIFY_URL`."""
     settings = notify_settings(environ)
     return [lambda: meanwhile(tell_of_questions(gate, settings, page))] if settings else []
