@@ -249,6 +249,23 @@ async def test_a_403_is_not_tried_again(make_client: Make, wire: Wire) -> None:
     assert len(wire.seen) == 1
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda client: client.end_room(ROOM),
+        lambda client: client.remove_peers(ROOM, role="student"),
+        lambda client: client.send_message(ROOM, "hi"),
+    ],
+)
+async def test_a_403_to_a_write_speaks_of_the_credentials_rights(
+    client: ActiveRoomsClient, wire: Wire, write: Call
+) -> None:
+    wire.answers = [reply(403, {"message": "user does not have required permission"})]
+    with pytest.raises(Forbidden) as caught:
+        await write(client)
+    assert "can read the room, they have no right to do this" in caught.value.hint
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_not_followed(
     client: ActiveRoomsClient, wire: Wire, status: int

@@ -138,13 +138,12 @@ def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> F
         hint = "Check the base URL (HMS_BASE_URL)."
     elif status == 401:
         hint = _clock_hint(answer.headers.get("date"), now)
+    elif status == 403 and not request.reads:
+        hint = "If these 100ms credentials can read the room, they have no right to do this in it."
     elif status == 429 and wait:
         hint = f"Wait {wait:g} seconds, then try again."
     elif cause is _REFUSED and status not in _OF_ARGUMENTS:
-        hint = (
-            "100ms, or a proxy before 100ms, refuses this request, but not for its arguments. "
-            "Do not repeat the call."
-        )
+        hint = "100ms, or a proxy, refuses this, but not for its arguments. Do not repeat the call."
     elif cause is _NOT_FOUND and _NO_PEER.search(message):
         cause = cause._replace(error=PeerNotFound)
     elif cause is _NOT_FOUND and _NO_SESSION.search(message):
