@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import anyio
 import httpx
 import httpx2
 import mcp_types as types
@@ -20,7 +21,6 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
-from mcp.shared.message import SessionMessage
 
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import ConfigurationError
@@ -453,70 +453,79 @@ async def test_a_batch_is_answered_by_one_error_and_not_executed() -> None:
 
 
 @asynccontextmanager
-async def _stdio(
-    room: StandInRoom, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[Any, Any]]:
-    """A stdio server. What is sent to the first stream is a line that the SDK has read."""
-    toolkit = kit(room)
-    to_server, incoming = anyio.create_memory_object_stream[Any](10)
-    outgoing, from_server = anyio.create_memory_object_stream[Any](10)
-
-    @asynccontextmanager
-    async def pipes() -> AsyncIterator[Any]:
-        with incoming, outgoing:
-            yield incoming, outgoing
-
-    monkeypatch.setattr("hms_active_rooms.serve.mcp.stdio_server", pipes)
-    with to_server, from_server:
+async def on_stdio(
+    toolkit: ActiveRoomsToolkit, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Callable[[str], None], Callable[[], Awaitable[Any]]]]:
+    """A server over stdio that greeted its client. Yields what writes one line, and what reads one
+    message."""
+    (to_read, to_server), (from_server, to_write) = os.pipe(), os.pipe()
+    with (
+        os.fdopen(to_read) as stdin,
+        os.fdopen(to_server, "w", buffering=1) as client,
+        os.fdopen(from_server) as heard,
+        os.fdopen(to_write, "w") as stdout,
+    ):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr(sys, "stdout", stdout)
         server = asyncio.create_task(serve_stdio(build_server(toolkit), toolkit.gate))
-        yield to_server, from_server
-        to_server.close()
+
+        def say(line: str) -> None:
+            client.write(f"{line}\n")
+
+        async def hear() -> Any:
+            return json.loads(await asyncio.to_thread(heard.readline))
+
+        info = {"name": "agent", "version": "1"}
+        hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info}
+        say(json.dumps({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}))
+        assert (await hear())["id"] == 0
+        say('{"jsonrpc": "2.0", "method": "notifications/initialized"}')
+        yield say, hear
+        client.close()
         await server
-
-
-async def test_over_stdio_too_what_is_no_message_is_answered_by_one_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with _stdio(students(), monkeypatch) as (to_server, from_server):
-        for line in ('[{"jsonrpc": "2.0", "id": 1, "method": "ping"}]', "no JSON"):
-            with pytest.raises(ValueError, match="validation error") as raised:
-                types.jsonrpc_message_adapter.validate_json(line)
-            await to_server.send(raised.value)
-            told = (await from_server.receive()).message
-            assert (told.id, told.error.message) == (None, NO_MESSAGE)
 
 
 async def test_over_stdio_too_a_second_request_with_an_open_id_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     room = SlowRoom()
-
-    async def say(method: str, params: dict[str, Any], **number: int) -> None:
-        kind = types.JSONRPCRequest if number else types.JSONRPCNotification
-        message = kind(jsonrpc="2.0", method=method, params=params, **number)
-        await to_server.send(SessionMessage(message))
-
-    async def hear() -> Any:
-        return (await from_server.receive()).message
-
-    info = {"name": "agent", "version": "1"}
-    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info}
-    async with _stdio(room, monkeypatch) as (to_server, from_server):
-        await say("initialize", hello, id=0)
-        assert (await hear()).id == 0
-        await say("notifications/initialized", {})
+    async with on_stdio(kit(room), monkeypatch) as (say, hear):
         call = {"name": "hms-list-peers", "arguments": {"room_id": ROOM}}
-        await say("tools/call", call, id=7)
+        say(json.dumps({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": call}))
         await room.asked.wait()
-        await say("tools/list", {}, id=7)
+        say(json.dumps(_listing(7)))
         refused = await hear()
-        assert (refused.id, refused.error.message) == (7, TWICE)
+        assert (refused["id"], refused["error"]["message"]) == (7, TWICE)
         room.go.set()
         answer = await hear()
-        assert answer.id == 7
-        assert "Peer 1" in str(answer.result)
-        await say("tools/list", {}, id=7)
-        assert "hms-end-active-room" in str((await hear()).result)
+        assert answer["id"] == 7
+        assert "Peer 1" in str(answer["result"])
+        say(json.dumps(_listing(7)))
+        assert "hms-end-active-room" in str((await hear())["result"])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"jsonrpc": "2.0", "id": 7, "id": 8, "method": "tools/list"}',
+        '{"jsonrpc": "2.0", "id": 7, "method": "ping", "method": "tools/list"}',
+        '{"jsonrpc": "2.0", "id": 7, "method": "tools/list", "params": {"a": 1, "a": 2}}',
+        '{"jsonrpc": "2.0", "id": 7.0, "method": "tools/list"}',
+        '{"jsonrpc": "2.0", "id": null, "method": "tools/list"}',
+        '{"jsonrpc": "2.0", "id": 7, "method": "tools/list"',
+        '[{"jsonrpc": "2.0", "id": 1, "method": "ping"}]',
+        "no JSON",
+    ],
+)
+async def test_over_stdio_too_what_can_be_read_in_two_ways_is_refused(
+    line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with on_stdio(kit(students()), monkeypatch) as (say, hear):
+        say(line)
+        refused = await hear()
+        assert (refused["id"], refused["error"]["message"]) == (None, NO_MESSAGE)
+        say(json.dumps(_listing(7)))
+        assert (await hear())["id"] == 7
 
 
 async def test_an_id_that_was_given_up_is_free_again_once_its_session_is_idle() -> None:

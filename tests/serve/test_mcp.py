@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import sys
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio
 import mcp_types as types
 import pytest
 import yaml
@@ -713,17 +712,11 @@ async def test_a_yes_is_sent_though_the_client_goes_away_as_it_is_written(mode: 
 
 async def over_stdio(toolkit: ActiveRoomsToolkit, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server over a standard input that ends at once."""
-
-    @asynccontextmanager
-    async def ended() -> AsyncIterator[Any]:
-        nothing, incoming = anyio.create_memory_object_stream[Any]()
-        outgoing, unread = anyio.create_memory_object_stream[Any]()
-        nothing.close()
-        with incoming, outgoing, unread:
-            yield incoming, outgoing
-
-    monkeypatch.setattr("hms_active_rooms.serve.mcp.stdio_server", ended)
-    await serve_stdio(build_server(toolkit), toolkit.gate)
+    null = os.open(os.devnull, os.O_RDWR)
+    with os.fdopen(null) as ended, os.fdopen(os.dup(null), "w") as unread:
+        monkeypatch.setattr(sys, "stdin", ended)
+        monkeypatch.setattr(sys, "stdout", unread)
+        await serve_stdio(build_server(toolkit), toolkit.gate)
 
 
 async def test_over_stdio_too_what_was_approved_before_a_restart_is_sent(

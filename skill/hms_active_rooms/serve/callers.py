@@ -55,10 +55,7 @@ class Sessions:
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        versions: Collection[str],
-        clock: Callable[[], float] = time.monotonic,
+        self, app: ASGIApp, versions: Collection[str], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._app = app
         self._versions = versions
@@ -88,7 +85,7 @@ class Sessions:
             return
         first = await receive()  # the guard passes the whole body in one message
         number, wrong = (
-            _request_id(first.get("body", b"")) if scope["method"] == "POST" else (None, "")
+            request_id(first.get("body", b"")) if scope["method"] == "POST" else (None, "")
         )
         mine = tag, hashed(str(number))
         if wrong or (number is not None and mine in self._open):
@@ -174,7 +171,7 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
     return Caller(channel, requester, key, token, is_mine)
 
 
-def _request_id(body: bytes) -> tuple[int | str | None, str]:
+def request_id(body: bytes) -> tuple[int | str | None, str]:
     """The id of a JSON-RPC request (None if the body is none), and why the body is refused, or "".
 
     MCP's SDK would take the last of two equal keys. It would never answer a request whose id is

@@ -16,8 +16,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import re
 import secrets
+import sys
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -53,7 +55,7 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import KEPT, Action, Way
 from hms_active_rooms.gate.view import describe
 from hms_active_rooms.serve.app import Entry, Lifespan, at_work
-from hms_active_rooms.serve.callers import IDLE_S, NO_MESSAGE, TWICE, Caller, Sessions, caller
+from hms_active_rooms.serve.callers import IDLE_S, TWICE, Caller, Sessions, caller, request_id
 from hms_active_rooms.serve.calls import (
     MCP_DATA,
     UNSETTLED,
@@ -224,20 +226,26 @@ async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifes
             open_now.discard(number)
 
     server.middleware.insert(0, once_each)
-    wrong = types.ErrorData(code=types.INVALID_REQUEST, message=NO_MESSAGE)
-    refusal = SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=None, error=wrong))
-    async with at_work(gate, lifespans), stdio_server() as (incoming, outgoing):
-        passed_on, messages = anyio.create_memory_object_stream[SessionMessage | Exception]()
+    # A copy of the descriptor, since Python cannot close a stream while a thread waits for it.
+    copy = os.dup(sys.stdin.fileno())
+    lines = _Lines(os.fdopen(copy, encoding="utf-8", errors="replace", closefd=False))
+    lines.outgoing = asyncio.get_running_loop().create_future()
+    async with at_work(gate, lifespans), stdio_server(lines) as (incoming, outgoing):
+        lines.outgoing.set_result(outgoing)
+        await server.run(incoming, outgoing, server.create_initialization_options())
 
-        async def answer_others() -> None:
-            """Answer each line that is no message, since the SDK drops it without an answer."""
-            async with passed_on:
-                async for item in incoming:
-                    is_message = isinstance(item, SessionMessage)
-                    await (passed_on.send(item) if is_message else outgoing.send(refusal))
 
-        async with meanwhile(answer_others()):
-            await server.run(messages, outgoing, server.create_initialization_options())
+class _Lines(anyio.AsyncFile[str]):
+    """The lines of standard input. A line that `request_id` refuses is answered here."""
+
+    outgoing: asyncio.Future[Any]
+
+    async def readline(self) -> str:
+        while (line := await super().readline()) and (wrong := request_id(line.encode())[1]):
+            error = types.ErrorData(code=types.INVALID_REQUEST, message=wrong)
+            answer = SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=None, error=error))
+            await (await self.outgoing).send(answer)
+        return line
 
 
 # --- one call --------------------------------------------------------------------------------------
