@@ -20,8 +20,7 @@ _EXECUTED_TEXT: dict[Executed, str] = {
 
 
 class ActiveRoomsError(Exception):
-    """Base of all errors that this package raises on purpose. Programs can rely on `code`. `hint`
-    says what to do next."""
+    """Base of all errors that this package raises on purpose. Programs can rely on `code`."""
 
     code: ClassVar[str] = "error"
     default_hint: ClassVar[str] = ""
@@ -94,9 +93,10 @@ class OutcomeUnknown(ActiveRoomsError):
 
 
 class JournalError(ActiveRoomsError):
-    """The journal cannot be read or written. So nothing can be sent."""
+    """The journal cannot be read or written, so nothing can be sent."""
 
     code = "journal"
+    retry_after_s: float | None = None  # when to try again, if the journal was only locked
     default_hint = "Nothing is sent without a record. Repair the journal first."
 
 
@@ -139,7 +139,7 @@ class Forbidden(ApiError):
     """403: the room is not in this account, or the room id is wrong."""
 
     code = "forbidden"
-    default_hint = "Check the room id. A room code or a session id is not a room id."
+    default_hint = "Check the room id (no room code, no session id) and what the credentials allow."
 
 
 class NotActive(ApiError):

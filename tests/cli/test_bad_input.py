@@ -195,6 +195,22 @@ def test_a_file_that_holds_no_conversations_is_told(
     assert "Move that file away." in call("chats").err
 
 
+def test_a_locked_journal_can_be_looked_at_and_nothing_is_sent_with_it(
+    call: Run, sim: Simulation, tmp_path: Path
+) -> None:
+    file = tmp_path / "j.sqlite"
+    of = ("--journal", f"sqlite:///{file}?timeout=0")
+    call("send", ROOM, "hi", *of)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert_one_line(call("send", ROOM, "ho", *of), 1, "Nothing is sent without a record; try")
+        told = json.loads(call("send", ROOM, "ho", "--json", *of).out)["error"]
+        assert (told["executed"], told["retry_after_s"]) == ("no", 10)
+        [listed] = json.loads(call("actions", "--json", *of).out)["actions"]
+        assert listed["arguments"]["message"] == "hi"
+    assert posts(sim) == []
+
+
 def test_conversations_of_another_program_are_told(call: Run, environ: dict[str, str]) -> None:
     call("chats")
     with closing(sqlite3.connect(chat.path())) as db, db:

@@ -136,6 +136,16 @@ def test_what_to_do_about_a_server_that_refuses_is_said(
     assert "Nothing is sent" in refused.value.hint
 
 
+def test_a_journal_that_stays_locked_is_told_after_ten_seconds(url: str) -> None:
+    journal, other = Journal(url), sa.create_engine(url, poolclass=sa.NullPool)
+    with other.begin() as db:
+        db.exec_driver_sql("SELECT pg_advisory_xact_lock(x'686d73'::int)")
+        with pytest.raises(JournalError, match="it is locked") as refused:
+            journal.note("a", "looked")
+    assert refused.value.retry_after_s == 10
+    journal.close()
+
+
 def test_a_server_that_does_not_answer_is_not_told_as_a_lock() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         place = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/db?connect_timeout=2"

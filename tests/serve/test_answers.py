@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -172,6 +175,27 @@ def test_of_a_few_people_everything_is_told_and_bounded() -> None:
         PeersTable.model_validate(table)
         assert len(table["details"]) == len(table["peers"]) >= 1
         assert real_tokens(told + in_json(table)) <= TEXT_TOKENS
+
+
+async def test_by_mcp_and_rest_a_locked_journal_sends_nothing_and_says_what_to_do(
+    tmp_path: Path,
+) -> None:
+    file, room = tmp_path / "j.sqlite", students()
+    toolkit = kit(room, f"sqlite:///{file}?timeout=0")
+    async with (
+        speaking(rest_app(toolkit), CALLER) as [program],
+        client(toolkit, "auto") as mcp,
+    ):
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            refused = await program.tool("hms-remove-peers", remove())
+            result = await mcp.call_tool("hms-remove-peers", remove())
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
+    said = refused.json()
+    for text in (f"{said['detail']} {said['hint']}", str(result.content)):
+        assert "Nothing was executed. Nothing is sent without a record; try again, or stop" in text
+    assert (said["executed"], result.is_error, room.posts) == ("no", True, [])
+    await toolkit.aclose()
 
 
 async def test_by_mcp_and_rest_one_person_is_told_in_full() -> None:

@@ -1,5 +1,4 @@
-"""Answers requests that were refused or failed, as problem+json (RFC 9457). Each kind of error has
-one HTTP status.
+"""Answers refused and failed requests by problem+json (RFC 9457), each kind with one status.
 
 A traceback or the text of an unexpected exception may hold a secret. So neither is sent or logged.
 """
@@ -107,8 +106,8 @@ def told(error: Exception, path: str = "") -> Json:
         case errors.ActiveRoomsError(code=code, hint=hint, executed=executed):
             status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
             detail, more = error.for_person(), {"executed": executed}
-            if isinstance(error, errors.RateLimited) and error.retry_after_s is not None:
-                headers["retry-after"] = str(max(0, ceil(error.retry_after_s)))
+            if (wait_s := getattr(error, "retry_after_s", None)) is not None:
+                headers["retry-after"] = str(max(0, ceil(wait_s)))
         case Refused(status_code=status, code=code, detail=detail, hint=hint, action=action):
             more = {"action": action.model_dump(mode="json")} if action else {}
         case HTTPException(status_code=404):

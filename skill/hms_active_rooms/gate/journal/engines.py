@@ -44,7 +44,7 @@ _SETTINGS: dict[Mode, dict[str, str]] = {
 anew, so readers and writers have connections of their own."""
 
 _FULL = 2  # what SQLite answers for synchronous=FULL
-_LONGEST_WAIT_S: Final = 30
+_LONGEST_WAIT_S: Final = 10  # for a lock or a server; a call takes two such waits at most
 _NO_WAL = "WAL mode, which locks and shares the file, is not possible here: "
 
 
@@ -57,18 +57,19 @@ _NETWORK: Final = frozenset(
     # File systems that a machine shares with the virtual machines on it.
     | {"vboxsf", "vmhgfs", "vmhgfs-fuse", "prl_fs", "drvfs", "osxfs", "grpcfuse", "fakeowner"}
 )
-"""File systems to which another machine can write. SQLite's WAL mode does not notice such
-writes."""
+"""File systems to which another machine can write, which SQLite's WAL mode does not notice."""
 
 _RECOVER = (
     "Restore it from a copy, or save what can be read: sqlite3 JOURNAL .recover | sqlite3 NEW. "
     "Move the file away to start an empty journal, which remembers nothing."
 )
 _UNSENT = "Nothing is sent without a record; "
+_LOCKED = _UNSENT + "try again, or stop the program that locks the journal."
 _REPAIR = {
     "malformed": _RECOVER,
     "not a database": _RECOVER,
-    "database is locked": _UNSENT + "stop the program that locks the journal.",
+    "is locked": _LOCKED,
+    "lock timeout": _LOCKED,
     "is full": _UNSENT + "make room on its disk.",
     "disk i/o": _UNSENT + "see that its disk has room.",
     "unable to open": _UNSENT + "name a file that this user may read and write.",
@@ -175,6 +176,7 @@ class Database:
         return {mode: one.execution_options(hms_mode=mode) for mode, one in of_mode.items()}
 
     def _prepare(self, create: bool) -> None:
+        found = None
         if not create or self.is_read_only:
             with self.begin("reads") as db:
                 found = check(db, self._key)
@@ -186,15 +188,14 @@ class Database:
                     f"The journal {self.place} is of an earlier release, and cannot be written.",
                     hint="Copy the journal to a place where you may write, and open the copy.",
                 )
-        if not self.is_read_only:
+        if not self.is_read_only and (create or found != SCHEMA_VERSION or self._key):
             with self.begin("writes") as db:
                 self.begun = prepare(db, self._key) and not self._in_memory
 
     def _missing(self) -> ConfigurationError:
         return ConfigurationError(
             f"There is no journal at {self.place}.",
-            hint="The first command that asks to change a room creates it. If you expected one "
-            "there, check --journal and HMS_JOURNAL.",
+            hint="The first change of a room makes one. Or check --journal and HMS_JOURNAL.",
         )
 
     def close(self) -> None:
@@ -228,9 +229,11 @@ class Database:
     def _error(self, error: Exception) -> JournalError:
         cause = str(getattr(error, "orig", None) or error) or type(error).__name__
         hint = next((hint for text, hint in _REPAIR.items() if text in cause.lower()), None)
-        if cause == "database is locked":
+        if hint == _LOCKED:
             cause = "it is locked: something has kept it open for writing for too long"
-        return JournalError(f"The journal {self.place} failed: {quoted(cause, 200)}.", hint=hint)
+        failed = JournalError(f"The journal {self.place} failed: {quoted(cause, 200)}.", hint=hint)
+        failed.retry_after_s = _LONGEST_WAIT_S if hint == _LOCKED else None
+        return failed
 
 
 # SQLite counts the locks of its process, and a forked child inherits the count without the locks.
@@ -306,7 +309,8 @@ def _postgresql(url: sa.URL) -> sa.Engine:
         raise ConfigurationError("prepare_threshold of the journal must be a number, or none.")
     if foreign := sorted(_NOT_BY_URL & url.query.keys()):
         raise ConfigurationError(f"The URL of the journal cannot set {foreign[0]}.")
-    options: dict[str, str | int | None] = {}
+    wait = {} if "connect_timeout" in url.query else {"connect_timeout": _LONGEST_WAIT_S}
+    options: dict[str, str | int | None] = {**wait}
     if url.get_driver_name() == "psycopg":
         options["client_encoding"] = "utf8"  # names can hold any character
         options["prepare_threshold"] = None if text == "none" else int(text)
@@ -330,12 +334,12 @@ def _begin_postgresql(connection: sa.Connection) -> None:
     # A commit waits for the disk, even if the server, the database or the role has another default.
     # Each transaction sets this, since a pooler does not keep the settings of a session.
     waits = "off" if mode == "notes" else "on"
-    [_, _, fsync, encoding, unlogged] = connection.exec_driver_sql(
-        "SELECT pg_advisory_xact_lock(x'686d73'::int), "  # "hms" in ASCII
-        "set_config('synchronous_commit', %s, true), current_setting('fsync'), "
+    [*_, fsync, encoding, unlogged] = connection.exec_driver_sql(
+        "SELECT set_config('lock_timeout', %s, true), set_config('synchronous_commit', %s, true), "
+        "pg_advisory_xact_lock(x'686d73'::int), current_setting('fsync'), "  # "hms" in ASCII
         "current_setting('server_encoding'), EXISTS (SELECT FROM pg_class WHERE relpersistence = 'u' "
         "AND oid IN (to_regclass('hms_actions'), to_regclass('hms_events')))",
-        (waits,),
+        (f"{_LONGEST_WAIT_S}s", waits),
     ).one()
     if fsync != "on" or unlogged:
         why = "a table is UNLOGGED" if unlogged else f"its setting fsync is {quoted(str(fsync))}"
@@ -379,8 +383,7 @@ class _Files:
         if found != connection.info["files"] or found[:1] != self._journal:
             raise JournalError(
                 "The journal's file was moved, replaced or emptied while this program had it open.",
-                hint=_UNSENT + "put the files back. Or start this program again: it opens the "
-                "files that are there now.",
+                hint=_UNSENT + "put the files back, or start this program again with the new ones.",
             )
 
 
@@ -459,8 +462,7 @@ def _refused(reason: str) -> JournalError:
 
 
 def _path(url: sa.URL, name: str) -> Path:
-    """The file of a URL. Raises ArgumentError if SQLAlchemy would ignore a part of the URL, and so
-    could open another file."""
+    """The file of a URL. Raises ArgumentError if SQLAlchemy would ignore a part of the URL."""
     if not name.startswith("file:"):
         known = not url.query.keys() - _SQLITE_HAS and url.query.get("mode", "ro") == "ro"
     elif known := "uri" in url.query and not set("?#") & set(name):
@@ -508,6 +510,7 @@ def _make_private(path: Path) -> None:
     # SQLite's shared memory is seen by every process of this machine, but by no other machine.
     parts = folder.resolve().parts
     kind = next((mounts[parts[:n]] for n in range(len(parts), 0, -1) if parts[:n] in mounts), "")
+    kind = "smbfs" if parts[0].startswith("\\\\") else kind  # Windows' \\SERVER\SHARE
     if kind.removeprefix("fuse.") in _NETWORK:
         raise _refused(f"The folder of {name} is on a network file system ({kind})")
     path.touch(mode=0o600, exist_ok=True)
