@@ -19,6 +19,7 @@ T = TypeVar("T")
 GRACE_S: Final = 5.0
 """How many seconds an interrupted call, or the end of the process, waits for clean-up."""
 
+_LOOK_S: Final = 0.5
 
 Work = Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]]
 
@@ -41,8 +42,7 @@ def run(work: Work[T]) -> T:
         if isinstance(work, Coroutine):
             work.close()
         raise RuntimeError(
-            "blocking.run was called on its own event loop, which would wait for itself."
-            " Await the coroutine instead."
+            "blocking.run would wait for itself on its own event loop. Await the coroutine instead."
         )
     loop, result, tasks = background.loop, Future[T](), list[asyncio.Task[None]]()
 
@@ -63,6 +63,8 @@ def run(work: Work[T]) -> T:
     try:
         # This call copies the context variables. An interruption may come before it returns.
         loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(main())))
+        while not result.done():
+            wait([result], _LOOK_S)  # on Windows, Ctrl-C is only noticed between two waits
         return result.result()
     except BaseException:
         if not result.done():

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata, util
 from typing import Final
-from urllib.parse import unquote
+from urllib.request import url2pathname
 
 from hms_active_rooms.errors import ConfigurationError
 
@@ -31,7 +31,7 @@ def how_to_install(extra: str) -> str:
     source = json.loads(dist.read_text("direct_url.json") or "{}")
     url = str(source.get("url", ""))
     if (folder := source.get("dir_info")) is not None:
-        place = unquote(url.removeprefix("file://"))
+        place = url2pathname(url.removeprefix("file://"))
         return f"{install} {'-e ' if folder.get('editable') else ''}'{place}[{extra}]'"
     if vcs := source.get("vcs_info"):
         url = f"{vcs['vcs']}+{url}@{vcs['commit_id']}"

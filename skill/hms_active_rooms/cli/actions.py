@@ -184,7 +184,7 @@ def export(
             new = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             # An incomplete export would look like a complete one, so it is deleted.
             unless_written.callback(os.unlink, file)
-            with os.fdopen(new, "w", encoding="utf-8") as lines:
+            with os.fdopen(new, "w", encoding="utf-8", newline="") as lines:
                 count = book.export(lines, before=moment, by=person_here())
             unless_written.pop_all()
         except OSError as error:
@@ -265,8 +265,7 @@ def approve(action: ActionId, settings: Settings) -> int:
     if not somebody_here():
         raise ConfigurationError(
             "Approving needs a person at a terminal. Nothing was decided.",
-            hint="Run this command in a terminal, without pipes."
-            f" Rejecting needs no terminal: {settings.command('reject', row.id)}",
+            hint=f"Without a terminal you can reject: {settings.command('reject', row.id)}",
         )
     with open_gate(settings, row.room_id) as gate:
         screen.err(f"Asked by {quoted(row.requester)} at {screen.at(row.created_at)}.")

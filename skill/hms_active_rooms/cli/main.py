@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Final
@@ -25,9 +25,6 @@ USAGE: Final = 2
 WAITING: Final = 3
 REFUSED: Final = 4
 UNKNOWN: Final = 5
-SIGNALS: Final = tuple(getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n))
-"""These signals end a command like Ctrl-C. A service manager or a closed terminal sends them."""
-
 INTERRUPTED: Final = 130  # after Ctrl-C, as in shells: 128 plus the signal's number
 
 BROKEN_PIPE: Final = 141  # the program that read the output is gone: 128 plus SIGPIPE's number
@@ -66,12 +63,18 @@ def run() -> None:
     screen.prepare_streams()
     if os.environ.get("HMS_DEBUG", "") in ("", "0"):
         sys.excepthook = _unexpected
-    for number in SIGNALS:
-        if signal.getsignal(number) is signal.SIG_DFL:  # not with nohup
-            signal.signal(number, _end)
+    on_signals(_end)
     code = main(sys.argv[1:])
     gc.freeze()  # else Python looks through everything once more before it ends
     sys.exit(128 + _ends[0] if code == INTERRUPTED else code)
+
+
+def on_signals(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
+    """Handle the signals of a service manager and of a closed terminal, unless they are ignored."""
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):  # Windows has the last one, not the second
+        number = getattr(signal, name, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as with nohup
+            signal.signal(number, handler)
 
 
 def _end(number: int, _: FrameType | None) -> None:
@@ -88,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
         if not isinstance(error, screen.OutputLost) and error.errno not in _LOST:
             raise
         screen.let_go(sys.stdout)
-        if error.errno == errno.EPIPE:
+        if error.errno in (errno.EPIPE, errno.EINVAL):  # the second one on Windows
             return BROKEN_PIPE
         screen.err(f"error: The output cannot be written: {error.strerror}. {_ON_RECORD}")
         return FAILED

@@ -82,6 +82,11 @@ class Desk:
 
             with suppress(OSError, ValueError, termios.error):
                 termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+        else:
+            import msvcrt
+
+            while screen.is_terminal(sys.stdin) and msvcrt.kbhit():
+                msvcrt.getwch()
         screen.write(self.shown, bold(prompt, self.shown))
         line = line_from(sys.stdin)
         if line is None:
@@ -191,8 +196,7 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
 def ask(
     request: ApprovalRequest, desk: Desk, *, on_bad: Callable[[BadAnswerError], object]
 ) -> Decision | Refuse | None:
-    """Ask a person one question, and return the decision; None if the input ended. `on_bad` records
-    a line that is no answer."""
+    """Ask a person one question. None if the input ended. `on_bad` records what is no answer."""
     words = [word for word in _ASKED_WORDS if word in request.editable]
     answers = ["yes", "no", *(["edit"] if words else [])]
     if desk.session and request.gate == "soft":

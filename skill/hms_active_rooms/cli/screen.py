@@ -158,10 +158,10 @@ def is_terminal(*streams: TextIO | None) -> bool:
 
 
 def colours(stream: TextIO) -> bool:
-    """Whether colours and a line that counts seconds can be shown on this stream."""
-    return (
-        is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    )
+    """Whether colours and a line that counts can be shown. (Windows' old terminal cannot.)"""
+    able = "WT_SESSION" in os.environ or sys.platform != "win32"
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return is_terminal(stream) and able and wanted
 
 
 def bold(text: str, stream: TextIO) -> str:

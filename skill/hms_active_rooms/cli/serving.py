@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from typer import Context, Option
 
 from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.main import SIGNALS
+from hms_active_rooms.cli.main import on_signals
 from hms_active_rooms.cli.settings import Json, Scene, Settings, journal_of, refuse_idle
 from hms_active_rooms.cli.skill import files
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
@@ -85,10 +85,8 @@ def mcp(
     notices = notifying(toolkit.gate, settings.environ())
     server = build_server(toolkit, guides=guides(), elicit=not where.no_elicitation)
 
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            # The signal has to end the process: a thread reads standard input and cannot be stopped.
-            signal.signal(number, signal.SIG_DFL)
+    # A signal has to end the process: a thread reads standard input and cannot be stopped.
+    on_signals(signal.SIG_DFL)
     with suppress(KeyboardInterrupt):
         asyncio.run(serve_stdio(server, toolkit.gate, [lambda: aclosing(toolkit), *notices]))
 
@@ -121,8 +119,9 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     from hms_active_rooms.serve import app
     from hms_active_rooms.serve.mcp import build_server, entry
     from hms_active_rooms.serve.notify import notifying
-    from hms_active_rooms.serve.page.routes import PATH, Page
+    from hms_active_rooms.serve.page.routes import PATH, Page, person_name
 
+    people = people and [person_name(name) for name in people]
     guard = guard_from(settings, where, own_login=(PATH,) if people is not None else ())
     toolkit = open_toolkit(settings, where.room or ())
     elicit, allowed = not where.no_elicitation, list(toolkit.gate.policy.rooms)
@@ -180,9 +179,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
         app.on_signal(new_links)
         entries += [rest_entry(toolkit, page_url), page.entry]
     server = app.Server(app.create_app(toolkit, *entries, guard=guard), announce)
-    for number in SIGNALS:  # uvicorn does not handle SIGHUP, which a closed terminal sends
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, server.handle_exit)
+    on_signals(server.handle_exit)  # uvicorn does not handle SIGHUP, which a closed terminal sends
     with listener, suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
 
@@ -313,7 +310,8 @@ def sim(
                 screen.err(f"To control joins, leaves and faults: {sim.control_url}/")
                 screen.err("Paste this into another terminal:")
                 for name, value in environment(sim).items():
-                    screen.out(f"export {name}={shlex.quote(value)}")
+                    line = f"export {name}={shlex.quote(value)}"
+                    screen.out(f"$env:{name} = '{value}'" if sys.platform == "win32" else line)
                 screen.err(f"For a client that takes no key pair, a management token: {token}")
             while True:
                 time.sleep(3600)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 from typer import Argument, Context, Option
 
 from hms_active_rooms import blocking
-from hms_active_rooms.api.ids import parse_room_id
+from hms_active_rooms.api.ids import parse_room_id, refuse_unstorable
 from hms_active_rooms.blocking import Work
 from hms_active_rooms.cli import screen
 from hms_active_rooms.environment import refuse_unknown
@@ -139,8 +139,7 @@ def existing(journal: Journal, action_id: str) -> Action:
         return action
     if journal.events(wanted):  # the event of its deletion is still there
         raise InvalidCall(
-            f"The action {quoted(action_id)} had ended, and was deleted from the journal "
-            f"{journal.place}.",
+            f"The action {quoted(action_id)} was deleted from the journal {journal.place}.",
             hint="It is in a file that `actions export` wrote.",
         )
     raise InvalidCall(
@@ -177,13 +176,14 @@ def read_room(settings: Settings, room: str, look: Callable[[Gate], Work[Result]
 def person_here() -> str:
     """The name of the account that runs this process, for the journal. It comes from the operating
     system, since a person could set a variable to any name."""
-    try:
-        import pwd
+    if sys.platform == "win32":
+        return os.getlogin()
+    import pwd
 
+    try:
         return pwd.getpwuid(os.getuid()).pw_name
-    except (ImportError, KeyError):
-        # Windows has no `pwd`, and the user of a container may have no entry there.
-        return os.environ.get("USERNAME") or f"uid {os.getuid() if hasattr(os, 'getuid') else '?'}"
+    except KeyError:  # in a container
+        return f"uid {os.getuid()}"
 
 
 def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
@@ -198,8 +198,7 @@ def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
 
 
 def refuse_empty(given: Mapping[str, object]) -> None:
-    """Raises InvalidCall if a value is empty or blank. A script may have failed to set a variable.
-    `given` has the values by name."""
+    """Raises InvalidCall if a value is blank: a script may have failed to set a variable."""
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
             without = f", or leave out {name}" if name.startswith("-") else ""
@@ -210,8 +209,8 @@ def refuse_bytes(given: Mapping[str, object]) -> None:
     """Raises InvalidCall if a value is empty, or has bytes that are not UTF-8."""
     refuse_empty(given)
     for name, value in given.items():
-        if isinstance(value, str) and storable(value) != value:
-            raise InvalidCall(f"The {name} is no text: {quoted(value)}.", hint="Write it in UTF-8.")
+        if isinstance(value, str):
+            refuse_unstorable(name, value)
 
 
 def spread(command: Callable[..., Result]) -> Callable[..., Result]:

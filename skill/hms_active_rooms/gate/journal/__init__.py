@@ -103,10 +103,7 @@ class Journal:
     def _open(self) -> Database:
         with self._opening:
             if self._url == ":memory:" and (self._closed or self._process != os.getpid()):
-                raise JournalError(
-                    "The journal in memory is closed, or of another process: nothing can be "
-                    "recorded in it."
-                )
+                raise JournalError("The journal in memory is closed, or of another process.")
             if self._opened is None:
                 from hms_active_rooms.gate.journal.engines import Database
 
@@ -191,7 +188,7 @@ class Journal:
         records which actions the file has. Only these can be pruned.
 
         Args:
-            file: open for writing text.
+            file: open for writing text, with `newline=""`.
             before: the time, an aware datetime. All revisions of a call must have ended before it.
             by: who exports, for the record.
 
