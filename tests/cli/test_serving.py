@@ -168,6 +168,7 @@ def until_refused(url: str) -> None:
             "same token",
         ),
         (["--room", "ROOM", "--person", "a\x1b[31mda"], {}, "A name has"),
+        (["--room", "ROOM", "--person", "ada", "--person", ""], {}, 'and no quotes; "" has not'),
         (["--room", "ROOM", "--allow-host", "https://x"], {}, "is no host name"),
         (["--room", "ROOM", "--allow-host", "rooms.example"], {}, "needs a token"),
         (["--room", "ROOM", "--allow-origin", "https://rooms.example"], {}, "needs a token"),

@@ -14,7 +14,7 @@ from typer import Argument, Option
 
 from hms_active_rooms import __version__
 from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.settings import Json
+from hms_active_rooms.cli.settings import Json, refuse_empty
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted
 
@@ -65,9 +65,9 @@ def install(
 ) -> None:
     """Install the skill as DIR/hms-active-rooms. DIR is where your agent looks for skills.
 
-    The package is copied too, so that the skill has a command of its own. The output names this
-    command.
+    The package is copied too, so the skill has a command of its own, which the output names.
     """
+    refuse_empty({"folder": folder})
     parent = Path(folder).expanduser()
     target = parent / NAME
     if (parent / "SKILL.md").is_file():

@@ -31,7 +31,7 @@ from hms_active_rooms.serve.guard import hashed
 from hms_active_rooms.serve.page.feed import Feed, PageSettings, action_view, event_view
 from hms_active_rooms.serve.problems import Json, Refused, json_object, on_error
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
-from hms_active_rooms.untrusted import escaped
+from hms_active_rooms.untrusted import escaped, quoted
 
 PATH: Final = "/approvals"
 KEY_HEADER: Final = "x-approvals-key"
@@ -139,9 +139,8 @@ def person_name(text: str) -> str:
     long, or has quotes or characters that cannot be seen."""
     name = text.strip()
     if not name or len(name) > MAX_NAME_CHARS or escaped(name) != name:
-        raise InvalidCall(
-            f"A name has 1 to {MAX_NAME_CHARS} visible characters, and no quotes.", hint=""
-        )
+        told = f"A name has 1 to {MAX_NAME_CHARS} visible characters, and no quotes"
+        raise InvalidCall(f"{told}; {quoted(text)} has not.", hint="")
     return name
 
 
