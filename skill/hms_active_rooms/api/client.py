@@ -133,8 +133,7 @@ class ActiveRoomsClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close each connection as soon as its request has ended. Later calls raise InvalidCall. A
-        second `aclose` does nothing."""
+        """Close each connection once its request has ended. Later calls raise InvalidCall."""
         await self._pools.aclose()
 
     def __repr__(self) -> str:
@@ -304,11 +303,7 @@ class ActiveRoomsClient:
         return outcome
 
     async def _attempts(
-        self,
-        request: Request,
-        read: Reader[T],
-        asked: Mapping[str, str],
-        timer: asyncio.Timeout,
+        self, request: Request, read: Reader[T], asked: Mapping[str, str], timer: asyncio.Timeout
     ) -> T | ApiError:
         attempt, refreshed = 1, False
         while True:

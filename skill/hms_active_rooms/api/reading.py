@@ -125,8 +125,7 @@ class _Twice:
 
 
 def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
-    """The requested room. Raises NotActive if the room has no running session. Raises Unusable if
-    the body is about another room."""
+    """The requested room. Raises NotActive if no session runs, and Unusable for another room."""
     found = _object(body, asked, "room")
     session = found.get("session", ...)
     fields: Fields = session if isinstance(session, dict) else {}

@@ -137,8 +137,7 @@ def _reason(given: object) -> object:
 
 
 ReasonText = Annotated[str, BeforeValidator(_reason)]
-"""A reason or a person's name. Null becomes "", and a text that is too long is cut: no reason can
-keep a rejection from counting."""
+"""A reason or a name. Null becomes "", a long text is cut: no reason keeps a no from counting."""
 
 
 class _Answer(BaseModel):

@@ -144,10 +144,8 @@ class Sending:
             raise
         except Exception as error:
             await asyncio.to_thread(self._try_to_record, error)
-            raise errors.OutcomeUnknown(
-                f"The action {self.action.id} was being sent when {type(error).__name__} "
-                "stopped it."
-            ) from error
+            text = f"The action {self.action.id} was sent when {type(error).__name__} stopped it."
+            raise errors.OutcomeUnknown(text) from error
 
     async def look(self) -> Action:
         """Look in the room for the effect of an `unknown` action, and record what is seen."""

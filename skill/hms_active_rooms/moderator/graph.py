@@ -1,5 +1,4 @@
-"""The graph that `langgraph dev` serves. The settings come from the environment. The checkpointer
-is that of the server."""
+"""The graph that `langgraph dev` serves, with settings from the environment."""
 
 from __future__ import annotations
 

@@ -74,8 +74,7 @@ def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCa
 
 
 def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
-    """How many rejected or expired calls in a row stand at the end of this turn. Calls that only
-    read are skipped."""
+    """How many rejected or expired calls in a row end this turn. Reading calls are skipped."""
     count = 0
     for message in reversed(this_turn(messages)):
         if not isinstance(message, ToolMessage):

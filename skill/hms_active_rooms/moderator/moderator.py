@@ -117,8 +117,7 @@ def build_moderator(
 
 
 class _Node(Runnable[Any, Any]):
-    """A node for synchronous and asynchronous graphs. A `RunnableLambda` would be slower, and would
-    trace each call twice."""
+    """A node for sync and async graphs. A `RunnableLambda` is slower and traces each call twice."""
 
     def __init__(self, awaited: AsyncNode, called: Node | None = None) -> None:
         self._awaited = awaited

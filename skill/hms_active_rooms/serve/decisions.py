@@ -1,8 +1,7 @@
 """Lists, shows and decides actions for people who use the page, REST or an MCP client.
 
 The first decision on an action counts, wherever it was made. Whoever decides later is told which
-decision counted. An approved action is sent and finished, even if the person or the calling program
-goes away.
+one counted. An approved action is sent and finished, even if the person or the program goes away.
 
 An error that comes after a request was sent must not say "not executed". So the error's `executed`
 is taken from the action in the journal.
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
 MAX_LISTED = 500
 
 _SENT_HERE: tuple[Way, ...] = ("page", "rest")
-"""After a decision made by these ways, this server sends the action. After any other, the program
-that asked sends it."""
+"""After a decision by these ways, this server sends; after others, the program that asked."""
 
 _log = logging.getLogger(__name__)
 

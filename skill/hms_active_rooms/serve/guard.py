@@ -32,8 +32,7 @@ from hms_active_rooms.untrusted import quoted
 
 MIN_TOKEN_CHARS: Final = 16
 _TOKEN: Final = re.compile(rf"[!#-%(-+\--:<-{{}}~]{{{MIN_TOKEN_CHARS},}}")
-"""Matches a token. With quotes, commas or semicolons it could be a malformed list of tokens, so a
-token cannot have them."""
+"""Matches a token. It has no quotes, commas or semicolons, as a malformed list may have."""
 
 APPROVER_VARIABLE: Final = "HMS_APPROVER_TOKEN"
 """The variable of an approver's token. A suffix names the approver: `HMS_APPROVER_TOKEN_ADA`."""
@@ -87,8 +86,7 @@ class GuardSettings:
     hosts: tuple[str, ...] = _LOOPBACK  # allowed names in the Host header, without port
     origins: tuple[str, ...] = ()  # where people open the page, if a proxy changes the Host header
     callers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The tokens of calling programs, by name ("" if a token has no name). If this is empty,
-    programs need no token."""
+    """The tokens of programs, by name ("" without one). If there are none, none is needed."""
     approvers: Mapping[str, str] = field(default_factory=dict, repr=False)  # tokens, by name
     own_login: tuple[str, ...] = ()
     """Paths with a login of their own (the approvals page). Requests to these paths and below them
@@ -108,8 +106,7 @@ class GuardSettings:
         if len(set(tokens)) < len(tokens):
             raise ConfigurationError(
                 "Two callers or approvers have the same token.",
-                hint="Give each its own token. The journal tells them apart by their tokens, and "
-                "nobody may both ask and approve.",
+                hint="Give each its own token. Nobody may both ask and approve.",
             )
 
     @cached_property
@@ -132,8 +129,7 @@ def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
         # A wrong entry may be a bare token, so the error does not show it.
         raise ConfigurationError(
             "HMS_SERVER_TOKENS is not a list of name=token.",
-            hint="Write agent-a=TOKEN,agent-b=TOKEN. A name has up to 40 characters: a-z, 0-9, "
-            "dots, dashes and underscores.",
+            hint="Write agent-a=TOKEN,agent-b=TOKEN. In a name: up to 40 of a-z, 0-9, . - and _.",
         )
     alone = environ.get("HMS_SERVER_TOKEN", "")
     entries = [("HMS_SERVER_TOKEN", "", alone)] if alone else []
@@ -151,8 +147,7 @@ def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
         if not _NAME.fullmatch(name):
             raise ConfigurationError(
                 f"{quoted(variable, 70)} holds no approver's name.",
-                hint=f"Write {APPROVER_VARIABLE}_ and up to 40 letters, digits, dots, dashes and"
-                " underscores.",
+                hint=f"Write {APPROVER_VARIABLE}_ and up to 40 of A-Z, 0-9, . - and _.",
             )
         entries.append((variable, name, token))
     return _by_name(entries)
@@ -249,8 +244,7 @@ def principal(scope: Mapping[str, Any]) -> Principal:
 def judge(
     settings: GuardSettings, path: str, headers: Mapping[str, list[str]], method: str = "POST"
 ) -> Refused | Principal:
-    """Who sent a request, or why the request is refused. `headers` has header names in lower case,
-    each with its values. Pure."""
+    """Who sent a request, or why it is refused. `headers`: values by name in lower case. Pure."""
     if path == HEALTH:
         return Principal()  # the answer tells nothing, and a probe sends any Host
     hosts = headers.get("host", [])

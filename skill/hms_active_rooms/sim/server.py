@@ -134,8 +134,7 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY only if the protocol is named. This saves 40 ms for each answer.
     listener = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    # After a restart the port can be used at once, unless another program listens on it. (On Windows
-    # SO_REUSEADDR would let two programs listen on it.)
+    # After a restart the port can be used at once. On Windows, SO_REUSEADDR would share it.
     alone = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
     listener.setsockopt(socket.SOL_SOCKET, alone, 1)
     try:

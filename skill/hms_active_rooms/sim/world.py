@@ -95,8 +95,7 @@ class World:
             self._land()
 
     def settle(self) -> None:
-        """Set the time forward until all accepted removals and ends have happened. A peer whose
-        connection broke stays listed."""
+        """Set the time forward until all accepted removals and ends have happened. Ghosts stay."""
         with self.lock:
             self._land()
             asked_for = [at for at, _, _, requested in self._due if requested]

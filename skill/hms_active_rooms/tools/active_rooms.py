@@ -42,8 +42,7 @@ _ELSEWHERE: tuple[Way, ...] = ("page", "rest", "terminal", "elicitation")
 
 
 class ActiveRoomsTool(StructuredTool):
-    """A StructuredTool that keeps the schema of its argument model, and passes the id of the tool
-    call to the tool's function."""
+    """A StructuredTool that keeps its model's schema, and passes on the id of the tool call."""
 
     @property
     def tool_call_schema(self) -> type[BaseModel]:

@@ -39,14 +39,7 @@ from hms_active_rooms.gate.approval import (
     record_decision,
 )
 from hms_active_rooms.gate.gate import ANOTHER_ASKS, Gate, refused_again, skip_if_broken
-from hms_active_rooms.gate.journal.records import (
-    NOWHERE,
-    Action,
-    Origin,
-    Way,
-    call_key,
-    content_of,
-)
+from hms_active_rooms.gate.journal.records import NOWHERE, Action, Origin, Way, call_key, content_of
 from hms_active_rooms.gate.view import question
 
 if TYPE_CHECKING:
@@ -65,10 +58,7 @@ _POLL_S: Final = 0.02
 _MAX_RESTARTS = 3  # if a subgraph asks so often in one run, it seems to have no checkpointer
 
 NOBODY = Refuse("nobody can be asked here: give a thread id and a checkpointer, or `confirm`")
-_FORGETS = Refuse(
-    "this subgraph starts anew with each answer, so no answer reaches it; compile it without "
-    "checkpointer=False"
-)
+_FORGETS = Refuse("this subgraph keeps no answer; compile it without checkpointer=False")
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,7 @@ _RULE, _HEAD = (line.rstrip("\n") for line in LINES)
 
 
 class Row(NamedTuple):
-    """One peer as shown. The short id is unique in the room. `cells` are escaped and cut. `line`
-    has the cells as a JSON array."""
+    """One peer as shown. `cells` are escaped and cut; `line` is their JSON array."""
 
     short_id: str
     peer: Peer
@@ -196,8 +195,7 @@ def fitting(
     written: Callable[[Roster], tuple[str, ...]],
     row: Callable[[Row], str],
 ) -> tuple[Roster, tuple[str, ...]]:
-    """Cut the roster `view` to its first rows, as many as the budget allows. Returns the cut roster
-    and its texts.
+    """Cut the roster `view` to as many rows as the budget allows. Returns it and its texts.
 
     Args:
         budget: the most tokens of all texts together, by `token_bound`. One row is always kept.
@@ -264,10 +262,7 @@ def counts(view: Roster) -> list[str]:
 
 
 def unread(view: Roster) -> str:
-    return (
-        f"100ms told nothing usable about {people_count(view.unreadable)} more in the room, "
-        "so no row shows them."
-    )
+    return f"100ms told nothing usable about {people_count(view.unreadable)} more in the room."
 
 
 def _counts(before: str, roles: tuple[tuple[str, int], ...], total: int) -> str:

@@ -71,8 +71,7 @@ class ActiveRoomsToolkit(BaseToolkit):
         if confirm is not None and not _takes_a_request(confirm):
             raise ConfigurationError(
                 f"confirm is {confirm!r}, which cannot ask anybody.",
-                hint="Give a function that takes the request and returns request.approve(by=...) "
-                "or request.reject(...).",
+                hint="Give a function of the request: it returns request.approve() or .reject().",
             )
         self._client, self._confirm, self._requester = client, confirm, requester
         self._gate = Gate(

@@ -79,8 +79,7 @@ class Arguments(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _absent(cls, given: object) -> object:
-        """Drop optional arguments that are null or "", since a model in strict mode must send all
-        arguments."""
+        """Drop optional arguments that are null or "": a model in strict mode sends them all."""
         if not isinstance(given, Mapping):
             return given
         if "body" in given:
@@ -121,8 +120,7 @@ class StateChange(Arguments, ABC):
         """The lines a person reads before deciding: what would happen, to whom, with all text."""
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """Whether the request may hit people who were not shown, since it names no peer and no
-        session."""
+        """Whether the request names no peer and no session, so that it may hit people not shown."""
         return False
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
@@ -176,8 +174,7 @@ class StateChange(Arguments, ABC):
 
     @property
     def gone_text(self) -> str:
-        """The outcome after a 404, if the 404 means that the effect was there already. "" if a 404
-        is a failure."""
+        """The outcome if a 404 means that the effect was there; "" if a 404 is a failure."""
         return ""
 
     def edited(self, changes: dict[str, object]) -> StateChange:

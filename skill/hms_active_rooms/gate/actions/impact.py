@@ -162,8 +162,7 @@ class Room:
         """Raises BadResponse if 100ms sent unusable data about somebody in the room."""
         if self.unreadable:
             raise BadResponse(
-                f"100ms told nothing usable about {people_count(self.unreadable)} in the room, so "
-                "nobody can tell whom the call would affect.",
+                f"100ms told nothing usable about {people_count(self.unreadable)} in the room.",
                 hint="Name a person by peer id instead, and report this to 100ms.",
             )
 
@@ -241,8 +240,7 @@ class Drift:
 
 
 def fingerprint(ids: Iterable[str]) -> str:
-    """A compact set of many ids, in Base64, for `strangers`. It has eight bits for each id, and
-    each id sets one of these bits."""
+    """A compact set of many ids, in Base64, for `strangers`. Each id sets one bit of eight."""
     known = list(ids)
     bits = bytearray(len(known))
     for peer_id in known:
@@ -286,8 +284,7 @@ def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
 
 
 def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
-    """Raises PolicyRefusal if the policy protects one of these people, or if nobody can tell, since
-    a role or user id cannot be read."""
+    """Raises PolicyRefusal if the policy protects one of these people, or if nobody can tell."""
     for person in people:
         untold = ""
         if policy.protected_roles and (not folded(person.role) or _NO_TEXT.match(person.role)):

@@ -98,8 +98,7 @@ class Feed:
 
     async def people(self, room_id: str, find: str) -> dict[str, Any]:
         """The first people in a room whose name, role, user id or id contains `find`, and how many
-        match. The room is as it was last read. Raises PolicyRefusal if the policy does not allow
-        the room."""
+        match. The room is as it was last read. Raises PolicyRefusal if it is not allowed."""
         self._gate.policy.check_room(room_id)
         people = self._people.get(room_id, ())
         return await asyncio.to_thread(people_view, people, find)
