@@ -18,6 +18,8 @@ from langchain_core.language_models import BaseChatModel, FakeListChatModel
 model: BaseChatModel = FakeListChatModel(responses=[])
 """
 
+ROOM = 'room_id = "64f0c1a5500de00000000001"\n'
+
 # Strict, but for "partially unknown": LangGraph's own types leave their parameters out.
 PYRIGHT = """\
 {
@@ -43,10 +45,11 @@ CHECKERS = {
 )
 @pytest.mark.timeout(600)
 def test_strict_programs_without_plugins_type_check(checker: str, tmp_path: Path) -> None:
-    pages = (TESTS.parent / "README.md", TESTS.parent / "skill/references/embedding.md")
-    told = "".join(page.read_text(encoding="utf-8") for page in pages)
-    snippets = re.findall(r"```python\n(.*?)```", told, re.DOTALL)
-    (tmp_path / "readme.py").write_text(MODEL + "".join(snippets), encoding="utf-8")
+    for page, before in (("README.md", MODEL), ("skill/references/embedding.md", ROOM)):
+        told = (TESTS.parent / page).read_text(encoding="utf-8")
+        snippets = re.findall(r"```python\n(.*?)```", told, re.DOTALL)
+        program = tmp_path / f"{Path(page).stem}.py"
+        program.write_text(before + "".join(snippets), encoding="utf-8")
     (tmp_path / "api.py").write_bytes((TESTS / "typing" / "api.py").read_bytes())
     (tmp_path / "pyrightconfig.json").write_text(PYRIGHT, encoding="utf-8")
     command = [sys.executable, "-m", *CHECKERS[checker]]
