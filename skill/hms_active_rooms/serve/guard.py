@@ -194,17 +194,17 @@ def guard_settings(
     foreign = [name for name in reached if not is_loopback(name.strip("[]"))]
     # A name of another machine means a proxy, behind which all requests seem to be local.
     lets_in = f"Answering to the name {quoted(foreign[0])}" if foreign else ""
+    alone = "leave out --allow-host, --allow-origin and HMS_SERVER_URL"
     if is_loopback(host):
         names += _LOOPBACK
     else:
-        lets_in = f"Listening on {quoted(host)}"
+        lets_in, alone = f"Listening on {quoted(host)}", "listen on 127.0.0.1"
         if host not in _ANY:
             names.append(_host_name(f"[{host}]" if ":" in host else host))
     if lets_in and not callers:
         raise ConfigurationError(
             f"{lets_in} lets other machines in, so the server needs a token.",
-            hint="Set HMS_SERVER_TOKEN or HMS_SERVER_TOKENS. Or let no other machine in: listen on "
-            "127.0.0.1, and use neither --allow-host nor --allow-origin nor HMS_SERVER_URL.",
+            hint=f"Set HMS_SERVER_TOKEN or HMS_SERVER_TOKENS. Or let no other machine in: {alone}.",
         )
     if not names:
         raise ConfigurationError(
