@@ -69,7 +69,7 @@ class Verdict:
 
 async def list_actions(gate: Gate, *, limit: int = 50, **which: Unpack[Which]) -> list[Action]:
     """The actions that match `which`, in rooms that the policy allows, newest first. Raises
-    PolicyRefusal if the policy does not allow `room_id`."""
+    PolicyRefusal if `which` names a room that the policy does not allow."""
     if (room_id := which.get("room_id")) is not None:
         gate.policy.check_room(room_id)
     which["rooms"] = gate.policy.only_rooms
