@@ -49,7 +49,9 @@ def test_approve_in_a_terminal_shows_asks_and_runs_once(
     assert code == 0
     assert 'Removed "Spam Bot"' in rest
     assert len(posts(sim)) == 1
-    assert re.search(r"Decided +by \S+ \(terminal\)", call("actions", "show", waiting).out)
+    assert re.search(
+        r"Decided +approved by \S+ \(terminal\) at ", call("actions", "show", waiting).out
+    )
 
 
 def test_what_the_policy_here_refuses_is_not_asked_about(

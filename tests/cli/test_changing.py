@@ -298,6 +298,22 @@ def test_a_lost_answer_is_told_as_unknown_and_not_sent_again(
     assert len(posts(sim)) == 1
 
 
+def test_who_approved_what_could_not_be_sent_any_more_stays_told(
+    sim: Simulation, terminal: Open, call: Run
+) -> None:
+    child = terminal("remove", sim.room_id, "Spam Bot")
+    child.expect(QUESTION)
+    control(sim, "/leave", peer_id=peer_id(sim, "Spam Bot"))
+    child.sendline("yes")
+    code, rest = ended(child)
+    assert (code, "no longer in the room. Nothing was sent." in rest) == (4, True)
+    (row,) = call("actions", "--json").json["actions"]
+    assert (row["state"], row["decided_way"], posts(sim)) == ("expired", "terminal", [])
+    assert row["decided_by"]
+    shown = call("actions", "show", row["action_id"]).out
+    assert re.search(f'Decided +approved by "{row["decided_by"]}" \\(terminal\\) at ', shown)
+
+
 def test_a_no_to_what_was_approved_elsewhere_meanwhile_is_in_time(
     sim: Simulation, terminal: Open, call: Run
 ) -> None:

@@ -18,9 +18,10 @@ from hms_active_rooms.api.auth import SignedTokens
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.cli.conversation import Conversation, Transcript
 from hms_active_rooms.cli.settings import Settings
+from hms_active_rooms.errors import JournalError
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import ApprovalRequest
-from hms_active_rooms.gate.journal.records import Origin
+from hms_active_rooms.gate.journal.records import Action, Origin, Way
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.sim.server import Simulation
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
@@ -133,6 +134,69 @@ def test_without_a_valid_answer_here_what_was_approved_elsewhere_meanwhile_stays
     assert any('Already approved by "bob" (page)' in notice for notice in io.notices)
     assert "Sam Lee" not in names(sim)
     assert "Spam Bot" in names(sim)
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        (["no"], ["rejected"]),
+        (["hm", "hm", "hm"], [*3 * ["bad_answer"], "rejected"]),
+        (["yes"], ["approved", "sent", "done"]),
+    ],
+)
+def test_what_a_person_saw_and_said_is_on_record_once(
+    sim: Simulation,
+    converse: Converse,
+    toolkit: ActiveRoomsToolkit,
+    answers: list[str],
+    told: list[str],
+) -> None:
+    def kinds(action: Action) -> list[str]:
+        return [event.kind for event in toolkit.gate.journal.events(action.id)]
+
+    assert converse(two_removals(sim), Talk("remove both", *answers))
+    first, second = toolkit.gate.journal.actions(oldest_first=True)
+    assert kinds(first) == ["proposed", "asked", *told]
+    assert kinds(second) == ["proposed", "asked"]
+    assert not converse(two_removals(sim), Talk("yes"))
+    assert kinds(first) == ["proposed", "asked", *told]
+    assert kinds(second) == ["proposed", "asked", "asked", "approved", "sent", "done"]
+
+
+def test_a_late_answer_is_on_record_once(
+    sim: Simulation, converse: Converse, toolkit: ActiveRoomsToolkit
+) -> None:
+    def reject(request: ApprovalRequest) -> None:
+        no = toolkit.gate.decide(request.action_id, request.reject(), by="bob", way="page")
+        blocking.run(no)
+
+    io = Talk("remove both", "yes", "yes")
+    io.meanwhile = reject
+    assert not converse(two_removals(sim), io)
+    for action in toolkit.gate.journal.actions():
+        kinds = [event.kind for event in toolkit.gate.journal.events(action.id)]
+        assert kinds == ["proposed", "asked", "rejected", "late_answer"]
+    assert posts(sim) == []
+
+
+def test_a_question_that_could_not_be_shown_is_asked_again_and_no_yes(
+    sim: Simulation,
+    converse: Converse,
+    toolkit: ActiveRoomsToolkit,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, failures = toolkit.gate.asked, [JournalError("The disk is full.")]
+
+    async def full(action: Action, way: Way) -> None:
+        if failures:
+            raise failures.pop()
+        await asked(action, way)
+
+    monkeypatch.setattr(toolkit.gate, "asked", full)
+    io = Talk("remove both", "no", "no")
+    assert not converse(two_removals(sim), io)
+    assert [e["state"] for e in io.of("outcome")] == ["rejected", "rejected"]
+    assert posts(sim) == []
 
 
 def test_the_end_of_input_between_two_questions_leaves_the_second_open(

@@ -137,7 +137,7 @@ def test_a_second_ctrl_c_stops_at_once_and_says_what_it_left(
             assert server.ended() == 0
             told = answer.result(WAIT_S)
         assert (told.status_code, told.json()["executed"]) == (503, "maybe")
-    assert f"stopped before its end: send {action}; look at the room" in server.stderr
+    assert f"stopped before its end: send {action}; its outcome is unknown" in server.stderr
     assert "Traceback" not in server.stderr
     assert len(posts(sim)) == 1
 

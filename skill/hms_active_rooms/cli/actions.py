@@ -131,8 +131,8 @@ def show(
 ) -> int:
     """Show one action and its events. With --wait, the exit code says how the action ended."""
     from hms_active_rooms.cli.person import still_open
-    from hms_active_rooms.gate.journal.records import row_of, who
-    from hms_active_rooms.gate.view import describe, outcome, view
+    from hms_active_rooms.gate.journal.records import row_of
+    from hms_active_rooms.gate.view import already, describe, outcome, view
 
     until, settings = time.monotonic() + (wait or 0), Settings(journal=journal)
     with open_journal(settings) as book:
@@ -151,13 +151,13 @@ def show(
         record = {**columns, **shown.model_dump(mode="json"), "events": [*map(_event, events)]}
         screen.document({**record, "newest": newest.id})
         return code
-    decider = shortened(name, 60) if (name := who(row.decided_by, row.decided_way)) else "nobody"
     values = {
         "Action": row.id,
         "State": _state(row, now),
         "What": describe(row),
         "Asked by": f"{quoted(row.requester)} at {at(row.created_at)}",
-        "Decided": row.decided_way and f"by {decider} ({row.decided_way})",
+        "Decided": already(row, newest).removeprefix("Already ")
+        or (row.decided_way and f"by nobody ({row.decided_way})"),
         "Outcome": screen.told(still_open(row, settings) or outcome(row)),
         "Went on as": "" if newest.id == row.id else f"{newest.id} ({newest.state})",
         "Events": "\n".join(map(_event_line, events)),
@@ -257,7 +257,8 @@ def approve(action: ActionId, settings: Settings) -> int:
         named = existing(book, action)
         row = book.latest(named.call_key) or named
     if row.id != named.id:
-        screen.err(already(named, row) or f"The action {named.id} was replaced by {row.id}.")
+        replaced = f"The action {named.id} was replaced by {row.id}."
+        screen.err(f"{already(named, row)} {replaced}".strip())
     if row.state in FINAL:
         if words := already(row):
             screen.err(words)

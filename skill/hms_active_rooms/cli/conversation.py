@@ -2,7 +2,7 @@
 
 The graph pauses with one interrupt for all actions that need a person. The person is asked about
 one action after the other. Each action is decided and run as in the other commands, by
-`person.finish`. Then the graph resumes, and reads in the journal how the actions ended. If the
+`person.finish`. Then the graph goes on, and reads in the journal how the actions ended. If the
 input ends or Ctrl-C comes, nothing is decided.
 
 Standard output has these events, as text or, with `--json`, as JSON lines:
@@ -35,12 +35,12 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphRecursionError
-from langgraph.types import Command, Interrupt, StateSnapshot
+from langgraph.types import Interrupt, StateSnapshot
 
 from hms_active_rooms import blocking
 from hms_active_rooms.cli import screen
 from hms_active_rooms.cli.person import Desk, Interrupted, finish, line_from, next_step, still_open
-from hms_active_rooms.cli.settings import Settings, person_here
+from hms_active_rooms.cli.settings import Settings
 from hms_active_rooms.errors import ActiveRoomsError
 from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.approval import ApprovalRequest
@@ -50,7 +50,7 @@ from hms_active_rooms.moderator.moderator import ModeratorState, build_moderator
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import message_of
 
-Given = ModeratorState | Command[Any] | None
+Given = ModeratorState | None
 
 LEAVE: Final = re.compile(
     r"\W*(?:(?:ok|okay|thanks|thank you)\W+)?"
@@ -77,12 +77,14 @@ class Conversation:
         thread: str,
         room_id: str,
     ) -> None:
-        self._graph = build_moderator(model, toolkit, room_id=room_id, checkpointer=saver)
+        self._graph = build_moderator(
+            model, toolkit, room_id=room_id, checkpointer=saver, records_questions=False
+        )
         self._gate, self._io, self._thread, self._room_id = toolkit.gate, io, thread, room_id
         self._failures = _ModelFailures()
         self._told: set[str] = set()
         self._config = RunnableConfig(
-            configurable={"thread_id": thread, "approver": person_here()},
+            configurable={"thread_id": thread},
             metadata={"room_id": room_id},
             callbacks=[self._failures],
         )
@@ -136,16 +138,11 @@ class Conversation:
         self._told.clear()
         try:
             while asked or (asked := self._streamed(given)):
-                resume = {}
                 for pause in asked:
-                    requests = pause.value["action_requests"]
-                    if not self._decided(requests):
+                    if not self._decided(pause.value["action_requests"]):
                         return False
-                    # The journal has all decisions, so this answer only resumes the graph. A yes
-                    # changes no decision. A no would take back an approval that waits to be sent.
-                    yes = [{"type": "approve", "digest": one["digest"]} for one in requests]
-                    resume[pause.id] = {"decisions": yes}
-                given, asked = Command(resume=resume), ()
+                # The graph goes on without an answer, since the journal has all decisions.
+                given, asked = None, ()
         except sqlite3.Error:  # from the checkpointer; the journal raises JournalError
             self._tell_what_is_left(since)
             raise

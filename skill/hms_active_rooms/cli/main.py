@@ -35,8 +35,8 @@ Exit codes:
   1  it failed; the error says whether a part was executed
   2  the command, an argument or a setting is wrong; or a name fits nobody, or several people
   3  waiting for a person to approve it
-  4  refused by the policy or by a person, or nobody answered in time
-  5  it may have been executed; look at the room, never send it again
+  4  not sent: refused by the policy or by a person, not answered in time, or not possible any more
+  5  it may have been executed, and is never sent again; the text says how to find out
 """
 
 BY_STATE: Final[dict[State, int]] = {

@@ -34,7 +34,7 @@ from hms_active_rooms.errors import ActiveRoomsError, ApiError, BrokenRecord, Po
 from hms_active_rooms.gate import approval, sending
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.actions.impact import Drift, Room
-from hms_active_rooms.gate.actions.result import Result
+from hms_active_rooms.gate.actions.result import Result, unanswered
 from hms_active_rooms.gate.approval import ApprovalRequest, Decided, Reject
 from hms_active_rooms.gate.journal import Journal, records
 from hms_active_rooms.gate.journal.records import Action, Origin, Way, action_id
@@ -264,7 +264,7 @@ class Gate:
                 tx.note(before.id, again, by=by, way="call", call_key=action.call_key)
                 return before
             if sent is not None and not action.note:
-                action = replace(action, note=sent_before(sent, tx.now()))
+                action = replace(action, note=sent_before(sent, action, tx.now()))
             row = action if found is None else found
             if found is None:
                 if may_run_unasked and action.state == "proposed":
@@ -272,11 +272,12 @@ class Gate:
                 if admit is not None and row.state == "proposed":
                     admit(tx)
                 row = tx.insert(row)
-            if shown is None or row.state != "proposed":
+            if row.state != "proposed":
                 return row
             if place and not tx.ask(place, [row.id, ""]) and found is None:
                 return tx.move(row, "rejected", by="gate", way="gate", reason=ANOTHER_ASKS)
-            tx.note(row.id, "asked", way=shown, digest=row.digest)
+            if shown is not None:
+                tx.note(row.id, "asked", way=shown, digest=row.digest)
         return row
 
     def _unasked(self, tx: Writing, action: Action) -> Action:
@@ -544,7 +545,7 @@ class Gate:
         if change.verdict == "refused":
             why, result = change.reason, Result(change.reason, error=PolicyRefusal.code)
             return False, tx.move(
-                row, "rejected", by="policy", way="policy", reason=why, result=result
+                row, "expired", by="policy", way="policy", reason=why, result=result
             )
         if change.verdict == "nothing_to_do" or room is None:
             reason = f"{change.reason} Nothing was sent."
@@ -580,14 +581,15 @@ class Gate:
         return tx.insert(successor)
 
     async def _settle(self, action: Action) -> Action:
-        """Wait while a worker may be sending the action. If none is, look in the room instead."""
+        """Wait while a worker may be sending the action. If none is, look in the room instead,
+        unless the room does not show the effect."""
         while action.state == "sent":
             if self._may_be_sending(action):
                 await self._sleep(_POLL_S)
                 action = await self.get(action.id)
             else:
                 action = await asyncio.to_thread(self._give_up, action)
-        if action.state != "unknown":
+        if action.state != "unknown" or not action.call.visible:
             return action
         return await self._sending(action, Drift("go")).look()
 
@@ -615,16 +617,13 @@ class Gate:
         return in_time and worker_may_live(action.worker)
 
     def _give_up(self, action: Action) -> Action:
-        text = (
-            "The process that was sending the request stopped before 100ms answered; "
-            "the request may have been executed. Look at the room."
-        )
+        error = errors.OutcomeUnknown("The process that sent it stopped before 100ms answered.")
         with self.journal.write() as tx:
             row = tx.get(action.id) or action
             if row.state != "sent" or row.lease_until != action.lease_until:
                 return row
-            result = Result(text, "maybe")
-            return tx.move(row, "unknown", by=this_worker(), way="look", result=result)
+            state, result = unanswered(row.call, row.shown, error, None)
+            return tx.move(row, state, by=this_worker(), way="look", result=result)
 
 
 @contextmanager

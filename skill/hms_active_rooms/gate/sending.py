@@ -135,8 +135,7 @@ class Sending:
                     give_back, self.journal, self.action, str(error)
                 ):
                     return pause_s
-                ended = outcomes.failed if error.executed == "no" else outcomes.stopped
-                state, result = ended(error)
+                state, result = outcomes.failed(error)
             result = replace(result, notes=(*self.change.notes, *result.notes))
             return await asyncio.to_thread(self._record, (state, result), "answer")
         except asyncio.CancelledError as error:
@@ -199,8 +198,6 @@ class Sending:
         if call.per_person(self.action.shown):
             fates = await asyncio.to_thread(self._fates)
             return await self._summed_up(fates, None, wait=False)
-        if not call.visible:
-            return "unknown", self.action.result
         seen = await self._watch(people, wait=False)
         return outcomes.unanswered(call, self.action.shown, None, seen)
 
@@ -298,8 +295,11 @@ class Sending:
     def _try_to_record(self, error: BaseException) -> None:
         with suppress(errors.JournalError):
             if self.began or not isinstance(error, asyncio.CancelledError):
-                ended, call, shown = outcomes.stopped(error), self.action.call, self.action.shown
-                stopped = ApiError(f"interrupted by {type(error).__name__}.")
+                cancelled = isinstance(error, asyncio.CancelledError)
+                what = "interrupted" if cancelled else f"stopped by {type(error).__name__}"
+                stopped = errors.OutcomeUnknown(f"The sending was {what}.")
+                call, shown = self.action.call, self.action.shown
+                ended = outcomes.unanswered(call, shown, stopped, None)
                 unseen = Observation(gone=None, why=str(stopped))
                 if call.per_person(shown):
                     ended = outcomes.for_each(shown.people, self._fates(), stopped, unseen)

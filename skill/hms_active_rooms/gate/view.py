@@ -65,7 +65,7 @@ def outcome(action: Action) -> str:
         case "sent":
             return (
                 f"A worker began to send the action {action.id}. No answer is on record yet, so it "
-                "may have been executed. Do not send it again; look at the room in a moment."
+                "may have been executed. Do not send it again; look at the action in a moment."
             )
         case "expired":
             return f"Not executed: {action.reason or 'not approved in time'}"
@@ -81,11 +81,13 @@ def outcome(action: Action) -> str:
     return f"{text} {' '.join(action.result.notes)}".strip() + f" (action {action.id})"
 
 
-def sent_before(action: Action, now: datetime) -> str:
-    """Says when `action` sent the same call, and what came of it."""
+def sent_before(action: Action, same: Action, now: datetime) -> str:
+    """Says when `action` sent the same call as that of `same`, and what came of it."""
     ago_s = max((now - (action.sent_at or now)).total_seconds(), 0.0)  # clocks can be set back
     ago = f"{ago_s:.0f} s" if ago_s < 120 else f"{ago_s / 60:.0f} min"
-    return f"The same call was sent {ago} ago. {outcome(action)}"
+    edited = action.edited_from and action.call != same.call
+    how = "asked for, and sent with other words" if edited else "sent"
+    return f"The same call was {how} {ago} ago. {outcome(action)}"
 
 
 def for_model(action: Action) -> str:
@@ -94,7 +96,7 @@ def for_model(action: Action) -> str:
     hint = result.hint or default_hint(result.error)
     if action.state == "rejected" and by_person(action.decided_way):
         return text + NOT_AGAIN
-    if action.state in ("rejected", "failed") and hint not in text:
+    if action.state in ("rejected", "failed", "expired") and hint not in text:
         return f"{text} {hint}"
     return text
 

@@ -81,6 +81,7 @@ def build_moderator(
     max_steps: int = 12,
     max_prompts: int = 12,
     plain_answers: bool = False,
+    records_questions: bool = True,
 ) -> CompiledStateGraph[ModeratorState, None, ModeratorState, ModeratorState]:
     """Build the moderator: a compiled graph with a model, the tools and the gate.
 
@@ -96,6 +97,8 @@ def build_moderator(
         max_prompts: the most actions that the person is asked about after one of their messages.
         plain_answers: accept approvals without a digest, for UIs that know only LangChain's answers.
             The risk: a second click approves the next question too.
+        records_questions: record each question as asked when the graph pauses. False if the caller
+            calls `Gate.asked` itself, for each question that a person really saw.
 
     To resume the graph, call it with `Command(resume={interrupt.id: {"decisions": [{"type":
     "approve", "digest": ...}]}})`. Give one decision for each of the interrupt's `action_requests`,
@@ -105,6 +108,7 @@ def build_moderator(
     nodes = _Nodes(
         resolve_model(model, room_id), toolkit, room_id, max_steps, max_prompts, plain_answers
     )
+    nodes.shown = "interrupt" if records_questions else None
     graph = StateGraph(ModeratorState)
     graph.add_node("model", _Node(nodes.acall_model, nodes.call_model))
     graph.add_node("gate", _Node(nodes.gate), destinations=("tools", "model"))
@@ -157,6 +161,8 @@ def _after_model(state: ModeratorState) -> Literal["gate", "__end__"]:
 
 
 class _Nodes:
+    shown: Way | None
+
     def __init__(
         self,
         model: BaseChatModel,
@@ -285,7 +291,7 @@ class _Nodes:
         self, changes: Sequence[_Change], place: Place, prompts: int
     ) -> tuple[list[ToolMessage], int]:
         """Returns the results, and how many questions the person got."""
-        asks = Interrupts(self._gate, place, self._pause)
+        asks = Interrupts(self._gate, place, self._pause, self.shown)
         rows = await asks.rows([call_key(change, origin) for _, change, origin in changes])
         results: list[ToolMessage] = []
         pending: list[tuple[ToolCall, Action]] = []

@@ -16,7 +16,13 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
-from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError, OutcomeUnknown
+from hms_active_rooms.errors import (
+    ActiveRoomsError,
+    InvalidCall,
+    JournalError,
+    OutcomeUnknown,
+    PolicyRefusal,
+)
 from hms_active_rooms.gate.approval import BadAnswerError, Reject, parse_answer
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import FINAL, OUTSIDE, Action, Event, Way
@@ -129,7 +135,8 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
     if action.state == "approved" and approving and not decided.problem:
         # A second yes also sends an action that was approved before and not sent.
         action = await run(gate, action)
-    if not decided.counted or (approving and action.state == "rejected"):
+    refused = action.state == "rejected" or action.result.error == PolicyRefusal.code
+    if not decided.counted or (approving and refused):
         return await already_decided(gate, action)
     return Verdict(True, action, _now(action))
 
@@ -253,6 +260,6 @@ async def all_ended(timeout_s: float) -> None:
     if mine := {task for task in _running if task.get_loop() is loop}:
         _, late = await asyncio.wait(mine, timeout=timeout_s)
         for task in late:
-            _log.warning("stopped before its end: %s; look at the room", task.get_name())
+            _log.warning("stopped before its end: %s; its outcome is unknown", task.get_name())
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)

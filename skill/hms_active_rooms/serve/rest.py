@@ -351,7 +351,7 @@ class _Rest:
         data = self._data(verdict.action)
         if not verdict.counted:
             code, hint = "already_decided", "Your decision changed nothing."
-            if verdict.action.decided_way == "policy":
+            if verdict.action.result.error == PolicyRefusal.code:
                 code, hint = PolicyRefusal.code, "Nobody can approve what the policy refuses."
             elif verdict.action.state == "expired":
                 code, hint = "expired", "Whoever asked can make the call again."

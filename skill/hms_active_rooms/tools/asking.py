@@ -123,10 +123,13 @@ Raises:
 
 
 class Interrupts:
-    """Asks the questions of one graph task by calling `pause`, and records the answers."""
+    """Asks the questions of one graph task by calling `pause`, and records the answers. `shown` is
+    the way that the journal names for a question; None if the caller records what it has shown."""
 
-    def __init__(self, gate: Gate, place: Place, pause: Pause) -> None:
-        self._gate, self._place, self._pause = gate, place, pause
+    def __init__(
+        self, gate: Gate, place: Place, pause: Pause, shown: Way | None = "interrupt"
+    ) -> None:
+        self._gate, self._place, self._pause, self._way = gate, place, pause, shown
         self._by = place.approver or "interrupt"
         self._number = 0
         self._on_record = self._forgets = False
@@ -202,8 +205,7 @@ class Interrupts:
         """What `Gate.propose` does, for a task with one call. If a person must decide, one
         transaction records the action and the question."""
         forgets = await self._has_forgotten(content_of(call))
-        shown: Way | None = None if forgets else "interrupt"
-        first = self._place.position(0)
+        shown, first = (None, "") if forgets else (self._way, self._place.position(0))
         action = await self._gate.propose(call, origin, is_new=True, shown=shown, place=first)
         self._on_record = not forgets and action.state == "proposed"
         return action
@@ -250,7 +252,8 @@ class Interrupts:
             if not tx.ask(place, items) and tx.asked_at(place) != items:
                 return Refuse(ANOTHER_ASKS)
             for each in requests:
-                tx.note(each.action_id, "asked", way="interrupt", digest=each.digest)
+                if self._way is not None:
+                    tx.note(each.action_id, "asked", way=self._way, digest=each.digest)
         return None
 
     def _answers(self, shown: Iterable[ApprovalRequest]) -> Sequence[object]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from hms_active_rooms.errors import ActiveRoomsError, ApiError, NotFound, PeerNotFound
+from hms_active_rooms.errors import ActiveRoomsError, NotFound, PeerNotFound
 from hms_active_rooms.gate.actions.impact import Impact, Person, names, people_count
 
 if TYPE_CHECKING:
@@ -76,17 +76,18 @@ def answered(call: StateChange, shown: Impact, total: int, seen: Observation | N
 
 
 def unanswered(
-    call: StateChange, shown: Impact, error: ApiError | None, seen: Observation | None
+    call: StateChange, shown: Impact, error: ActiveRoomsError | None, seen: Observation | None
 ) -> Ended:
     """The outcome if no answer tells what became of the request. `error` came in place of an
-    answer; it is None if an earlier process sent the request. For `seen` see `answered`."""
+    answer; it is None if an earlier process sent the request. `seen` is None if nobody looked."""
     code, came = (error.code, f" ({error})") if error else ("", "")
     if seen is not None and seen.gone:
         lost = f" The answer was lost ({code})." if code else ""
         return "done", Result(f"{call.condition(shown)}{lost}", "maybe", verified=True, error=code)
     may, look = f"the {call.noun} may have reached the room", f"A {call.noun} cannot be looked up"
-    if seen is not None:
-        may, look = "it may have been executed", f"A look {seen.words()}"
+    if call.visible:
+        look = f"A look {seen.words()}" if seen else "Look at the room"
+        may = "it may have been executed"
     text = (
         "The outcome is unknown: the request was sent, no answer tells what came of it, and "
         f"{may}.{came} {look}."
@@ -103,15 +104,11 @@ def failed(error: ActiveRoomsError) -> Ended:
     return "failed", Result(text, error=error.code, hint=error.own_hint)
 
 
-def stopped(error: BaseException) -> Ended:
-    """The outcome if an exception stopped the sending before an answer came."""
-    what = type(error).__name__
-    text = f"The sending stopped ({what}); the request may have been executed. Look at the room."
-    return "unknown", Result(text, "maybe")
-
-
 def for_each(
-    people: tuple[Person, ...], fates: Mapping[str, Fate], error: ApiError | None, seen: Observation
+    people: tuple[Person, ...],
+    fates: Mapping[str, Fate],
+    error: ActiveRoomsError | None,
+    seen: Observation,
 ) -> Ended:
     """The outcome if each person got a request: what became of each person, and a summary."""
     rows = tuple(PersonResult(p.id, p.name, fates[p.id]) for p in people)

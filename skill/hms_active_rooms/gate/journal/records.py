@@ -11,8 +11,8 @@ The states of an action:
           +---------+-> rejected | expired
 
 An `unknown` action is `done` or `failed` once a later read of the room or a late answer tells so.
-An `approved` action can still be rejected. It expires at its deadline, or when the room has changed
-and a person is asked about a new revision.
+An `approved` action can still be rejected. It expires at its deadline, when the policy or the room
+does not allow it any more, or when a person is asked about a new revision. Who approved it is kept.
 """
 
 from __future__ import annotations
@@ -236,7 +236,10 @@ class Action:
         if set_back:
             why = "is dated later than this machine's clock says, so nobody knows how old it is"
         reason = f"The approval {why}. Ask again if the call is still wanted."
-        return self.decided("expired", "gate", "gate", min(now, self.expires_at), reason=reason)
+        ended = min(now, self.expires_at)
+        if self.state == "approved":
+            return replace(self, state="expired", reason=reason, finished_at=ended)
+        return self.decided("expired", "gate", "gate", ended, reason=reason)
 
 
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=datetime.isoformat)

@@ -423,7 +423,10 @@ class Writing(Reading):
         if action.state in records.UNSENT and after != "sent":
             if way not in get_args(Way):
                 raise JournalError(f"{quoted(way)} is no way of deciding.")
-            changes |= {"decided_by": by, "decided_way": way, "decided_at": self.now()}
+            if (action.state, after) == ("approved", "expired"):
+                changes["finished_at"] = self.now()  # who approved it stays on record
+            else:
+                changes |= {"decided_by": by, "decided_way": way, "decided_at": self.now()}
         moved = replace(action, state=after, **changes)
         said = {"reason": changes["reason"]} if "reason" in changes else {}
         said |= data or {}
@@ -436,7 +439,7 @@ class Writing(Reading):
         """If the deadline of an action has passed, store `expired`. Returns the action."""
         if action.state == "expired":
             action.check()
-            columns = ("reason", "decided_by", "decided_way", "decided_at")
+            columns = ("reason", "decided_by", "decided_way", "decided_at", "finished_at")
             said = {"reason": action.reason}
             self._step(action, columns, records.UNSENT, "expired", "gate", "gate", said)
         return action

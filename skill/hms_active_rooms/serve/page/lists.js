@@ -95,7 +95,8 @@ class Entry {
     const text = JSON.stringify(row);
     if (text === this.shown) return;
     this.shown = text;
-    const by = row.decided_by ? `by ${row.decided_by} (${row.decided_way})` : `asked for by ${row.requester}`;
+    const did = row.state === "expired" ? "approved " : ""; // the label says only that it expired
+    const by = row.decided_by ? `${did}by ${row.decided_by} (${row.decided_way})` : `asked for by ${row.requester}`;
     put(this.node, {
       at: `${new Date(row.created_at).toLocaleDateString()} ${timeOf(row.created_at)}`, tool: row.tool.replace("hms-", ""),
       state: row.label, by, text: row.text, room_id: row.room_id, id: row.action_id,
