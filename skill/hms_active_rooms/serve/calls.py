@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic import BaseModel
 
@@ -40,6 +40,7 @@ from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.gate import REFUSED, Gate, refused_again
 from hms_active_rooms.gate.journal import records
 from hms_active_rooms.gate.journal.records import Action, Origin, Way, call_key, content_of
+from hms_active_rooms.gate.journal.store import Writing
 from hms_active_rooms.gate.view import ActionView, for_model, view
 from hms_active_rooms.serve.callers import Caller, threads_of
 from hms_active_rooms.serve.decisions import run, to_the_end
@@ -58,9 +59,6 @@ from hms_active_rooms.tools.roster import (
 )
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
-
-if TYPE_CHECKING:
-    from hms_active_rooms.gate.journal.store import Writing
 
 MAX_OPEN: Final = 100  # questions of one caller; our choice: twice what the approvals page shows
 
