@@ -64,9 +64,6 @@ _SUBJECTS: Final = classes(
 )
 _LOOKS: Final = classes("COUNT LIST FIND STATE IS question")
 _SHOWING: Final = classes("show see get give clear")
-_SHOWN: Final = (
-    PEOPLE | LEADS | classes("TAKE SEND ME EVERYONE LIST HERE IN ROOM OF COUNT STATE IS")
-)
 _NO_LOOK: Final = classes(
     "KICK END ENDALL TELL SAY MUST LET LOCK injection unquoted reported mood condition"
 )
@@ -197,7 +194,6 @@ class _Line:
         self.tokens = tokens_of(line, roster)
         self.kinds = [one.type for one in self.tokens]
         self.orders, self.reasons, self.told = list[Order](), list[str](), len(line) + 1
-        self.asked = False
 
     def reading(self) -> Reading:
         why, orders = "", self._talk()
@@ -261,7 +257,6 @@ class _Line:
                 instead = instead or bool(texts & {"instead", "sorry", "sry"})
             if self._ends_asked(end) and not polite:
                 raise _Blocked("question")
-            self.asked = "ASK" in self.kinds[i:end]
             self._add(order, instead=instead, rewords=set(self.kinds[i:end]) <= _REWORDS)
             i = gap = end
         if not self.orders:
@@ -280,8 +275,7 @@ class _Line:
 
     def _looked(self) -> tuple[Order, ...]:
         parts = self._parts(0, len(self.tokens))
-        looks = (self._look(one) for one in parts if one.joint not in ("BECAUSE", "FOR"))
-        if look := next(filter(None, looks), None):
+        if look := next(filter(None, map(self._look, parts)), None):
             return (look,)
         raise _Blocked(next((kind for kind in self.kinds if kind in _BARS), "not_understood"))
 
@@ -328,13 +322,6 @@ class _Line:
         if self.orders and re.search("AND NAME (FOR|BECAUSE)", " ".join(self.kinds[start:end])):
             raise _Blocked("several")  # "kick Ann for swearing and Bob for spam"
         withdrawn = w.listed("withdrawn")
-        for n in range(end - 1, start, -1) if order and not self.orders else ():
-            # "I wanted a break, but forget that, end it"
-            alone = self.kinds[n - 1] in _JOINTS and self.kinds[n + 1] in MARKS
-            alone = alone and "condition" not in self.kinds[start:n]
-            if alone and self.tokens[n].text in withdrawn:
-                start = n + 1
-                break
         for part in self._parts(start, end):
             kinds = self.kinds[part.start : part.end]
             plain = [kind for kind in kinds if kind not in _COURTESY | LEADS]
@@ -375,17 +362,9 @@ class _Line:
                 pass  # "Is Ann here? Kick her." and "kick Ann, then show me who is here"
             else:
                 self._check(part, kinds, so, order)
-                own = re.search(
-                    r"(?:as|for) (\w+)$|b(?:efore|4) \w+$", self.tokens[part.start - 1].text
-                )
-                at = (
-                    self.tokens[part.start - 1].end - len(own[1] or own[0])
-                    if own
-                    else spoken[0].start
-                )
-                why = self.typed[at : spoken[-1].end].strip(" .!,)")
+                why = self.typed[spoken[0].start : spoken[-1].end].strip(" .!,)\"'")
                 if not PEOPLE.issuperset(plain):
-                    self.reasons.append(why[1:-1] if kinds == ["QUOTE"] else why)
+                    self.reasons.append(why)
         if instead and not order:
             raise _Blocked("negation")
         return instead
@@ -393,8 +372,7 @@ class _Line:
     def _locks(self, spoken: Sequence[Token]) -> bool:
         """Whether these words behind "end the room" lock it: "so that nobody can come in again"."""
         texts, kinds = {one.text for one in spoken}, {one.type for one in spoken}
-        nobody = any(re.match("no(body|one|1|.one)", text) for text in texts)
-        nobody = nobody or ("negation" in kinds and "OURS" not in kinds)
+        nobody = "negation" in kinds or any(re.match("no(body|one|1|.one)", t) for t in texts)
         return self._last == "end" and nobody and bool(texts & {*w.section("entering").split()})
 
     def _led_in(self, start: int, end: int) -> str:
@@ -421,7 +399,7 @@ class _Line:
         why = next((kind for kind in kinds if kind in barred), "")
         first, behind = kinds[0], bool(self.orders)
         waits = behind and part.joint in _SENTENCE and "MUST" in kinds and first != "HE"
-        if part.asked and not (behind and self.asked and part.joint not in _SENTENCE):
+        if part.asked:
             why = "question"
         elif first == "MUST" or waits:
             why = "condition"  # "Should he come back, ..." and "Ann must agree first."
@@ -448,7 +426,6 @@ class _Line:
         if order and not behind:
             # "He hides when I look. Kick him." But not: "When I look, please kick him."
             begins = {first} - {"exception", "reported"} - ({"negation"} if so == "BUT" else set())
-            begins = set() if part.joint == "BECAUSE" else begins
             late = {"delay"} & set(kinds[-3:]) if so not in _SENTENCE else set()
             if order.verb == "tell" and not order.words:  # "Ann, two minutes. Tell her."
                 return _SOFT - (set() if part.joint else {first})
@@ -458,10 +435,9 @@ class _Line:
                 return _SOFT - ({"delay"} & {first, kinds[-1]})
             return _SOFT - {first, kinds[-1]} - late if first in _SUBJECTS else frozenset()
         if behind and sentence:
-            begins = set([kind for kind in kinds if kind != "PLEASE"][:2])
-            if "BACK" in begins:
+            if "BACK" in kinds[:2]:
                 raise _Blocked("negation")
-            return _SOFT - begins
+            return _SOFT - set(kinds[:2])
         about = first if first == "HE" else "subject" if first in _SUBJECTS else ""
         soft = _BEHIND[part.joint if part.joint in ("BECAUSE", "FOR") else about]
         # "Kick Ann, he is rude, tomorrow" and "... , or not"
@@ -538,20 +514,19 @@ class _Line:
         plain = [one for one in spoken if one.type not in passed]
         kinds = [one.type for one in plain]
         start, held = kinds[0] if kinds else "", set(kinds)
-        shows = start in ("TAKE", "SEND") and plain[0].text in _SHOWING and held <= _SHOWN
+        shows = start in ("TAKE", "SEND") and plain[0].text in _SHOWING
         named = part.asked and start in ("NAME", "ROLE", "EVERYONE", "ROOM")
         is_look = start in _LOOKS or shows or named or "LIST" in kinds[:3] or "COUNT" in kinds[:4]
         named_ = [
             t for t in plain if t.type in PEOPLE | {"PRON"} or t.text in ("he", "she", "they")
         ]
         who = tuple(t.who or Mention(t.text, is_pronoun=True) for t in named_)
-        called = start in ("IS", "FIND") and ("LEAD" in held or "LIST" not in held)
-        if called and not who and "WORD" in kinds[1:4]:
+        if start in ("IS", "FIND") and not who and "WORD" in kinds[1:4]:
             first = kinds.index("WORD")
             last = first + (kinds[first + 1 : first + 2] == ["WORD"])
             who = (Mention(self.line[plain[first].start : plain[last].end]),)
-        state = held & {"STATE", "OVER"} and "COUNT" not in held and not (who and who[0].options)
-        if state and (is_look or part.asked or len(kinds) < 3) and not held & _NO_LOOK - {"LOCK"}:
+        state = held & {"STATE", "OVER"} and not (who and who[0].options)
+        if state and (is_look or part.asked or len(kinds) < 3):
             return Order("status")
         if held & _NO_LOOK or not is_look:
             return None
@@ -729,9 +704,8 @@ class _Line:
             return None
         head = " ".join(one.text for one in leaves if one.type in ("NOTE", "TELL", "SEND"))
         to_some = re.search(r"private|direct|\b[dp]m\b|\bmake\b", head)
-        goes_on = "ROOM" in kinds or (bool(self.orders) and not self.orders[-1].words)
-        spoken = first.text in ("say", "shout", "write") and about and not goes_on
-        if not named and (to_some or spoken):
+        said_of = first.text in ("say", "shout", "write") and about
+        if not named and (to_some or said_of):
             return Order("who")
         # Whoever speaks to "the student" of many speaks to all of them.
         who = tuple(m._replace(sure=m.sure or bool(m.groups and not m.people)) for m in who)
@@ -812,7 +786,9 @@ class _Line:
             back = one.type == "BACK" and not meant
             if kinds[n - 1] in MARKS | {"BACK", "BUT"} and (back or one.type == "unquoted"):
                 raise _Blocked("negation")
-        denied = kinds[0] in ("negation", "BUT") or re.match(r"not |or\b", inside[0].text)
+        denied = kinds[0] in ("negation", "BUT") or re.match(
+            r"not |or\b|i'?m .*thinking", inside[0].text
+        )
         if by == "COMMA" and denied:
             raise _Blocked("exception")
 

@@ -257,8 +257,6 @@ class _Turn:
         roster, count = self._roster(), order.words == "count"
         named = [one for one in order.who if not one.is_pronoun]
         focus = self.before.focus if len(named) < len(order.who) or order.verb == "verify" else ()
-        if len(named) < len(order.who) and not focus:
-            self._stop("who")
         groups = [one for m in named for one in m.options if isinstance(one, RoleGroup)]
         if groups or not (named or focus):
             role = groups[0].role if groups else None
