@@ -203,7 +203,7 @@ def test_a_locked_journal_can_be_looked_at_and_nothing_is_sent_with_it(
     call("send", ROOM, "hi", *of)
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        assert_one_line(call("send", ROOM, "ho", *of), 1, "Nothing is sent without a record; try")
+        assert_one_line(call("send", ROOM, "ho", *of), 1, "Nothing is sent without a record. Try")
         told = json.loads(call("send", ROOM, "ho", "--json", *of).out)["error"]
         assert (told["executed"], told["retry_after_s"]) == ("no", 10)
         [listed] = json.loads(call("actions", "--json", *of).out)["actions"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,21 @@ def test_ctrl_c_while_a_message_goes_out_unasked_says_that_it_may_have_arrived(
     code, rest = ended(child)
     assert code == 5
     assert "message may have reached the room" in rest
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_conversations_are_listed_where_nothing_can_be_written(
+    there: bool, call: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if there:
+        assert call("chats").code == 0
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert call("chats").code == 0
+    assert call("chats", "prune").code == 2
 
 
 def test_conversations_are_listed_with_their_file_and_pruned_by_age_and_size(

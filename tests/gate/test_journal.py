@@ -641,7 +641,7 @@ def test_a_file_of_another_user_is_named_with_whose_it_is(
             Journal(f"sqlite:///{file}")
     assert f'belongs to "{file.owner()}"' in str(told.value)
     assert f"may not read {'and write ' * bool(which)}it" in str(told.value)
-    assert "run this as that user" in told.value.hint
+    assert "Run this as that user" in told.value.hint
 
 
 def test_a_copy_of_an_earlier_release_is_brought_up_to_date_where_it_can_be_written(
@@ -896,6 +896,30 @@ def test_a_disk_without_room_is_named_as_one(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "its disk has room" in refused.value.hint
     assert at(journal, "approved", journal.now()).state == "approved"
+
+
+@pytest.mark.parametrize("mode", ["", "?mode=ro"])
+def test_on_a_disk_without_room_a_journal_can_be_read(mode: str, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    url = f"sqlite:///{tmp_path / 'j.sqlite'}"
+    with closing(Journal(url)) as journal:
+        action = at(journal, "approved", journal.now())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        with closing(Journal(url + mode, create=False)) as journal:
+            assert journal.get(action.id) == action
+            with pytest.raises(JournalError, match="can only be read"):
+                journal.note(action.id, "looked")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_only_reads_does_not_speak_of_sending(tmp_path: Path) -> None:
+    (file := tmp_path / "j.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(JournalError) as told:
+        Journal(file, create=False)
+    assert told.value.hint.startswith("Restore it")
 
 
 def test_rows_from_before_the_key_are_named_and_not_acted_on(tmp_path: Path) -> None:
@@ -1449,6 +1473,29 @@ async def test_a_file_that_is_put_back_serves_again(tmp_path: Path) -> None:
     away.replace(file)
     await gate.run(action)
     assert len(room.posts) == 1
+
+
+@pytest.mark.parametrize("way", ["terminal", "relaxed"])
+async def test_with_a_copy_what_was_approved_before_is_asked_about_again(
+    way: str, tmp_path: Path
+) -> None:
+    file, copy = tmp_path / "j.sqlite", tmp_path / "copy.sqlite"
+    journal, room = Journal(file), StandInRoom([peer(1)])
+    action = insert(journal, row(journal.now()))
+    with journal.write() as tx:
+        tx.move(action, "approved", by="ada", way=way)
+    with closing(sqlite3.connect(file)) as old, closing(sqlite3.connect(copy)) as new:
+        old.backup(new)
+    relaxed: dict[str, Any] = {"relaxed": {"hms-send-message"}}
+    assert (await gate_on(room, journal, **relaxed).run(action.id)).state == "done"
+    gate = gate_on(room, Journal(copy), **relaxed)
+    asked = await gate.run(action.id)
+    assert (asked.state, len(room.posts)) == ("proposed", 1)
+    assert "copied or moved" in asked.note
+    await gate.decide(asked.id, gate.request(asked).approve(), by="ada", way="terminal")
+    gate.journal.close()
+    assert (await gate_on(room, Journal(copy)).run(asked.id)).state == "done"
+    assert len(room.posts) == 2
 
 
 def test_a_journal_says_where_it_is_as_a_person_would_look_for_it(tmp_path: Path) -> None:

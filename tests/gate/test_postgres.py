@@ -115,11 +115,11 @@ def test_a_database_keeps_every_character_or_is_refused(url: str, encoding: str,
 @pytest.mark.parametrize(
     ("role", "more", "todo"),
     [
-        ("weak", "", "let this role"),
+        ("weak", "", "Let this role"),
         ("nobody", "", "accepts the user"),
         ("journal", "&port=1", "the server runs"),
         ("journal", "&options=-cdefault_transaction_read_only%3Don", "not its copy"),
-        ("journal", "&options=-csearch_path%3Dnowhere", "make the schema"),
+        ("journal", "&options=-csearch_path%3Dnowhere", "Make the schema"),
         ("journal", "&options=-cstatement_timeout%3D1", "raise the timeout"),
     ],
 )

@@ -193,7 +193,7 @@ async def test_by_mcp_and_rest_a_locked_journal_sends_nothing_and_says_what_to_d
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
     said = refused.json()
     for text in (f"{said['detail']} {said['hint']}", str(result.content)):
-        assert "Nothing was executed. Nothing is sent without a record; try again, or stop" in text
+        assert "Nothing was executed. Nothing is sent without a record. Try again, or stop" in text
     assert (said["executed"], result.is_error, room.posts) == ("no", True, [])
     await toolkit.aclose()
 

@@ -106,11 +106,10 @@ def actions(
 
 
 def _state(action: records.Action, now: datetime) -> str:
-    from hms_active_rooms.gate.journal.records import UNSENT
-
     if action.contradiction:
         return f"{action.state} (broken record)"
-    left = f" ({time_left(action.expires_at, now)})" if action.state in UNSENT else ""
+    waits = action.state in ("proposed", "approved")
+    left = f" ({time_left(action.expires_at, now)})" if waits else ""
     return action.state + left
 
 
@@ -234,7 +233,9 @@ def _event_line(event: records.Event) -> str:
     role = "from" if event.kind == "refused" else "by"
     by = f" {role} {shortened(name, 60)}" if (name := who(event.by, event.way)) else ""
     way = f" ({shortened(event.way, 60)})" if event.way else ""
-    shown = {k: v for k, v in event.data.items() if v not in ("", None) and k != "digest"}
+    shown = {
+        k: v for k, v in event.data.items() if v not in ("", None) and k not in ("digest", "file")
+    }
     data = ", ".join(f"{k} {quoted(str(v), 200)}" for k, v in shown.items())
     return f"{at(event.at)}  {event.kind}{by}{way}" + (f": {data}" if data else "")
 

@@ -167,7 +167,7 @@ def chats(ctx: Context, json: Json = False) -> None:
     if ctx.invoked_subcommand is not None:
         refuse_idle(ctx, ctx.invoked_subcommand)
         return
-    with _connected() as db:
+    with _connected(only_look=True) as db:
         found = _chats(db)
     if json:
         rows = [{**chat._asdict(), "used": chat.used.isoformat()} for chat in found]
@@ -275,14 +275,21 @@ def _saver(thread: str) -> Iterator[AsyncSqliteSaver]:
 
 
 @contextmanager
-def _connected() -> Iterator[sqlite3.Connection]:
-    """A connection to the file with the conversations. Only the file's owner can read it."""
+def _connected(*, only_look: bool = False) -> Iterator[sqlite3.Connection]:
+    """A connection to the file with the conversations. Only the file's owner can read it. With
+    `only_look`, the file need not be writable, or be there."""
     from langgraph.checkpoint.sqlite import SqliteSaver
 
+    where = path().as_uri()
     try:
-        path().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path().touch(mode=0o600, exist_ok=True)
-        with closing(sqlite3.connect(path())) as db:
+        try:
+            path().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path().touch(mode=0o600, exist_ok=True)
+        except OSError:
+            if not only_look:
+                raise
+            where = f"{where}?immutable=1" if path().exists() else "file::memory:"
+        with closing(sqlite3.connect(where, uri=True)) as db:
             SqliteSaver(db).setup()
             yield db
     except screen.OutputLost:

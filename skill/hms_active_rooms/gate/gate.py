@@ -537,7 +537,8 @@ class Gate:
             return False, tx.expire_if_late(tx.newest(row.id) or row)
         if not row.is_as_shown():
             raise BrokenRecord(f"The action {row.id} is not what was approved.")
-        if fault := row.contradiction or records.history_fault(row, tx.events(row.id)):
+        history = tx.events(row.id)
+        if fault := row.contradiction or records.history_fault(row, history):
             raise BrokenRecord(f"The record of the action {row.id} {fault}.")
         if records.ran_unasked(row.decided_way) and not policy.runs_unasked(row.tool):
             reason = "This policy does not let the tool run unasked."
@@ -553,8 +554,12 @@ class Gate:
         again = change.reason if change.verdict == "ask_again" else ""
         if row.decided_way == "grant" and approval.grant_for(tx, row, policy) is None:
             again = again or "The approval for the rest of the session no longer holds."
+        unasked = row.decided_way == "grant" or records.ran_unasked(row.decided_way)
+        if tx.is_copy(history):
+            unasked = False
+            again = again or "The journal was copied or moved: the other copy may have sent this."
         if again:
-            return False, self._ask_again(tx, row, again, room)
+            return False, self._ask_again(tx, row, again, room, unasked)
         if self._is_old(reread):
             return False, None
         _check_rate(tx, row, policy)
@@ -565,7 +570,9 @@ class Gate:
         taken: dict[str, Any] = {"sent_at": now, "worker": worker, "lease_until": lease_until}
         return True, tx.move(row, "sent", by=worker, way="claim", **taken)
 
-    def _ask_again(self, tx: Writing, row: Action, reason: str, room: Room) -> Action:
+    def _ask_again(
+        self, tx: Writing, row: Action, reason: str, room: Room, may_run_unasked: bool
+    ) -> Action:
         try:
             full, impact = row.call.assess(room, self.policy)
         except ActiveRoomsError as error:
@@ -573,7 +580,7 @@ class Gate:
             return tx.move(row, "expired", by="gate", way="claim", reason=text)
         successor = approval.next_revision(row, full, tx.now(), ttl_s=self.policy.approval_ttl_s)
         successor = replace(successor.bound(full, impact), note=reason, edited_from=row.edited_from)
-        if row.decided_way == "grant" or records.ran_unasked(row.decided_way):
+        if may_run_unasked:
             successor = self._unasked(tx, successor)
         text = f"{reason} Asked again as action {successor.id}."
         data = {"next": successor.id}

@@ -45,6 +45,7 @@ anew, so readers and writers have connections of their own."""
 
 _FULL = 2  # what SQLite answers for synchronous=FULL
 _LONGEST_WAIT_S: Final = 10  # for a lock or a server; a call takes two such waits at most
+_SHARED_BYTES: Final = 32_768  # of SQLite's shared memory, a file beside the journal
 _NO_WAL = "WAL mode, which locks and shares the file, is not possible here: "
 
 
@@ -63,23 +64,23 @@ _RECOVER = (
     "Restore it from a copy, or save what can be read: sqlite3 JOURNAL .recover | sqlite3 NEW. "
     "Move the file away to start an empty journal, which remembers nothing."
 )
-_UNSENT = "Nothing is sent without a record; "
-_LOCKED = _UNSENT + "try again, or stop the program that locks the journal."
+_UNSENT = "Nothing is sent without a record. "
+_LOCKED = "Try again, or stop the program that locks the journal."
 _REPAIR = {
     "malformed": _RECOVER,
     "not a database": _RECOVER,
     "is locked": _LOCKED,
     "lock timeout": _LOCKED,
-    "is full": _UNSENT + "make room on its disk.",
-    "disk i/o": _UNSENT + "see that its disk has room.",
-    "unable to open": _UNSENT + "name a file that this user may read and write.",
-    "permission denied": _UNSENT + "let this role read, write and make the journal's tables.",
-    "read-only transaction": _UNSENT + "use the server that can be written, not its copy.",
-    "schema has been selected": _UNSENT + "make the schema that search_path names.",
-    "resolve host": _UNSENT + "see that the URL names the server.",
-    "statement pooling": _UNSENT + "set PgBouncer's pool_mode to transaction.",
-    "connection": _UNSENT + "see that the server runs, and accepts the user that the URL names.",
-    "timeout": _UNSENT + "stop the program that locks the journal, or raise the timeout.",
+    "is full": "Make room on its disk.",
+    "disk i/o": "See that its disk has room. A copy of it and of its -wal on another disk can be read.",
+    "unable to open": "Name a file that this user may read and write.",
+    "permission denied": "Let this role read, write and make the journal's tables.",
+    "read-only transaction": "Use the server that can be written, not its copy.",
+    "schema has been selected": "Make the schema that search_path names.",
+    "resolve host": "See that the URL names the server.",
+    "statement pooling": "Set PgBouncer's pool_mode to transaction.",
+    "connection": "See that the server runs, and accepts the user that the URL names.",
+    "timeout": "Stop the program that locks the journal, or raise the timeout.",
 }
 """Hints for the user. A key is a part of the database's error message, in lower case."""
 
@@ -163,11 +164,13 @@ class Database:
             if (read_only or not create) and not path.exists():
                 raise self._missing()
             read_only = read_only or (path.exists() and not os.access(path, os.W_OK))
+            # A command that only looks can do so on a full disk, too.
+            read_only = read_only or not (create or _takes_files(path.parent))
             _refuse_foreign(path, os.R_OK)
             for beside in ("journal", "wal", "shm"):
                 _refuse_foreign(Path(f"{path}-{beside}"), os.R_OK | (0 if read_only else os.W_OK))
             files = _Files(path)
-            reads = _sqlite(_reading(parsed, path), None, None if read_only else files)
+            reads = _sqlite(_reading(parsed, path, read_only), None, None if read_only else files)
             if read_only:
                 return {"reads": reads.execution_options(hms_mode="reads")}
             writes = _sqlite(parsed, "wal", files)
@@ -213,25 +216,26 @@ class Database:
         if mode not in self._modes:
             raise JournalError(
                 f"The journal {self.place} can only be read: nothing can be recorded in it.",
-                hint="Nothing is sent without a record; use a journal that can be written.",
+                hint=_UNSENT + "Make the journal writable, and see that its disk has room.",
             )
         with _without_fork(), self._turn:
             try:
                 with self._modes[mode].begin() as db:
                     yield db
             except (SQLAlchemyError, self._driver_error, UnicodeError, OverflowError) as error:
-                raise self._error(error) from None
+                raise self._error(error, mode) from None
             except JournalError as error:
                 if self.place not in str(error):
                     error.args = (f"{error} (journal {self.place})",)
                 raise
 
-    def _error(self, error: Exception) -> JournalError:
+    def _error(self, error: Exception, mode: Mode) -> JournalError:
         cause = str(getattr(error, "orig", None) or error) or type(error).__name__
         hint = next((hint for text, hint in _REPAIR.items() if text in cause.lower()), None)
         if hint == _LOCKED:
             cause = "it is locked: something has kept it open for writing for too long"
-        failed = JournalError(f"The journal {self.place} failed: {quoted(cause, 200)}.", hint=hint)
+        what = hint and f"{_UNSENT * (mode != 'reads')}{hint}"
+        failed = JournalError(f"The journal {self.place} failed: {quoted(cause, 200)}.", hint=what)
         failed.retry_after_s = _LONGEST_WAIT_S if hint == _LOCKED else None
         return failed
 
@@ -383,7 +387,7 @@ class _Files:
         if found != connection.info["files"] or found[:1] != self._journal:
             raise JournalError(
                 "The journal's file was moved, replaced or emptied while this program had it open.",
-                hint=_UNSENT + "put the files back, or start this program again with the new ones.",
+                hint=_UNSENT + "Put the files back, or start this program again with the new ones.",
             )
 
 
@@ -472,13 +476,19 @@ def _path(url: sa.URL, name: str) -> Path:
     return Path(name)
 
 
-def _reading(url: sa.URL, path: Path) -> sa.URL:
-    query = dict(url.query) | {"mode": "ro", "uri": "true"}
-    log, places = Path(f"{path}-wal"), (path, path.parent)
-    written = any(os.access(place, os.W_OK) for place in places) if path.exists() else True
-    if not written and not (log.exists() and log.stat().st_size):
+def _reading(url: sa.URL, path: Path, read_only: bool) -> sa.URL:
+    query, log = dict(url.query) | {"mode": "ro", "uri": "true"}, Path(f"{path}-wal")
+    logged = log.exists() and log.stat().st_size
+    if read_only and not logged and not _takes_files(path.parent):
         query["immutable"] = "1"  # nobody writes here, and SQLite cannot make its files
     return url.set(database=f"file:{quote(os.fsencode(path.absolute()))}", query=query)
+
+
+def _takes_files(folder: Path) -> bool:
+    """Whether SQLite can make its files here: the folder can be written, and its disk has room."""
+    with contextlib.suppress(OSError), NamedTemporaryFile(dir=folder, buffering=0) as file:
+        return file.write(bytes(_SHARED_BYTES)) == _SHARED_BYTES
+    return False
 
 
 def _refuse_foreign(file: Path, needs: int) -> None:
@@ -498,7 +508,7 @@ def _refuse_foreign(file: Path, needs: int) -> None:
         raise JournalError(
             f"The file {quoted(str(file), 300)} belongs to {quoted(owner)}, and this user may not "
             f"{'read' if needs == os.R_OK else 'read and write'} it.",
-            hint=_UNSENT + "run this as that user. Or let that user end what keeps the journal "
+            hint="Run this as that user. Or let that user end what keeps the journal "
             "open, and let both of you read and write it.",
         )
 

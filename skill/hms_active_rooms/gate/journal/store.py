@@ -368,6 +368,18 @@ def _is_within(name: str) -> sa.ColumnElement[bool]:
 class Writing(Reading):
     """A transaction that may write. Nobody else writes to the journal meanwhile."""
 
+    @property
+    def _file(self) -> int | None:
+        """The inode number of the journal's file; None if it has no file."""
+        files = self.db.info.get("files")
+        return files[0][1] if files else None
+
+    def is_copy(self, history: Sequence[Event]) -> bool:
+        """Whether an action with these events was approved in another file: the journal was copied
+        or moved since, and the other copy may have sent the action."""
+        files = [event.data.get("file") for event in history if event.kind == "approved"]
+        return files[-1:] not in ([], [None], [self._file])
+
     def insert(self, action: Action) -> Action:
         """Insert an action and its first event. Returns the action with its `mark`.
 
@@ -476,6 +488,8 @@ class Writing(Reading):
         columns: dict[str, Any] | None = None,
     ) -> int:
         """Returns the event's number. `columns`: the new row of an action that changes its state."""
+        if kind == "approved" and self._file is not None:
+            data = {**data, "file": self._file}
         event = {"at": self.now(), "kind": kind, "by": by, "way": way, "data": data}
         bound = records.seal(self._key, columns, event) if columns else ""
         add = _ADD[self.db.dialect.name]
