@@ -85,8 +85,7 @@ class OutcomeUnknown(ActiveRoomsError):
     """The request was sent, and nobody knows whether it was executed."""
 
     code = "outcome_unknown"
-    default_hint = "Do not send it again. Tell the person. Look at the room (it shows no messages)."
-    person_hint = "Do not send it again. Look at the room (it shows no messages)."
+    default_hint = "Do not send it again. Look at the room (it shows no messages)."
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message, executed="maybe", hint=hint)

@@ -138,9 +138,8 @@ class Conversation:
         self._told.clear()
         try:
             while asked or (asked := self._streamed(given)):
-                for pause in asked:
-                    if not self._decided(pause.value["action_requests"]):
-                        return False
+                if not all(self._decided(pause.value["action_requests"]) for pause in asked):
+                    return False
                 # The graph goes on without an answer, since the journal has all decisions.
                 given, asked = None, ()
         except sqlite3.Error:  # from the checkpointer; the journal raises JournalError

@@ -541,13 +541,11 @@ class Gate:
         if fault := row.contradiction or records.history_fault(row, history):
             raise BrokenRecord(f"The record of the action {row.id} {fault}.")
         if records.ran_unasked(row.decided_way) and not policy.runs_unasked(row.tool):
-            reason = "This policy does not let the tool run unasked."
-            return False, tx.move(row, "expired", by="policy", way="policy", reason=reason)
+            change = Drift("refused", "This policy does not let the tool run unasked.")
         if change.verdict == "refused":
-            why, result = change.reason, Result(change.reason, error=PolicyRefusal.code)
-            return False, tx.move(
-                row, "expired", by="policy", way="policy", reason=why, result=result
-            )
+            by, why = "policy", change.reason
+            result = Result(why, error=PolicyRefusal.code)
+            return False, tx.move(row, "expired", by=by, way=by, reason=why, result=result)
         if change.verdict == "nothing_to_do" or room is None:
             reason = f"{change.reason} Nothing was sent."
             return False, tx.move(row, "expired", by="gate", way="claim", reason=reason)
@@ -588,8 +586,7 @@ class Gate:
         return tx.insert(successor)
 
     async def _settle(self, action: Action) -> Action:
-        """Wait while a worker may be sending the action. If none is, look in the room instead,
-        unless the room does not show the effect."""
+        """Wait while a worker may be sending the action. If none is, look for a visible effect."""
         while action.state == "sent":
             if self._may_be_sending(action):
                 await self._sleep(_POLL_S)
@@ -630,7 +627,7 @@ class Gate:
             if row.state != "sent" or row.lease_until != action.lease_until:
                 return row
             state, result = unanswered(row.call, row.shown, error, None)
-            return tx.move(row, state, by=this_worker(), way="look", result=result)
+            return tx.move(row, state, by=this_worker(), way="stopped", result=result)
 
 
 @contextmanager
