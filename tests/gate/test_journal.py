@@ -169,7 +169,6 @@ def test_late_means_expired_and_reads_the_same_before_and_after_somebody_writes_
         decided = ("gate", "gate") if state == "proposed" else ("t", "page")
         assert (read.decided_by, read.decided_way) == decided
         assert read.ended_at == action.expires_at
-        assert read.ended_at == action.expires_at
 
 
 # --- one winner -------------------------------------------------------------------------------
@@ -568,6 +567,7 @@ def test_where_sqlite_does_not_wait_for_the_disk_it_is_refused_when_it_is_opened
         sa.event.remove(sa.Engine, "connect", writes_without_waiting)
 
 
+@pytest.mark.slow
 def test_a_lock_that_never_ends_is_a_clear_error_after_the_timeout_of_the_url(
     tmp_path: Path,
 ) -> None:

@@ -195,9 +195,10 @@ async def test_an_approval_that_the_policy_refuses_by_now_is_told_so() -> None:
     async with speaking(rest_app(toolkit), CALLER, ADA) as (me, ada):
         action = (await me.tool(REMOVE, remove())).json()["data"]
         room.peers[0] = peer(1, role="teacher")
-        for _ in range(2):
+        for already in (False, True):
             told = problem(await ada.approve(action), 409, "policy_refusal")
             assert "the policy protects that role" in told["detail"]
+            assert ("Already" in told["detail"]) == already
     assert room.posts == []
 
 

@@ -85,16 +85,18 @@ async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s:
     Returns:
         "" if the server took the message. Else the status or the name of the exception.
     """
+    took = False
     try:
         async with asyncio.timeout(within_s):
             tls = await asyncio.to_thread(_tls, not is_local(url))
             async with _connections(tls, url) as connections:
                 message = httpx.Request("POST", url, headers=headers, content=body)
                 response = await connections.handle_async_request(message)
+                took = response.is_success  # also if its body does not end
                 said = (await anext(response.aiter_bytes(_BEGIN_BYTES), b"")).lower().lstrip()
                 await response.aclose()
     except (*_ERRORS, ValueError, ConfigurationError) as error:
-        return type(error).__name__
+        return "" if took else type(error).__name__
     # Slack's "ok" is of the type text/html, too. Teams sends its errors with the status 200.
     page = said.startswith(b"<") and b"html" in said
     if response.is_success and not page and b"teams endpoint returned http error" not in said:

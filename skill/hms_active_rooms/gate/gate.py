@@ -621,7 +621,7 @@ class Gate:
         return in_time and worker_may_live(action.worker)
 
     def _give_up(self, action: Action) -> Action:
-        error = errors.OutcomeUnknown("The process that sent it stopped before 100ms answered.")
+        error = errors.OutcomeUnknown("The process that sent it recorded no answer of 100ms.")
         with self.journal.write() as tx:
             row = tx.get(action.id) or action
             if row.state != "sent" or row.lease_until != action.lease_until:

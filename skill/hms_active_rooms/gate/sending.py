@@ -41,6 +41,7 @@ LONGEST_WAIT_S: Final = 30.0
 """If 100ms asks for a longer wait, the action fails, and its outcome says so."""
 
 _BACKOFF: Final = Backoff()
+_TRIES: Final = 3  # to record that a sending was stopped; each waits for a lock of the journal
 _FIRST_LOOK_S = 0.2
 _LONGEST_PAUSE_S = 1.0
 _LEASE_SLACK_S = 10.0
@@ -293,21 +294,26 @@ class Sending:
         return row
 
     def _try_to_record(self, error: BaseException) -> None:
-        with suppress(errors.JournalError):
-            if self.began or not isinstance(error, asyncio.CancelledError):
-                cancelled = isinstance(error, asyncio.CancelledError)
-                what = "interrupted" if cancelled else f"stopped by {type(error).__name__}"
-                stopped = errors.OutcomeUnknown(f"The sending was {what}.")
-                call, shown = self.action.call, self.action.shown
-                ended = outcomes.unanswered(call, shown, stopped, None)
-                unseen = Observation(gone=None, why=str(stopped))
-                if call.per_person(shown):
-                    ended = outcomes.for_each(shown.people, self._fates(), stopped, unseen)
-                elif self.accepted:
-                    ended = outcomes.answered(call, shown, self.change.total, unseen)
-                self._record(ended, "stopped")
-            else:
-                give_back(self.journal, self.action, "stopped before the first request")
+        for _ in range(_TRIES):
+            with suppress(errors.JournalError):
+                self._record_stop(error)
+                return
+
+    def _record_stop(self, error: BaseException) -> None:
+        if self.began or not isinstance(error, asyncio.CancelledError):
+            cancelled = isinstance(error, asyncio.CancelledError)
+            what = "interrupted" if cancelled else f"stopped by {type(error).__name__}"
+            stopped = errors.OutcomeUnknown(f"The sending was {what}.")
+            call, shown = self.action.call, self.action.shown
+            ended = outcomes.unanswered(call, shown, stopped, None)
+            unseen = Observation(gone=None, why=str(stopped))
+            if call.per_person(shown):
+                ended = outcomes.for_each(shown.people, self._fates(), stopped, unseen)
+            elif self.accepted:
+                ended = outcomes.answered(call, shown, self.change.total, unseen)
+            self._record(ended, "stopped")
+        else:
+            give_back(self.journal, self.action, "stopped before the first request")
 
 
 async def write_in_thread(journal: Journal, step: Callable[[Writing], Found]) -> Found:

@@ -179,7 +179,7 @@ def request_id(body: bytes) -> tuple[int | str | None, str]:
     """
     try:
         message = strict_json(body)
-        known = jsonrpc_message_adapter.validate_python(message, by_name=False)
+        known = jsonrpc_message_adapter.validate_json(body, by_name=False)  # as the SDK does
     except ValueError:
         return None, NO_MESSAGE
     if isinstance(known, JSONRPCRequest):

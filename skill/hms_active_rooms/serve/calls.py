@@ -200,9 +200,12 @@ def _look(
     """What the journal knows about a call: its newest action, which requesters made it and are this
     caller, and how often it was made."""
     with gate.journal.read() as view:
-        newest, who, earlier = view.same_calls(caller.thread, content_of(call), caller.is_mine)
-        if newest and not records.may_be_same(newest.call, call):
-            newest = None
+        newest, who, earlier = view.same_calls(
+            caller.thread,
+            content_of(call),
+            caller.is_mine,
+            lambda row: records.may_be_same(row.call, call),
+        )
         if caller.key:
             newest = view.latest(call_key(call, keyed))
         return newest, who, earlier

@@ -136,8 +136,10 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
         # A second yes also sends an action that was approved before and not sent.
         action = await run(gate, action)
     refused = action.state == "rejected" or action.result.error == PolicyRefusal.code
-    if not decided.counted or (approving and refused):
+    if not decided.counted:
         return await already_decided(gate, action)
+    if approving and refused:
+        return Verdict(False, action, outcome(action))
     return Verdict(True, action, _now(action))
 
 

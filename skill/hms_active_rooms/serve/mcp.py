@@ -227,6 +227,7 @@ async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifes
 
     server.middleware.insert(0, once_each)
     # A copy of the descriptor, since Python cannot close a stream while a thread waits for it.
+    # Nothing else here reads standard input.
     copy = os.dup(sys.stdin.fileno())
     lines = _Lines(os.fdopen(copy, encoding="utf-8", errors="replace", closefd=False))
     lines.outgoing = asyncio.get_running_loop().create_future()

@@ -145,8 +145,10 @@ def report(ended: Action | ActiveRoomsError) -> Answered:
 def as_message(
     call: ToolCall, text: str, artifact: Any = None, *, failed: bool = False
 ) -> ToolMessage:
-    """The answer to a tool call. Its status is "error" if the call failed or was not executed."""
-    unexecuted = isinstance(artifact, dict) and artifact.get("executed") == "no"
+    """The answer to a tool call. Its status is "error" if the call failed or was not executed,
+    unless the room was already as the call wanted it."""
+    told = artifact if isinstance(artifact, dict) else {}
+    unexecuted = told.get("executed") == "no" and told.get("state") != "done"
     return ToolMessage(
         text,
         tool_call_id=call["id"] or "",

@@ -27,7 +27,7 @@ from sqlalchemy.pool import QueuePool
 
 from hms_active_rooms.errors import ConfigurationError, JournalError
 from hms_active_rooms.gate.journal import file_url
-from hms_active_rooms.gate.journal.tables import SCHEMA_VERSION, check, prepare
+from hms_active_rooms.gate.journal.tables import SCHEMA_VERSION, check, is_bound, prepare
 from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
 
@@ -179,10 +179,11 @@ class Database:
         return {mode: one.execution_options(hms_mode=mode) for mode, one in of_mode.items()}
 
     def _prepare(self, create: bool) -> None:
-        found = None
+        is_ready = False
         if not create or self.is_read_only:
             with self.begin("reads") as db:
                 found = check(db, self._key)
+                is_ready = found == SCHEMA_VERSION and (not self._key or is_bound(db))
             self.dispose(kept=True)  # once somebody writes, it may have other files
             if found is None:
                 raise self._missing()
@@ -191,7 +192,7 @@ class Database:
                     f"The journal {self.place} is of an earlier release, and cannot be written.",
                     hint="Copy the journal to a place where you may write, and open the copy.",
                 )
-        if not self.is_read_only and (create or found != SCHEMA_VERSION or self._key):
+        if not self.is_read_only and not is_ready:
             with self.begin("writes") as db:
                 self.begun = prepare(db, self._key) and not self._in_memory
 
@@ -480,7 +481,7 @@ def _reading(url: sa.URL, path: Path, read_only: bool) -> sa.URL:
     query, log = dict(url.query) | {"mode": "ro", "uri": "true"}, Path(f"{path}-wal")
     logged = log.exists() and log.stat().st_size
     if read_only and not logged and not _takes_files(path.parent):
-        query["immutable"] = "1"  # nobody writes here, and SQLite cannot make its files
+        query["immutable"] = "1"  # SQLite cannot make its files, so nobody can write either
     return url.set(database=f"file:{quote(os.fsencode(path.absolute()))}", query=query)
 
 

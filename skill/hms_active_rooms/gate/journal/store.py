@@ -27,6 +27,7 @@ Row = dict[str, Any]
 
 # --- statements that are kept ---------------------------------------------------------------------
 
+_MOST_TWINS: Final = 20  # that are read of actions with the same `Action.content`
 _SAID: Final = ("at", "kind", "by", "way", "data", "seal")
 _STEP, _ANY = events.alias("step"), events.alias("any_event")
 _LAST_STEP = (
@@ -205,19 +206,24 @@ class Reading:
         return next(iter(self._actions(mine)), None)
 
     def same_calls(
-        self, thread: str, content: str, is_mine: Callable[[str], bool] = lambda _: True
+        self,
+        thread: str,
+        content: str,
+        is_mine: Callable[[str], bool] = lambda _: True,
+        is_same: Callable[[Action], bool] = lambda _: True,
     ) -> tuple[Action | None, list[str], int]:
-        """The calls with this `Action.content` in a thread: the caller's newest action, all who
-        made the call and are the caller, and how often anybody made it. `is_mine` tells whether a
-        requester is the caller."""
+        """The calls with this `Action.content` in a thread: the caller's newest action that
+        `is_same`, all who made the call and are the caller, and how often anybody made it.
+        `is_mine` tells whether a requester is the caller."""
         same: tuple[sa.ColumnElement[bool], ...]
         same = (actions.c.thread == thread, actions.c.content == content)
         calls = sa.func.count(actions.c.call_key.distinct()).label("calls")
         who = sa.select(actions.c.requester, calls).where(*same).group_by(actions.c.requester)
         found = self.found(who)
         mine = [each["requester"] for each in found if is_mine(each["requester"])]
-        newest = _newest(*same, actions.c.requester.in_(mine))
-        row = next(iter(self._actions(self.found(newest))), None) if mine else None
+        newest = _newest(*same, actions.c.requester.in_(mine)).limit(_MOST_TWINS)
+        rows = self._actions(self.found(newest)) if mine else []
+        row = next(filter(is_same, rows), None)
         return row, mine, sum(each["calls"] for each in found)
 
     def actions(

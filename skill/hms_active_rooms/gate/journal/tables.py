@@ -239,9 +239,14 @@ def prepare(db: sa.Connection, key: bytes) -> bool:
         _seal(db)
         _protect_events(db)
         db.execute(versions.update().values(version=SCHEMA_VERSION))
-    if key and not db.scalar(sa.select(versions.c.key_check)):
+    if key and not is_bound(db):
         db.execute(versions.update().values(key_check=_key_check(key)))
     return found is None
+
+
+def is_bound(db: sa.Connection) -> bool:
+    """Whether the journal was begun with a key."""
+    return bool(db.scalar(sa.select(versions.c.key_check)))
 
 
 def check(db: sa.Connection, key: bytes) -> int | None:
