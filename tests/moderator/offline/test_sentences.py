@@ -210,6 +210,18 @@ def test_a_pronoun_is_the_person_named_last_and_never_the_audience_of_their_name
     assert changes(play("are Priya and Zoë here?", "kick her")) == []
 
 
+@pytest.mark.parametrize(
+    ("sentence", "is_sent"),
+    [
+        ("write a message to the students about the delay but don't send it", False),
+        ("send a message to Zoë, I'm still thinking what to write", False),
+        ("tell Zoë: don't send it by mail", True),
+    ],
+)
+def test_a_message_that_is_not_to_be_sent_is_none(sentence: str, is_sent: bool) -> None:
+    assert bool(changes(play(sentence))) == is_sent
+
+
 def test_the_same_for_somebody_else_goes_to_them() -> None:
     [(tool, arguments)] = changes(play("tell Priya: hi", "and Zoë too"))
     assert (tool, arguments) == (
@@ -237,7 +249,8 @@ def test_a_change_before_a_refused_one_was_carried_out_too() -> None:
     history = play("tell everyone: hi", "kick Spam Bot")
     [*_, answer] = [message for message in history if isinstance(message, ToolMessage)]
     answer.artifact = {"state": "rejected"}
-    assert "was carried out and cannot be undone" in said(play("undo", before=history))
+    told = said(play("undo", before=history))
+    assert "The last change was not carried out. One before it was" in told
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from itertools import chain, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -55,15 +55,18 @@ _SENTENCE: Final = ("STOP", "ASKED")
 _ORDERS: Final = classes("KICK DROP TAKE SEND END ENDALL LOCK TELL SAY LET NOTE CANNOT UNLOCK")
 _STARTS: Final = (_ORDERS | {"SAME"}) - classes("NOTE LOCK UNLOCK")
 _JOINTS: Final = MARKS | classes("COLON AND BUT BECAUSE FOR")
-_CUTS: Final = _JOINTS | classes("HE OURS BACK ASIDE")
+_CUTS: Final = _JOINTS | classes("HE OURS BACK")
 _LEADING: Final = classes("PLEASE FRONT ASK AND")
-_COURTESY: Final = classes("PLEASE FRONT ASK AND HERE STOP ASIDE")
+_COURTESY: Final = classes("PLEASE FRONT ASK AND HERE STOP")
 _PERSON: Final = classes("NAME ROLE PRON HE")
 _SUBJECTS: Final = classes(
     "NAME ROLE DET THAT HE IT LEAD EVERYONE ROOM IS PRON NUMBER WORD OURS ME"
 )
 _LOOKS: Final = classes("COUNT LIST FIND STATE IS question")
 _SHOWING: Final = classes("show see get give clear")
+_SHOWN: Final = (
+    PEOPLE | LEADS | classes("TAKE SEND ME EVERYONE LIST HERE IN ROOM OF COUNT STATE IS")
+)
 _NO_LOOK: Final = classes(
     "KICK END ENDALL TELL SAY MUST LET LOCK injection unquoted reported mood condition"
 )
@@ -194,6 +197,7 @@ class _Line:
         self.tokens = tokens_of(line, roster)
         self.kinds = [one.type for one in self.tokens]
         self.orders, self.reasons, self.told = list[Order](), list[str](), len(line) + 1
+        self.asked = False
 
     def reading(self) -> Reading:
         why, orders = "", self._talk()
@@ -257,6 +261,7 @@ class _Line:
                 instead = instead or bool(texts & {"instead", "sorry", "sry"})
             if self._ends_asked(end) and not polite:
                 raise _Blocked("question")
+            self.asked = "ASK" in self.kinds[i:end]
             self._add(order, instead=instead, rewords=set(self.kinds[i:end]) <= _REWORDS)
             i = gap = end
         if not self.orders:
@@ -275,7 +280,8 @@ class _Line:
 
     def _looked(self) -> tuple[Order, ...]:
         parts = self._parts(0, len(self.tokens))
-        if look := next(filter(None, map(self._look, parts)), None):
+        looks = (self._look(one) for one in parts if one.joint not in ("BECAUSE", "FOR"))
+        if look := next(filter(None, looks), None):
             return (look,)
         raise _Blocked(next((kind for kind in self.kinds if kind in _BARS), "not_understood"))
 
@@ -321,33 +327,31 @@ class _Line:
         instead, so = False, self._led_in(start, end) if order else ""
         if self.orders and re.search("AND NAME (FOR|BECAUSE)", " ".join(self.kinds[start:end])):
             raise _Blocked("several")  # "kick Ann for swearing and Bob for spam"
-        withdrawn = w.listed("withdrawn")
         for part in self._parts(start, end):
             kinds = self.kinds[part.start : part.end]
             plain = [kind for kind in kinds if kind not in _COURTESY | LEADS]
             spoken = self.tokens[part.start : part.end]
-            told = " ".join("NAME" if one.type in PEOPLE else one.text for one in spoken)
-            who = tuple(one.who for one in spoken if one.who)
-            corrected = self.kinds[: part.start][-2:] == ["NAME", "COMMA"]  # "Ann, not Bob!"
-            of_last = {o for one in self.orders[-1:] for m in one.who for o in m.options}
+            told = " ".join("NAME" if one.type == "NAME" else one.text for one in spoken)
             again = plain == ["END"] and (order or spoken[-1].text != "stop")
             if plain in ([], ["KICK"]) or again or kinds in _EMPTY:
                 if part.asked and "ASK" not in kinds and not POLITE & {t.text for t in spoken}:
                     raise _Blocked("question")
             elif {plain[0]} <= {"BACK", "negation"} and set(plain) <= PEOPLE | {"BACK", "negation"}:
-                if withdrawn & {one.text for one in spoken} and (who or part.end == end):
+                who = tuple(one.who for one in spoken if one.who)
+                withdrawn = any(one.text in w.listed("withdrawn") for one in spoken)
+                if withdrawn and (who or part.end == end):
                     raise _Blocked("negation")  # "never mind Ann"
                 if who and self.orders and (part.joint != "STOP" or "BACK" in kinds):
                     self._correct(who, negated="negation" in kinds)
                     instead = False
                 elif "BACK" in kinds and not who and "negation" not in kinds:
                     instead = True  # "No wait, I mean Ann": what follows may say what is meant
-                elif not (order and (corrected or ("BACK" in kinds and not self.orders))):
-                    raise _Blocked("negation")  # but not of "I meant Ann. Kick her."
-            elif self.orders and who and re.match("(leave|keep) |NAME .*stays?$", told):
-                self._correct(who, negated=True)
-            elif plain == ["NAME"] and of_last.issuperset(who[0].options):
-                self._correct(who, negated=False)  # "Kick Noel, Noel Grant"
+                elif (
+                    "BACK" not in kinds or self.orders or not order
+                ):  # not "I meant Ann. Kick her."
+                    raise _Blocked("negation")
+            elif self.orders and "NAME" in kinds and re.match("(leave|keep) |NAME .*stays?$", told):
+                self._correct(tuple(one.who for one in spoken if one.who), negated=True)
             elif self.orders and "REASON" in kinds:
                 at = kinds.index("REASON")
                 said = [one for one in spoken[:at] if one.type not in _COURTESY | {"SEND"}]
@@ -362,9 +366,10 @@ class _Line:
                 pass  # "Is Ann here? Kick her." and "kick Ann, then show me who is here"
             else:
                 self._check(part, kinds, so, order)
-                why = self.typed[spoken[0].start : spoken[-1].end].strip(" .!,)\"'")
-                if not PEOPLE.issuperset(plain):
-                    self.reasons.append(why)
+                own = re.search(r"(?:as|for) (\w+)$", self.tokens[part.start - 1].text)
+                at = self.tokens[part.start - 1].end - len(own[1]) if own else spoken[0].start
+                why = self.typed[at : spoken[-1].end].strip(" .!,)")
+                self.reasons.append(why[1:-1] if kinds == ["QUOTE"] else why)
         if instead and not order:
             raise _Blocked("negation")
         return instead
@@ -372,7 +377,8 @@ class _Line:
     def _locks(self, spoken: Sequence[Token]) -> bool:
         """Whether these words behind "end the room" lock it: "so that nobody can come in again"."""
         texts, kinds = {one.text for one in spoken}, {one.type for one in spoken}
-        nobody = "negation" in kinds or any(re.match("no(body|one|1|.one)", t) for t in texts)
+        nobody = any(re.match("no(body|one|1|.one)", text) for text in texts)
+        nobody = nobody or ("negation" in kinds and "OURS" not in kinds)
         return self._last == "end" and nobody and bool(texts & {*w.section("entering").split()})
 
     def _led_in(self, start: int, end: int) -> str:
@@ -391,7 +397,7 @@ class _Line:
         if not before:
             return ""
         asks = "ASK" in self.kinds[end - 1 : end + 1] or self.tokens[end].text in POLITE
-        return "asked" if before[-1].type in ("COMMA", "DASH") and asks else before[-1].type
+        return "asked" if before[-1].type == "COMMA" and asks else before[-1].type
 
     def _check(self, part: _Part, kinds: list[str], so: str, order: Order | None) -> None:
         """Raises _Blocked if these words may not stand beside an order as a reason or a statement."""
@@ -399,7 +405,7 @@ class _Line:
         why = next((kind for kind in kinds if kind in barred), "")
         first, behind = kinds[0], bool(self.orders)
         waits = behind and part.joint in _SENTENCE and "MUST" in kinds and first != "HE"
-        if part.asked:
+        if part.asked and not (behind and self.asked and part.joint not in _SENTENCE):
             why = "question"
         elif first == "MUST" or waits:
             why = "condition"  # "Should he come back, ..." and "Ann must agree first."
@@ -416,7 +422,7 @@ class _Line:
         """The bars that do no harm in these words, because of how the words stand to an order."""
         first, behind, sentence = kinds[0], bool(self.orders), part.joint in _SENTENCE
         before = self.tokens[: part.start][-2:]
-        if so == "so" or any(re.search("reason|otherwise", one.text) for one in before):
+        if so == "so" or any("reason" in one.text for one in before):
             return _BARS - _NEVER
         if "UNLOCK" in {one.type for one in before} and first in _SUBJECTS:
             return _SOFT  # "do not lock it, the next class comes in later"
@@ -428,16 +434,17 @@ class _Line:
             begins = {first} - {"exception", "reported"} - ({"negation"} if so == "BUT" else set())
             late = {"delay"} & set(kinds[-3:]) if so not in _SENTENCE else set()
             if order.verb == "tell" and not order.words:  # "Ann, two minutes. Tell her."
-                return _SOFT - (set() if part.joint else {first})
+                return _SOFT - (set() if self.reasons else {first})
             if so in ("STOP", "BUT", "asked"):
                 return (_SOFT | {"condition"}) - begins - late
             if part.joint in ("BECAUSE", "FOR"):
                 return _SOFT - ({"delay"} & {first, kinds[-1]})
             return _SOFT - {first, kinds[-1]} - late if first in _SUBJECTS else frozenset()
         if behind and sentence:
-            if "BACK" in kinds[:2]:
+            begins = set([kind for kind in kinds if kind != "PLEASE"][:2])
+            if "BACK" in begins:
                 raise _Blocked("negation")
-            return _SOFT - set(kinds[:2])
+            return _SOFT - begins
         about = first if first == "HE" else "subject" if first in _SUBJECTS else ""
         soft = _BEHIND[part.joint if part.joint in ("BECAUSE", "FOR") else about]
         # "Kick Ann, he is rude, tomorrow" and "... , or not"
@@ -514,19 +521,20 @@ class _Line:
         plain = [one for one in spoken if one.type not in passed]
         kinds = [one.type for one in plain]
         start, held = kinds[0] if kinds else "", set(kinds)
-        shows = start in ("TAKE", "SEND") and plain[0].text in _SHOWING
+        shows = start in ("TAKE", "SEND") and plain[0].text in _SHOWING and held <= _SHOWN
         named = part.asked and start in ("NAME", "ROLE", "EVERYONE", "ROOM")
         is_look = start in _LOOKS or shows or named or "LIST" in kinds[:3] or "COUNT" in kinds[:4]
         named_ = [
             t for t in plain if t.type in PEOPLE | {"PRON"} or t.text in ("he", "she", "they")
         ]
         who = tuple(t.who or Mention(t.text, is_pronoun=True) for t in named_)
-        if start in ("IS", "FIND") and not who and "WORD" in kinds[1:4]:
+        called = start in ("IS", "FIND") and ("LEAD" in held or "LIST" not in held)
+        if called and not who and "WORD" in kinds[1:4]:
             first = kinds.index("WORD")
             last = first + (kinds[first + 1 : first + 2] == ["WORD"])
             who = (Mention(self.line[plain[first].start : plain[last].end]),)
-        state = held & {"STATE", "OVER"} and not (who and who[0].options)
-        if state and (is_look or part.asked or len(kinds) < 3):
+        state = held & {"STATE", "OVER"} and "COUNT" not in held and not (who and who[0].options)
+        if state and (is_look or part.asked or len(kinds) < 3) and not held & _NO_LOOK - {"LOCK"}:
             return Order("status")
         if held & _NO_LOOK or not is_look:
             return None
@@ -553,9 +561,7 @@ class _Line:
             cut = token.type in _CUTS and not owned and not dropped
             if cut and fed and (tree := _fed(parser, None)):
                 whole = tree, [*fed], j
-            # Of "take Ann and Bob out" the order goes on, although "Bob out" may be one too.
-            begun = whole[2] == j or self.kinds[j + 1 : j + 2] not in (["NAME"], ["ROLE"])
-            if cut and begun and self.kinds[i] != "LOCK" and self._starts(j):
+            if cut and self.kinds[i] != "LOCK" and self._starts(j):
                 break
             # Of "tell Ann hello, we start" the greeting is a part of the message.
             begins = self.tokens[told[2]] if told and fed[-1].type in MARKS else token
@@ -586,7 +592,6 @@ class _Line:
     def _message(self, i: int, parser: Any, fed: list[Token], start: int) -> _Found:
         """A message, whose words begin there, up to the next order, or to the end if they are marked."""
         end, more, by = self._message_end(start, fed[-1].type), list[Token](), fed[-1].type
-        start -= by == "HE" and fed[-2].type in PEOPLE  # "and Ann she goes next"
         last = end
         while self.kinds[last - 1] in ("PLEASE", "STOP", "ONLY", "COMMA") and last > start + 1:
             last -= 1
@@ -608,6 +613,9 @@ class _Line:
         bare = last == start + 1 and self.tokens[start].text in w.listed("no_message")
         if bare or not words.strip(" .,:;!?-…–—\"'()"):
             words = ""
+        unsent = any(phrase in words.lower() for phrase in w.listed("unsent"))
+        if unsent and by not in ("COLON", "MARK", "THAT"):
+            raise _Blocked("negation")
         for one in (self.tokens[start]._replace(type="WORDS"), *more, None):
             parser = parser and _fed(parser, one)
         if parser is None:
@@ -625,20 +633,13 @@ class _Line:
         ends = {"COLON": {"STOP"}, "THAT": {"STOP", "COMMA"}, "MARK": {"STOP", "COMMA"}}.get(by)
         infinitive = by == "TO" or self.kinds[start] == "negation"
         for j in range(start + 1, len(self.tokens)):
-            if self.kinds[j] == "ASIDE":
-                return j
             if self.kinds[j] not in _ENDS:
                 continue
-            joint = [one.text for one in self.tokens[j : j + 2] if one.type in ("AND", "FRONT")]
-            then = any(re.search("then|that|this|after|second|third", text) for text in joint)
+            joint = [one.text for one in self.tokens[j : j + 2] if one.type == "AND"]
+            then = any(re.search("then|that|this|after", text) for text in joint)
             # ", and please kick Ann", but not ", and bring a pen"
             further = bool(joint) and (PEOPLE | {"END"}) & {*self.kinds[j : j + 5]}
-            comma = further and self.tokens[j - 1].text == ","
-            # "that he is out and then remove him", but not "that we stop and then remove him"
-            comma = comma or (
-                "KICK" in self.kinds[j + 1 : j + 3] and then and "OURS" not in self.kinds[start:j]
-            )
-            comma = comma and by in ("THAT", "MARK")
+            comma = by in ("THAT", "MARK") and further and self.tokens[j - 1].text == ","
             closed = comma or (self.kinds[j] in (ends or _ENDS) and (then or not ends))
             # "Tell Ann to wave and end the talk": she is to do both.
             named = PEOPLE & {*self.kinds[j : j + 6]}
@@ -664,21 +665,15 @@ class _Line:
         leaves = list(root.scan_values(lambda _: True))
         first, kinds = leaves[0], [one.type for one in leaves]
         parts = [one for one in root.iter_subtrees() if one.data in ("one", "known", "unknown")]
-        named = [([*one.scan_values(lambda _: True)], str(one.data)) for one in parts]
-        out = {one for part in root.find_data("spared") for one in part.scan_values(lambda _: True)}
-        who, but, everyone = tuple[Mention, ...](), tuple[Mention, ...](), False
-        for spoken, rule in sorted(named, key=lambda one: one[0][0].start):
-            meant = self._who(spoken, rule)
-            if spoken[0] in out:
-                but += meant
-            else:
-                who, everyone = who + meant, everyone or not meant
-        many, options = everyone or any(m.groups for m in who), {o for m in who for o in m.options}
-        if but and (many or any(o in options for m in but for o in m.options)):
+        named = sorted(parts, key=lambda one: next(one.scan_values(lambda _: True)).start)
+        but = {id(one) for part in root.find_data("spared") for one in part.iter_subtrees()}
+        who = tuple(m for one in named if id(one) not in but for m in self._who(one))
+        spared = {o for one in named if id(one) in but for m in self._who(one) for o in m.options}
+        everyone = any("EVERYONE" in kinds and not self._who(one) for one in named)
+        many = everyone or any(m.groups for m in who)
+        if spared & {o for m in who for o in m.options} or (but and many):
             raise _Blocked("exception")
-        the, before = Token("DET", "the", 0, 0), enumerate(self.tokens[:i])
-        of = (self._who((the, one)) for n, one in before if one.who and self._acts(n))
-        about = tuple(chain.from_iterable(of))
+        about = tuple(one.who for n, one in enumerate(self.tokens[:i]) if one.who and self._acts(n))
         if root.data == "remove":
             return Order("everyone" if everyone else "remove", who, about=about)
         if root.data == "again":
@@ -694,18 +689,17 @@ class _Line:
             ended = ended or (root.data == "end_it" and "LOCK" in kinds)
             verb = "end" if ended else str(root.data)
             return None if bare else Order(verb, lock="LOCK" in kinds)
-        called = isinstance(root.children[0], tuple) or {"TELL", "NOTE", "TOLD", "GETS", "TAKE"} & {
-            *kinds
-        }
-        asks = "TOLD" in kinds and words.endswith("?") and "ASK" not in self.kinds[: i + 1]
+        called = isinstance(root.children[0], tuple) or {"TELL", "NOTE", "TOLD"} & {*kinds}
+        asks = "TOLD" in kinds and words.endswith("?")
         if [*root.find_data("further")]:
             called, asks = True, self._last != "tell"
         if asks or not (called or all(m.groups for m in who)):
             return None
         head = " ".join(one.text for one in leaves if one.type in ("NOTE", "TELL", "SEND"))
         to_some = re.search(r"private|direct|\b[dp]m\b|\bmake\b", head)
-        said_of = first.text in ("say", "shout", "write") and about
-        if not named and (to_some or said_of):
+        goes_on = "ROOM" in kinds or (bool(self.orders) and not self.orders[-1].words)
+        spoken = first.text in ("say", "shout", "write") and about and not goes_on
+        if not named and (to_some or spoken):
             return Order("who")
         # Whoever speaks to "the student" of many speaks to all of them.
         who = tuple(m._replace(sure=m.sure or bool(m.groups and not m.people)) for m in who)
@@ -719,16 +713,17 @@ class _Line:
         part = self.tokens[marks[-1] + 1 if marks else 0 : i]
         some = any(one.text.startswith(("somebody", "someone", "anybody")) for one in part)
         after = " ".join(one.text for one in self.tokens[i + 1 : i + 4])
-        if re.match(w.section("suffers"), after) or self.kinds[:i][-1:] == ["negation"]:
+        if re.match(w.section("suffers"), after):
             return False
         return not (some and part[-1].type == "WORD" and part[-1].text not in ("as", "name"))
 
-    def _who(self, parts: Sequence[Token], rule: str = "one") -> tuple[Mention, ...]:
-        """Whom these words name, by a rule of `orders.lark`. Empty if they mean everyone."""
+    def _who(self, tree: Tree[Token]) -> tuple[Mention, ...]:
+        """Whom a part of an order names. Empty if it means everyone."""
+        parts = list(tree.scan_values(lambda _: True))
         held = {one.type: one for one in parts}
         name, role = (held[kind].who if kind in held else None for kind in ("NAME", "ROLE"))
         leads, every = bool(LEADS & set(held)), bool({"EVERY", "EVERYONE"} & set(held))
-        if rule != "one":
+        if tree.data != "one":
             spoken = [one for one in parts if one.type not in LEADS]
             said = self.line[spoken[0].start : spoken[-1].end].strip("\"'")
             if "ROLE_WORD" in held:
@@ -784,11 +779,9 @@ class _Line:
             after = [kind for kind in kinds[n + 1 : n + 4] if kind not in MARKS | {"PLEASE"}][:1]
             meant = one.text in ("no", "i mean", "i meant", "sorry no") and after != ["NAME"]
             back = one.type == "BACK" and not meant
-            if kinds[n - 1] in MARKS | {"BACK", "BUT"} and (back or one.type == "unquoted"):
+            if kinds[n - 1] in MARKS | {"BACK"} and (back or one.type == "unquoted"):
                 raise _Blocked("negation")
-        denied = kinds[0] in ("negation", "BUT") or re.match(
-            r"not |or\b|i'?m .*thinking", inside[0].text
-        )
+        denied = kinds[0] in ("negation", "BUT") or inside[0].text.startswith("not ")
         if by == "COMMA" and denied:
             raise _Blocked("exception")
 

@@ -153,7 +153,7 @@ class Roster(BaseModel):
             found = [p for p in peers if _within(words, p.words)]
         if not found:
             return None
-        if len(words) == 1 < len(words[0]):
+        if len(words) == 1:
             # "Nora" may be Nora Berg, though a stranger is called "Nora".
             found += [p for p in peers if _within(words, p.words) and p not in found]
             # "Kim" may also be the stranger with the user id "kim.family".

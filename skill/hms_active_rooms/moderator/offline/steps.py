@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any, Final, NoReturn
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolCall
@@ -54,9 +54,9 @@ _NUMBER: Final = re.compile(r"\d[\d:.]*\d|\d")
 _RESENT: Final = classes(
     "TELL SEND PRON EVERYONE NUMBER NOTE THAT DET TO PLEASE COMMA COLON STOP delay"
 )
-_TOO: Final = frozenset(("too", "as well", "also", "now", "next"))
+_TOO: Final = frozenset(("too", "as well", "also", "now"))
 _NAMING: Final = classes("NAME BACK PLEASE FRONT COMMA STOP DET LEAD THAT")
-_AGAIN: Final = _NAMING | classes("ROLE SAME AND negation FOR TO SEND ONLY PRON")
+_AGAIN: Final = _NAMING | {"ROLE", "SAME", "AND", "negation", "FOR", "TO", "SEND"}
 _CHOOSING: Final = _NAMING | {"NUMBER", "KICK", "TO", "HE", "IT", "S"}
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
 _ALL: Final = classes("EVERYONE BOTH PRON ALLOF")
@@ -257,6 +257,8 @@ class _Turn:
         roster, count = self._roster(), order.words == "count"
         named = [one for one in order.who if not one.is_pronoun]
         focus = self.before.focus if len(named) < len(order.who) or order.verb == "verify" else ()
+        if len(named) < len(order.who) and not focus:
+            self._stop("who")
         groups = [one for m in named for one in m.options if isinstance(one, RoleGroup)]
         if groups or not (named or focus):
             role = groups[0].role if groups else None
@@ -309,8 +311,10 @@ class _Turn:
             case "look" | "verify":
                 self._seen(order)
             case "no" | "undo":
-                ran = before.ran
-                self._stop(say("cannot_undo", then=say(ran)) if ran else "nothing_pending")
+                if not before.ran:
+                    self._stop("nothing_pending")
+                last = "cannot_undo" if state in ("done", "unknown") else "ran_before"
+                self._stop(say(last, then=say(before.ran)))
             case "cannot":
                 self._stop(say("cannot", what=say(cannot()[order.words])), heard=self.said)
             case "other":
@@ -380,7 +384,7 @@ class _Turn:
     def _tell(self, order: Order) -> Plan:
         last = self.before.order
         to_all = last and last.verb == "tell" and not last.who
-        too = order.again or re.search(r"(?i)\b(now|too|also|as well|sorry|sry|oops)\b", self.said)
+        too = order.again or re.search(r"(?i)\b(now|too|also|as well)\b", self.said)
         if too and not order.words and last and last.verb == "tell":
             order = replace(order, words=last.words)
         if not order.words:
@@ -451,10 +455,8 @@ class _Turn:
         """The last order for somebody else: "same for Priya", "no, I mean Chen"."""
         last, tokens = self.before.order, reading.tokens
         kinds, texts = [one.type for one in tokens], {one.text for one in tokens}
-        people = [
-            (one.who, kinds[n - 1]) for n, one in enumerate(tokens) if one.who or one.type == "PRON"
-        ]
-        meant = [who for who, before in people if who and before != "negation"]
+        people = [(one.who, kinds[n - 1]) for n, one in enumerate(tokens) if one.who]
+        meant = [who for who, before in people if before != "negation"]
         spared = "negation" in kinds
         again = spared or {"BACK", "SAME", "AND"} & set(kinds) or texts & _TOO
         if last is None or last.verb not in ("tell", "remove") or not (again and meant):
@@ -467,13 +469,11 @@ class _Turn:
         return (replace(last, who=(who,), about=(), but=(), reason=None),)
 
 
-def _means_it(tokens: Sequence[Token]) -> bool:
-    """Whether words that name somebody are an answer, and no withdrawal, greeting or thanks. Thanks may
-    stand behind the name, or in a sentence of their own."""
-    texts = {one.text for one in tokens if one.type in ("PLEASE", "BACK")}
-    said = [one for one, after in pairwise(tokens) if one.type == "PLEASE" and after.type != "STOP"]
-    greets = {one.text.split()[0] for one in said}
-    return not greets & listed("greeting") and not texts & listed("withdrawn")
+def _means_it(tokens: Iterable[Token]) -> bool:
+    """Whether words that name somebody are an answer, and no greeting, thanks or withdrawal."""
+    texts = [one.text for one in tokens if one.type in ("PLEASE", "BACK")]
+    greets = {text.split()[0] for text in texts} & listed("greeting")
+    return not greets and not listed("withdrawn") & set(texts)
 
 
 def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:
@@ -489,9 +489,6 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
     kinds = {one.type for one in read_so.tokens}
     if not _means_it(read_so.tokens):
         return ()
-    named = {*chain(*(m.options for m in read_so.people))}
-    if "negation" in kinds and "the other" in said and len(named) + 1 == len(options):
-        return tuple(one for one in options if one not in named)  # "not Ann, the other one"
     if kinds & {"negation", "condition", "delay"}:
         return None if {"NAME", "COMMA"} <= kinds else ()
     ordinals = {"first": 1, "second": 2, "third": 3, "two": 2, "three": 3, "last": len(options)}

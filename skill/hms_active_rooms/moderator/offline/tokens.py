@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
 from typing import Final, NamedTuple
 
 from hms_active_rooms.moderator.offline import words as w
-from hms_active_rooms.moderator.offline.roster import Mention, Peer, RoleGroup, Roster, forms, key
+from hms_active_rooms.moderator.offline.roster import Mention, RoleGroup, Roster, forms, key
 
 _MAX_NAME_WORDS: Final = 9
 _MAX_PHRASE: Final = 20
@@ -51,7 +50,7 @@ class Token(NamedTuple):
 
 def tokens_of(line: str, roster: Roster) -> list[Token]:
     """The tokens of a line. People and roles are found if `roster` has them."""
-    return _settled(_joined(_named(_lexed(line, roster), line, roster), roster))
+    return _settled(_named(_lexed(line, roster), line, roster))
 
 
 def _raw(line: str) -> Iterator[Token]:
@@ -161,7 +160,7 @@ def _mention(
         return 1, Mention(first.text, (group,), sure=True)
     begins = key(first.text.split()[0])[0]
     initial = len(begins) == 1
-    begun = {begins, begins.removesuffix("s"), f"{begins}s"} & roster.begins
+    begun = {begins, begins.removesuffix("s")} & roster.begins
     if not begun and not initial and not re.search(r"\d|\W", first.text):
         return 1, None
     for size in range(min(_MAX_NAME_WORDS, len(tokens) - i), 0, -1):
@@ -169,9 +168,7 @@ def _mention(
         unknown = all(one.type in ("WORD", "S", "NUMBER", "VOCATIVE", "OF") for one in span)
         titled = first.type in _TITLES or (placed and not unknown)
         role = size == 1 and titled
-        single = size == 1 and (
-            (initial and not placed) or not (unknown or role or " " in first.text)
-        )
+        single = size == 1 and (initial or not (unknown or role or " " in first.text))
         if single or span[-1].type in ("S", "OF") or not span[-1].text[-1].isalnum():
             continue
         # A misspelled role is mended, and of "Linda from HR" both words are the name's.
@@ -194,30 +191,3 @@ def _settled(tokens: list[Token]) -> list[Token]:
         found = (new for rule, new in w.rows("beside") if re.search(rule, line))
         out.append(one._replace(type=next(found, one.type)))
     return out
-
-
-def _joined(tokens: list[Token], roster: Roster) -> list[Token]:
-    """The tokens. Those that say once more who is meant become one token, by `joined` of `words.yaml`."""
-    for rule, kind in w.joined():
-        told = "".join(f"{one.type}:{one.text.replace(' ', '_')} " for one in tokens)
-        if not (match := rule.search(told)):
-            continue
-        i, size = told[: match.start()].count(" "), match[0].count(" ")
-        run = tokens[i : i + size]
-        named = [one for one in takewhile(lambda t: t.type != "negation", run) if one.who]
-        if kind == "ASIDE":
-            named = [one for one in tokens[:i] if one.who and named][-1:] + named
-        meant = [_people(one.who, roster) for one in named if one.who]
-        both = set.intersection(*meant) if meant else set()
-        if kind == "ASIDE" and all(one == both for one in meant):
-            joined = Token(kind, "", run[0].start, run[-1].end)
-        elif kind == "NAME" and both in meant:
-            joined = named[meant.index(both)]._replace(start=run[0].start, end=run[-1].end)
-        else:
-            continue
-        tokens = [*tokens[:i], joined, *tokens[i + size :]]
-    return tokens
-
-
-def _people(name: Mention, roster: Roster) -> set[Peer]:
-    return {*name.people, *(p for g in name.groups for p in roster.with_role(g.role))}

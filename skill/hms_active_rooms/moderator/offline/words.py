@@ -34,20 +34,9 @@ def listed(name: str) -> frozenset[str]:
 
 @cache
 def rows(name: str) -> list[tuple[str, str]]:
-    """The lines of a section, each "phrases => text". A line that is indented belongs to the one before."""
-    lines = (line.partition(" => ") for line in section(name).replace("\n  ", " ").splitlines())
+    """The lines of a section, each "phrases => text"."""
+    lines = (line.partition(" => ") for line in section(name).splitlines())
     return [(told, text) for told, _, text in lines]
-
-
-@cache
-def joined() -> list[tuple[re.Pattern[str], str]]:
-    """The rules of `joined`, to be searched in a line of tokens that are written as "CLASS:text "."""
-    text = r":\S+"
-    rules = (
-        (re.sub(r"(\w{2,})(:\w+)?", lambda m: rf"(?:{m[1]}{m[2] or text}\s)", rule), kind)
-        for rule, kind in rows("joined")
-    )
-    return [(re.compile(rf"(?<!\S)(?:{rule.replace(' ', '')})"), kind) for rule, kind in rules]
 
 
 def phrases(text: str) -> list[Phrase]:
