@@ -135,10 +135,9 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
     if action.state == "approved" and approving and not decided.problem:
         # A second yes also sends an action that was approved before and not sent.
         action = await run(gate, action)
-    refused = action.state == "rejected" or action.result.error == PolicyRefusal.code
-    if not decided.counted:
+    if not decided.counted or (approving and action.state == "rejected"):
         return await already_decided(gate, action)
-    if approving and refused:
+    if approving and action.result.error == PolicyRefusal.code:
         return Verdict(False, action, outcome(action))
     return Verdict(True, action, _now(action))
 
