@@ -567,6 +567,16 @@ def test_where_sqlite_does_not_wait_for_the_disk_it_is_refused_when_it_is_opened
         sa.event.remove(sa.Engine, "connect", writes_without_waiting)
 
 
+def test_a_locked_journal_with_a_key_is_looked_at(tmp_path: Path) -> None:
+    url, key = f"sqlite:///{tmp_path / 'j.sqlite'}", "k" * 32
+    journal = Journal(url, key=key)
+    action = at(journal, "proposed", journal.now())
+    journal.close()
+    with closing(sqlite3.connect(tmp_path / "j.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert Journal(f"{url}?timeout=0", key=key, create=False).get(action.id) == action
+
+
 @pytest.mark.slow
 def test_a_lock_that_never_ends_is_a_clear_error_after_the_timeout_of_the_url(
     tmp_path: Path,

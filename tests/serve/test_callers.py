@@ -513,6 +513,9 @@ async def test_over_stdio_too_a_second_request_with_an_open_id_is_refused(
         '{"jsonrpc": "2.0", "id": 7.0, "method": "tools/list"}',
         '{"jsonrpc": "2.0", "id": null, "method": "tools/list"}',
         '{"jsonrpc": "2.0", "id": 7, "method": "tools/list"',
+        '{"jsonrpc": "2.0", "id": 7, "method": "tools/list", "params": {"a": "\\ud83d"}}',
+        '{"jsonrpc": "2.0", "id": 7, "method": "ping", "params": {"a": %s}}'
+        % ("[" * 300 + "]" * 300),
         '[{"jsonrpc": "2.0", "id": 1, "method": "ping"}]',
         "no JSON",
     ],

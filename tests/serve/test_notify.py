@@ -45,6 +45,7 @@ class Receiver:
     statuses: list[int] = field(default_factory=lambda: [200])
     location: str = ""
     says: list[bytes] = field(default_factory=lambda: [b""])
+    missing: int = 0  # bytes of its answers that never come
     asked: list[str] = field(default_factory=list)
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     url: str = ""
@@ -69,7 +70,7 @@ def receiver() -> Iterator[Receiver]:
             status = found.statuses[min(len(found.got), len(found.statuses) - 1)]
             says = found.says[min(len(found.got), len(found.says) - 1)]
             self.send_response(status)
-            self.send_header("content-length", str(len(says)))
+            self.send_header("content-length", str(len(says) + found.missing))
             self.send_header("content-type", "text/html")
             self.send_header("location", found.location)
             self.end_headers()
@@ -245,6 +246,17 @@ async def test_a_success_that_is_a_login_page_or_an_error_of_teams_is_sent_again
         told = await receiver.told(3)
     assert [each["action_id"] for each in told] == [first.id, first.id, second.id]
     assert "HTTP 200" in caplog.text
+
+
+async def test_a_success_whose_body_breaks_off_is_one(receiver: Receiver) -> None:
+    receiver.missing = 10
+    toolkit = kit(students())
+    first = await waits(toolkit, 1)
+    async with notifier(toolkit, receiver.url, Clock()):
+        await receiver.told(1)
+        second = await waits(toolkit, 2)
+        told = await receiver.told(2)
+    assert [each["action_id"] for each in told] == [first.id, second.id]
 
 
 async def test_a_broken_record_keeps_nobody_from_being_told_of_the_next(receiver: Receiver) -> None:
