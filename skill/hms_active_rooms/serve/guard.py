@@ -362,7 +362,7 @@ class Guard:
             self._of_programs[who.name] -= program
 
     def _is_busy(self, name: str) -> bool:
-        """Whether all programs, or those with the token `name`, have too many requests open."""
+        """Whether too many requests are open: of all programs together, or of the token `name`."""
         most = self._settings.most_of_programs
         mine = most // 2 if len(self._settings.callers) > 1 else most
         return self._of_programs.total() >= most or self._of_programs[name] >= mine

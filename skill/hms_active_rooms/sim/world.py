@@ -52,7 +52,7 @@ class World:
         clock: returns the real time in UTC. The world's time is this time plus every `advance`.
 
     Attributes:
-        clock: returns the real time, which decides whether a token is valid.
+        clock: the argument `clock`. By its time a token is valid or not.
         lock: hold it while you use a `Room`, `Session` or `Peer` that a method returned.
         deliveries: every accepted message, and who got it.
         webhooks: every webhook event since the setup, in the shape that the real service posts.

@@ -515,7 +515,8 @@ def _refuse_foreign(file: Path, needs: int) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """Raises JournalError if several processes could not lock and share the file."""
+    """Make the file, for its owner only. Raises JournalError if it is where several processes cannot
+    lock and share a file."""
     name, folder, mounts = quoted(str(path), 300), path.parent, _mounts()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     # SQLite's shared memory is seen by every process of this machine, but by no other machine.
