@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from io import StringIO
@@ -55,6 +55,7 @@ from hms_active_rooms.gate.approval import (
 from hms_active_rooms.gate.gate import ANOTHER_ASKS, Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin, State
+from hms_active_rooms.gate.journal.store import Writing
 from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
@@ -616,6 +617,31 @@ async def test_what_is_cancelled_at_the_look_says_that_100ms_accepted_it(
     assert (left.state, left.executed) == ("done", "yes")
     assert fates(left) in ([], ["removed", "removed"])
     assert re.search(r"look failed: The sending was interrupted\.( Look| \()", outcome(left))
+
+
+@pytest.mark.parametrize("call", [send(), remove(), remove_role(), end()])
+async def test_what_100ms_answered_is_on_record_although_the_journal_was_locked_meanwhile(
+    call: StateChange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, journal = classroom(), Journal(":memory:")
+    gate = gate_on(room, journal)
+    action, write = await approved(gate, call), journal.write
+    locked = iter([True, True])
+
+    @contextmanager
+    def written() -> Iterator[Writing]:
+        with write() as tx:
+            yield tx
+            left = tx.get(action.id)
+            if left and left.state in ("done", "unknown") and next(locked, False):
+                raise JournalError("It is locked.")
+
+    monkeypatch.setattr(journal, "write", written)
+    with pytest.raises(OutcomeUnknown):
+        await gate.run(action.id)
+    left = await gate.get(action.id)
+    assert (left.state, left.executed) == ("done", "yes")
+    assert ("look" in outcome(left)) == call.visible
 
 
 def a_gone_worker() -> str:

@@ -909,13 +909,14 @@ def test_a_disk_without_room_is_named_as_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["", "?mode=ro"])
-def test_on_a_disk_without_room_a_journal_can_be_read(mode: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("room", [0, 1024])
+def test_on_a_disk_without_room_a_journal_can_be_read(room: int, mode: str, tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     url = f"sqlite:///{tmp_path / 'j.sqlite'}"
     with closing(Journal(url)) as journal:
         action = at(journal, "approved", journal.now())
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
         with closing(Journal(url + mode, create=False)) as journal:
             assert journal.get(action.id) == action

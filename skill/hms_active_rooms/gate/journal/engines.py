@@ -184,7 +184,6 @@ class Database:
             with self.begin("reads") as db:
                 found = check(db, self._key)
                 is_ready = found == SCHEMA_VERSION and (not self._key or is_bound(db))
-            self.dispose(kept=True)  # once somebody writes, it may have other files
             if found is None:
                 raise self._missing()
             if self.is_read_only and found != SCHEMA_VERSION:

@@ -494,7 +494,7 @@ class Writing(Reading):
         columns: dict[str, Any] | None = None,
     ) -> int:
         """Returns the event's number. `columns`: the new row of an action that changes its state."""
-        if kind == "approved" and self._file is not None:
+        if kind == "approved":
             data = {**data, "file": self._file}
         event = {"at": self.now(), "kind": kind, "by": by, "way": way, "data": data}
         bound = records.seal(self._key, columns, event) if columns else ""
