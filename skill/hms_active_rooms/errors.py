@@ -138,7 +138,9 @@ class Forbidden(ApiError):
     """403: the room is not in this account, or the room id is wrong."""
 
     code = "forbidden"
-    default_hint = "Check the room id (no room code, no session id) and what the credentials allow."
+    default_hint = (
+        "Check the room id (not a room code or session id) and what the credentials allow."
+    )
 
 
 class NotActive(ApiError):

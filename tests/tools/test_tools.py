@@ -14,7 +14,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from hms_active_rooms import ActiveRoomsToolkit, Approve, Policy, Reject
 from hms_active_rooms.capability import capability
-from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.errors import ConfigurationError, PeerNotFound
 from hms_active_rooms.gate.approval import ApprovalRequest
 from hms_active_rooms.gate.journal import Journal
 from stand_in import ROOM, Clock, StandInRoom, peer
@@ -142,6 +142,18 @@ def test_a_callback_gets_a_frozen_request_and_decides() -> None:
     assert message.artifact["decided_by"] == "ada"
     assert [p.name for p in seen[0].impact.people] == ["Peer 2"]
     assert len(room.posts) == 1
+
+
+def test_a_removal_of_somebody_who_has_just_left_is_a_success_although_nothing_was_sent() -> None:
+    room = students()
+
+    def gone(_: str) -> None:
+        raise PeerNotFound("peer not found", status=404)
+
+    room.before = gone
+    tool = named(kit(room, lambda request: request.approve()), "hms-remove-peers")
+    message = call(tool, room_id=ROOM, peer_id=peer(2).id)
+    assert (message.artifact["executed"], message.status) == ("no", "success")
 
 
 async def test_an_asynchronous_callback_decides_too() -> None:

@@ -105,10 +105,9 @@ def build_moderator(
     with the digest of the request. Say who decided by `config={"configurable": {"thread_id": ...,
     "approver": "ada"}}`.
     """
-    nodes = _Nodes(
-        resolve_model(model, room_id), toolkit, room_id, max_steps, max_prompts, plain_answers
-    )
-    nodes.shown = "interrupt" if records_questions else None
+    chosen = resolve_model(model, room_id)
+    shown: Way | None = "interrupt" if records_questions else None
+    nodes = _Nodes(chosen, toolkit, room_id, max_steps, max_prompts, plain_answers, shown)
     graph = StateGraph(ModeratorState)
     graph.add_node("model", _Node(nodes.acall_model, nodes.call_model))
     graph.add_node("gate", _Node(nodes.gate), destinations=("tools", "model"))
@@ -161,8 +160,6 @@ def _after_model(state: ModeratorState) -> Literal["gate", "__end__"]:
 
 
 class _Nodes:
-    shown: Way | None
-
     def __init__(
         self,
         model: BaseChatModel,
@@ -171,6 +168,7 @@ class _Nodes:
         max_steps: int,
         max_prompts: int,
         plain_answers: bool,
+        shown: Way | None,
     ) -> None:
         self._gate: Gate = toolkit.gate
         self._requester = toolkit.requester
@@ -181,7 +179,7 @@ class _Nodes:
         text = files(__package__).joinpath("prompt.md").read_text(encoding="utf-8")
         self._system = SystemMessage(f"{text}\nRoom: {room_id}\n" if room_id else text)
         self._max_steps, self._max_prompts = max_steps, max_prompts
-        self._plain_answers = plain_answers
+        self._plain_answers, self._shown = plain_answers, shown
 
     def call_model(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
         new = blocking.run(self._entered(state, config)) if _is_new_turn(state) else {}
@@ -291,7 +289,7 @@ class _Nodes:
         self, changes: Sequence[_Change], place: Place, prompts: int
     ) -> tuple[list[ToolMessage], int]:
         """Returns the results, and how many questions the person got."""
-        asks = Interrupts(self._gate, place, self._pause, self.shown)
+        asks = Interrupts(self._gate, place, self._pause, self._shown)
         rows = await asks.rows([call_key(change, origin) for _, change, origin in changes])
         results: list[ToolMessage] = []
         pending: list[tuple[ToolCall, Action]] = []

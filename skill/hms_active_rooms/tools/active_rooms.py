@@ -35,7 +35,7 @@ from hms_active_rooms.tools.roster import (
 Answered = tuple[str, dict[str, Any]]
 """What a tool returns: a text for the model, and LangChain's artifact as plain JSON values."""
 
-_Result = tuple[str | ToolMessage, dict[str, Any]]
+_Result = tuple[str | ToolMessage, object]
 
 _ELSEWHERE: tuple[Way, ...] = ("page", "rest", "terminal", "elicitation")
 """Ways of deciding outside the tools. After such a decision the model is told who decided."""

@@ -182,7 +182,8 @@ def _mention(
 
 
 def _settled(tokens: list[Token]) -> list[Token]:
-    """The tokens. Those whose class depends on the words beside them get it by `beside` of `words.yaml`."""
+    """The tokens with their final classes. The table `beside` in `words.yaml` says which class a word
+    has between which other words."""
     told = [f"{one.type}:{one.text.replace(' ', '_')}" for one in tokens]
     out, passed, kinds = list[Token](), ("DET", "LEAD", "BOTH"), [one.type for one in tokens]
     for i, one in enumerate(tokens):
