@@ -245,6 +245,13 @@ def test_after_a_change_was_carried_out_it_says_that_it_cannot_be_undone(sentenc
     assert "was carried out and cannot be undone" in said(history)
 
 
+def test_of_a_change_whose_outcome_is_unknown_it_says_that_it_may_have_been_carried_out() -> None:
+    history = play("tell everyone: hi")
+    [answer] = [message for message in history if isinstance(message, ToolMessage)]
+    answer.artifact = {"state": "unknown"}
+    assert "change may have been carried out" in said(play("undo", before=history))
+
+
 def test_a_change_before_a_refused_one_was_carried_out_too() -> None:
     history = play("tell everyone: hi", "kick Spam Bot")
     [*_, answer] = [message for message in history if isinstance(message, ToolMessage)]

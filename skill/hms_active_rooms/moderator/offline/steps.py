@@ -314,7 +314,8 @@ class _Turn:
                 if not before.ran:
                     self._stop("nothing_pending")
                 last = "cannot_undo" if state in ("done", "unknown") else "ran_before"
-                self._stop(say(last, then=say(before.ran)))
+                was = "may have been" if state == "unknown" else "was"
+                self._stop(say(last, was=was, then=say(before.ran)))
             case "cannot":
                 self._stop(say("cannot", what=say(cannot()[order.words])), heard=self.said)
             case "other":
