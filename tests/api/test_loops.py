@@ -227,6 +227,7 @@ def test_the_client_does_not_block_its_event_loop(client: ActiveRoomsClient) -> 
     asyncio.run(work())
 
 
+@pytest.mark.slow
 def test_only_the_transport_imports_the_http_library() -> None:
     package = Path(hms_active_rooms.__file__).parent
     found = {

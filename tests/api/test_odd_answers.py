@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import gzip
 import json
 from collections.abc import Awaitable, Callable
@@ -824,3 +825,18 @@ def outcome(call: Call, body: bytes) -> Any:
         return answered(call, body)
     except ApiError as error:
         return error
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_large_roster_leaves_the_garbage_collector_as_it_was(frozen: bool) -> None:
+    ids = [f"{n:08x}-0000-4000-8000-000000000000" for n in range(1500)]
+    body = {"peers": {i: {"id": i, "name": "N", "user_id": "u", "role": "viewer"} for i in ids}}
+    gc.unfreeze()
+    if frozen:
+        gc.freeze()
+    try:
+        assert len(answered(lambda client: client.list_peers(ROOM), body)) == 1500
+        assert gc.isenabled()
+        assert bool(gc.get_freeze_count()) is frozen, "what a program froze stays frozen"
+    finally:
+        gc.freeze()  # as in conftest.py

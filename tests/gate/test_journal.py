@@ -998,6 +998,7 @@ print("sqlalchemy" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_one_in_memory_that_nobody_uses_costs_no_import_of_a_database() -> None:
     command = [sys.executable, "-c", UNOPENED]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -110,6 +110,7 @@ def test_a_real_providers_client_is_given_the_tools_and_its_calls_are_gated(
     assert f"Room: {ROOM}" in asked["messages"][0]["content"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nosuch:model", "gibberish", "cohere:any", "openai:gpt-5"])
 def test_a_model_that_cannot_be_had_is_one_clear_error(
     name: str, monkeypatch: pytest.MonkeyPatch

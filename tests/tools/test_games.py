@@ -193,6 +193,7 @@ class Game:
         return [event.kind for event in self.journal.events(action_id)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["moderator", "agent"])
 @settings(phases=[Phase.generate], max_examples=settings().max_examples // 5)
 @given(chance=st.randoms(use_true_random=False))

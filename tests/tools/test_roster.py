@@ -94,6 +94,7 @@ def rows_of(text: str) -> list[list[str]]:
     return [json.loads(line) for line in text.splitlines() if line.startswith("[")]
 
 
+@pytest.mark.slow
 def test_twenty_thousand_peers_with_ordinary_names_show_fifty_rows_in_1500_tokens() -> None:
     view = roster(peers(20_000))
     text = render_roster(view)

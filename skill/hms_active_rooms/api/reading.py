@@ -39,6 +39,9 @@ from hms_active_rooms.untrusted import quoted, shortened
 M = TypeVar("M", bound=Document)
 Fields = dict[str, Any]
 
+# From so many peers on, one run of the garbage collector over them costs more than keeping them from it.
+_MANY: Final = 1000
+
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 _AS_ZERO: Final = str.maketrans(dict.fromkeys("123456789abcdef", "0"))
@@ -200,6 +203,11 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
     finally:
         if collects:
             gc.enable()
+    # The next run would go through all of them. This moves them to the oldest generation, as that run
+    # would; not in a program that has frozen objects of its own, since they would be thawed.
+    if len(found.peers) >= _MANY and not gc.get_freeze_count():
+        gc.freeze()
+        gc.unfreeze()
     peers, more = Peers(found.peers.values()), found.model_extra or {}
     ids, extras = [peer.id for peer in peers], [extra for extra in map(_EXTRA, peers) if extra]
     fields = len(more) + sum(map(len, map(_FIELDS, peers)))
