@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from api.wire import ROOM, TOKEN, Answer, FixedToken, Wire, hang, raw_bytes, reply, reset
 from hms_active_rooms.api import ActiveRoomsClient, SignedTokens, Timeouts
-from hms_active_rooms.errors import ActiveRoomsError
+from hms_active_rooms.errors import ActiveRoomsError, InvalidRequest
 
 Make = Callable[..., ActiveRoomsClient]
 
@@ -28,10 +28,13 @@ FAILURES: dict[str, Answer] = {
     "400 that shows another token": reply(400, {"message": "eyJhbGciOi.eyJzdWIiOiI.c2lnbmF0dXJl"}),
     "500": reply(500, raw=TOKEN.encode()),
     "200 that repeats the token": reply(200, {"peers": TOKEN}),
+    "200 that repeats the token where the text is cut": reply(
+        200, {"error": 1, "message": f"{'x' * 70}{TOKEN}"}
+    ),
     "redirect": reply(302, {}, headers={"location": "https://example.com/"}),
     "hang": hang,
 }
-SECRETS = (TOKEN, "c2lnbmF0dXJl")
+SECRETS = (TOKEN[:16], "c2lnbmF0dXJl")
 
 
 @pytest.mark.parametrize("case", FAILURES)
@@ -45,6 +48,17 @@ async def test_no_failure_shows_the_token(
     with pytest.raises(ActiveRoomsError) as caught:
         await client.list_peers(ROOM)
     _assert_clean(caught.value, client, caplog.text)
+
+
+async def test_a_request_id_that_repeats_the_token_does_not_show_it(
+    make_client: Make, wire: Wire
+) -> None:
+    wire.answers = [reply(400, {}, headers={"x-request-id": f"id of {TOKEN}"})]
+    client = make_client()
+    with pytest.raises(InvalidRequest) as caught:
+        await client.list_peers(ROOM)
+    assert caught.value.request_id == "id of [token]"
+    _assert_clean(caught.value, client, "")
 
 
 async def test_the_deadline_does_not_show_the_token(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +223,28 @@ async def test_what_a_callback_answers_when_nobody_waits_any_more_is_on_record(
         await asyncio.sleep(0)
     assert (last.by, last.way) == ("ada", "callback")
     assert room.posts == []
+
+
+async def test_a_person_who_thinks_keeps_no_other_call_waiting() -> None:
+    room, loop = students(), asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    asked, over = asyncio.Event(), threading.Event()
+
+    def confirm(request: ApprovalRequest) -> Approve:
+        if request.arguments["message"] == "slow":
+            loop.call_soon_threadsafe(asked.set)
+            over.wait()
+        return request.approve()
+
+    tool = named(kit(room, confirm), "hms-send-message")
+    slow = asyncio.create_task(tool.ainvoke({"room_id": ROOM, "message": "slow"}))
+    await asked.wait()
+    quick = asyncio.create_task(tool.ainvoke({"room_id": ROOM, "message": "quick"}))
+    await asyncio.wait([quick], timeout=10)
+    sent = [body["message"] for _, body in room.posts]
+    over.set()
+    await asyncio.gather(slow, quick)
+    assert sent == ["quick"]
 
 
 def test_no_answer_of_a_callback_is_none_whatever_the_journals_clock_says() -> None:

@@ -81,6 +81,16 @@ Failure = tuple[ApiError, bool, float]
 """The error, whether a read is sent again in place of the error, and the least wait in seconds."""
 
 
+def without(token: SecretStr, answer: Answer) -> Answer:
+    """The answer without the token, which a server or a proxy may repeat in it."""
+    secret, body = token.get_secret_value(), answer.body
+    for written in {secret, secret.replace("/", r"\/")}:
+        body = body.replace(written.encode(), b"[token]")
+    first = reversed([*answer.headers.items()])  # of a header that comes twice, as aiohttp does
+    headers = {name.lower(): value.replace(secret, "[token]") for name, value in first}
+    return Answer(answer.status, body, headers)
+
+
 def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
     """Make the typed answer from a 2xx answer. Raises Unusable or an ApiError for a bad answer."""
     nothing = answer.status in (204, 205) and read is read_done
@@ -109,13 +119,13 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
     return found
 
 
-def unusable(why: Unusable, request: Request, token: SecretStr, answer: Answer | None) -> Failure:
+def unusable(why: Unusable, request: Request, answer: Answer | None) -> Failure:
     """The failure if 100ms gave no answer (`answer` is None), or an answer that cannot be used."""
     asked = "could not be reached" if why.cause is wire.NOT_SENT else "gave no usable answer"
     hint = None
     if str(why) == wire.ALL_BUSY:
         asked, hint = "was not asked", "Make fewer calls at once, then try again."
-    text = f"100ms {asked} at {request.origin}: {_without_token(str(why), token)}."
+    text = f"100ms {asked} at {request.origin}: {_without_tokens(str(why))}."
     return _failed(why.cause, request, text, answer, hint), why.cause.read_again, 0.0
 
 
@@ -125,10 +135,10 @@ def deadline_passed(seconds: float, request: Request) -> ApiError:
     return TimedOut(text, executed=done, hint=_hint(request))
 
 
-def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> Failure:
+def refused(answer: Answer, request: Request, now: float) -> Failure:
     """The failure for an answer whose status is not 2xx. `now` is Unix time in seconds."""
     status, hint = answer.status, None
-    message, details = _words(answer.body, token)
+    message, details = _words(answer.body)
     said = f"100ms answered {status}" + (f": {quoted(message, _TEXT_LIMIT)}" if message else "")
     said += f" (details: {', '.join(details)})." if details else "."
     by_range = wire.CONTRADICTS if status < 400 else _REFUSED if status < 500 else _SERVER_ERROR
@@ -209,7 +219,7 @@ def retry_after_s(header: str | None, message: str, *, now: float) -> float | No
     return min(wait, MAX_RETRY_AFTER_S)
 
 
-def _words(body: bytes, token: SecretStr) -> tuple[str, tuple[str, ...]]:
+def _words(body: bytes) -> tuple[str, tuple[str, ...]]:
     try:
         document = json_document(body)
     except (ValueError, RecursionError):
@@ -220,14 +230,14 @@ def _words(body: bytes, token: SecretStr) -> tuple[str, tuple[str, ...]]:
     message = message.get("message") if isinstance(message, dict) else message
     entries = details if isinstance(details, list) else []
     return (
-        _without_token(message, token).strip() if isinstance(message, str) else "",
+        _without_tokens(message).strip() if isinstance(message, str) else "",
         tuple(
-            quoted(_without_token(entry, token), _TEXT_LIMIT)
+            quoted(_without_tokens(entry), _TEXT_LIMIT)
             for entry in entries[:_DETAILS_LIMIT]
             if isinstance(entry, str)
         ),
     )
 
 
-def _without_token(text: str, token: SecretStr) -> str:
-    return _JWT.sub("[token]", text.replace(token.get_secret_value(), "[token]"))
+def _without_tokens(text: str) -> str:
+    return _JWT.sub("[token]", text)

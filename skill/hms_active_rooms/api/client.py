@@ -311,14 +311,14 @@ class ActiveRoomsClient:
             answered = None
             try:
                 async with await self._pools.here() as pool:
-                    answered = await pool.send(request, token)
+                    answered = answers.without(token, await pool.send(request, token))
                 if 200 <= answered.status < 300:
                     return answers.typed(answered, read, asked)
-                error, again, wait = answers.refused(answered, request, token, self._clock())
+                error, again, wait = answers.refused(answered, request, self._clock())
             except Unusable as why:
                 if answered is not None:  # this connection may give the answers of other requests
                     await self._pools.renew()
-                error, again, wait = answers.unusable(why, request, token, answered)
+                error, again, wait = answers.unusable(why, request, answered)
             except ApiError as said:
                 return said
             if isinstance(error, Unauthorized) and not refreshed:

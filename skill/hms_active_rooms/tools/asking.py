@@ -18,7 +18,9 @@ import json
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -328,14 +330,18 @@ async def _called_back(gate: Gate, confirm: Confirm | None, request: ApprovalReq
         return answer if inspect.isawaitable(answer) else heard(answer)
 
     async def answered() -> object:
+        # The default threads are few, and the journal needs them while a person thinks.
+        own, context = ThreadPoolExecutor(1), copy_context()
         try:
-            answer = await asyncio.to_thread(called)
+            answer = await asyncio.get_running_loop().run_in_executor(own, context.run, called)
             if inspect.isawaitable(answer):
                 answer = await asyncio.to_thread(heard, await answer)
             return answer
         except (SystemExit, KeyboardInterrupt) as error:
             # In a task these would end the event loop, with all other calls.
             raise RuntimeError(f"confirm raised {type(error).__name__}") from error
+        finally:
+            own.shutdown(wait=False)
 
     task = asyncio.create_task(answered())
     try:
