@@ -90,7 +90,6 @@ def test_wrong_arguments_are_one_line_and_send_nothing(call: Run, sim: Simulatio
         (("actions", "show", "nope", "--wait", "nan"), "--wait"),
         (("chats", "prune", "--days", "nan"), "--days"),
         (("chats", "prune", "--mb", "inf"), "--mb"),
-        (("sim", "--delay-s", "nan"), "--delay-s"),
         (("reject", "nope"), "There is no action"),
         (("reject", ""), "There is no action"),
         (("reject", "\udcff"), "There is no action"),

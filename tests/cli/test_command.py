@@ -111,7 +111,6 @@ def test_plain_commands_never_load_the_agent_libraries(
         ("approve", "x"),
         ("reject", "x"),
         ("sim", "--scene", "moon"),
-        ("sim", "--host", "0.0.0.0"),
     ]
     assert loading(environ, AGENT, *commands)[1] == []
 
@@ -225,7 +224,7 @@ def test_a_locale_without_our_letters_is_no_obstacle(
 
 def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(environ: dict[str, str]) -> None:
     child = subprocess.Popen(
-        [*COMMAND, "sim", "--port", "0", "--delay-s", "0", "--json"],
+        [*COMMAND, "sim", "--port", "0", "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -181,7 +181,7 @@ def test_it_lists_what_it_can_do_with_the_fields_of_each(control: httpx.Client) 
     listed = control.get("/").json()
     assert listed["POST /_sim/leave"] == ["room_id", "peer_id", "abrupt"]
     assert listed["POST /_sim/faults"][:2] == ["kind", "operation"]
-    assert listed["POST /_sim/rooms"] == ["name", "id", "enabled", "roles"]
+    assert listed["POST /_sim/rooms"] == ["name", "id", "roles"]
     unknown = control.get("/nowhere")
     assert (unknown.status_code, unknown.json()["message"]) == (
         404,

@@ -17,7 +17,7 @@ import pytest
 import hms_active_rooms
 from docs import PROJECT
 from hms_active_rooms.cli.main import main
-from hms_active_rooms.cli.skill import RECORD, files
+from hms_active_rooms.cli.skill import files
 from hms_active_rooms.sim.server import Simulation
 
 PACKAGE = Path(hms_active_rooms.__file__).parent
@@ -229,18 +229,15 @@ def test_a_copy_can_install_another_copy(skills: Path, tmp_path: Path) -> None:
     }
 
 
-def test_an_earlier_install_is_replaced_whole(skills: Path) -> None:
+def test_an_earlier_install_is_replaced_whole_if_forced(skills: Path) -> None:
     copy = skills / "hms-active-rooms"
-    old = copy / "hms_active_rooms" / "old.py"
-    record = json.loads((copy / RECORD).read_text())
-    old.write_text("")
-    record["files"]["hms_active_rooms/old.py"] = (
-        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    )
-    (copy / RECORD).write_text(json.dumps(record))
+    (copy / "hms_active_rooms" / "old.py").write_text("")
     assert launch(skills, "--version").returncode == 0  # leaves caches behind
-    assert main(["skill", "install", str(skills)]) == 0
-    assert not old.exists()
+    before = tree(skills)
+    assert main(["skill", "install", str(skills)]) == 2
+    assert tree(skills) == before
+    assert main(["skill", "install", str(skills), "--force"]) == 0
+    assert not (copy / "hms_active_rooms" / "old.py").exists()
     assert [p.name for p in skills.iterdir()] == ["hms-active-rooms"]
 
 
@@ -256,25 +253,8 @@ def test_an_install_that_fails_half_way_leaves_the_old_one(
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", full)
-    assert main(["skill", "install", str(skills)]) == 2
+    assert main(["skill", "install", str(skills), "--force"]) == 2
     assert tree(skills) == before
-
-
-@pytest.mark.parametrize("how", ["changed", "added", "deleted"])
-def test_what_somebody_changed_is_kept_unless_forced(skills: Path, how: str) -> None:
-    guide = skills / "hms-active-rooms" / "SKILL.md"
-    match how:
-        case "changed":
-            guide.write_text(guide.read_text() + "\nOur own rule.\n")
-        case "added":
-            (skills / "hms-active-rooms" / "notes.md").write_text("mine")
-        case _:
-            guide.unlink()
-    before = tree(skills)
-    assert main(["skill", "install", str(skills)]) == 2
-    assert tree(skills) == before
-    assert main(["skill", "install", str(skills), "--force"]) == 0
-    assert "Our own rule." not in guide.read_text()
 
 
 def test_what_it_did_not_put_there_stays(tmp_path: Path) -> None:

@@ -276,30 +276,20 @@ def simulator_errors() -> Iterator[None]:
         except ServerError as error:
             raise ConfigurationError(
                 f"The simulator {error}.",
-                hint="Use a loopback --host, such as 127.0.0.1, and a free --port; 0 takes any free one.",
+                hint="Use a free --port; 0 takes any free one.",
             ) from None
 
 
 def sim(
     scene: Scene = "classroom",
-    host: Annotated[str, Option(help="Loopback address to listen on.")] = "127.0.0.1",
     port: Annotated[int, Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 8100,
-    delay_s: Annotated[
-        float,
-        Option(metavar="SECONDS", min=0, max=3600, help="How long a removal or an end takes."),
-    ] = 0.3,
     json: Json = False,
 ) -> None:
     """Run a simulated 100ms on this machine, until Ctrl-C."""
     with simulator_errors():
         from hms_active_rooms.sim.server import environment, running_sim
-        from hms_active_rooms.sim.settings import Settings as Simulated
 
-        delays = Simulated(removal_delay_s=delay_s, ending_delay_s=delay_s)
-        with (
-            suppress(KeyboardInterrupt),
-            running_sim(scene, host=host, port=port, settings=delays) as sim,
-        ):
+        with suppress(KeyboardInterrupt), running_sim(scene, port=port) as sim:
             token = sim.management_token()
             if json:
                 told = {"base_url": sim.base_url, "control_url": sim.control_url}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json as jsons
 import shlex
 import tempfile
 from collections.abc import Mapping
@@ -19,8 +17,6 @@ from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted
 
 NAME: Final = "hms-active-rooms"  # of the skill and of its folder
-
-RECORD: Final = ".installed.json"  # lists the installed files with their hashes
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
 _KINDS: Final = frozenset(
@@ -59,7 +55,7 @@ def files(package: Path = _PACKAGE) -> dict[str, bytes]:
 def install(
     folder: Annotated[str, Argument(metavar="DIR", help="For example ~/.claude/skills.")],
     force: Annotated[
-        bool, Option("--force", help="Replace the skill even if its files were changed.")
+        bool, Option("--force", help="Replace the skill if it is there already.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -95,45 +91,19 @@ def install(
 def _refusal(target: Path, *, force: bool) -> str:
     if not target.exists() and not target.is_symlink():
         return ""
-    if target.is_symlink() or not target.is_dir():
-        return "is a link or a file. Move it away first."
+    if target.is_symlink() or not (target / "SKILL.md").is_file():
+        return "is no installed skill. Move it away first."
     if (target / ".git").exists() or _PACKAGE.is_relative_to(target.resolve()):
         return "is a checkout, or holds the package that runs now."
-    record = _record(target)
-    if record is None:
-        return "was not put there by this command. Move it away first."
-    if force or not (changed := _changed(target, record)):
-        return ""
-    names = quoted(", ".join(changed), 300)
-    return f"was changed since it was installed: {names}. --force replaces it."
-
-
-def _record(target: Path) -> dict[str, str] | None:
-    """The hashes of the files that an earlier install wrote, by path. None if there is no record."""
-    try:
-        record = jsons.loads((target / RECORD).read_text(encoding="utf-8"))
-        return {name: str(hashed) for name, hashed in record["files"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None
-
-
-def _changed(target: Path, written: Mapping[str, str]) -> list[str]:
-    there = {
-        path.relative_to(target).as_posix(): _hash(path.read_bytes())
-        for path in target.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.name != RECORD
-    }
-    return sorted({name for name, _ in there.items() ^ written.items()})
+    return "" if force else "is there already. --force replaces it, with all changes made in it."
 
 
 def _write(target: Path, made: Mapping[str, bytes]) -> None:
     """Write a new folder, then put it in place of the target. So the target is never incomplete."""
-    hashes = {name: _hash(content) for name, content in made.items()}
-    record = jsons.dumps({"skill": NAME, "version": __version__, "files": hashes}, indent=1)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=target.parent) as scratch:
         new, old = Path(scratch) / "new", Path(scratch) / "old"
-        for name, content in {**made, RECORD: f"{record}\n".encode()}.items():
+        for name, content in made.items():
             path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
@@ -146,7 +116,3 @@ def _write(target: Path, made: Mapping[str, bytes]) -> None:
             if old.exists():
                 old.replace(target)
             raise
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

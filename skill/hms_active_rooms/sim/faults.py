@@ -35,36 +35,25 @@ def _known(name: str) -> str:
 class Fault(BaseModel, extra="forbid", frozen=True):
     """One fault. It hits the requests that match `operation` and `method`.
 
-    Attributes:
-        kind: `latency` (a late but normal answer), `status` (an error with the HTTP status
-            `status`), `unauthorized` (a 401, even for a valid token), `reset` (the connection
-            breaks), `hang` (no answer until the client gives up), `truncated` (the body stops half
-            way), `malformed` (the body is not JSON), `oversized` (valid JSON with much white space
-            at the end).
-        operation: the operation to hit, by its name in `operations.py`. None hits all operations.
-        method: the HTTP method to hit. None hits all methods.
-        times: how often the fault happens. None: until the fault is removed.
-        after: how many matching requests pass before the fault happens for the first time.
-        when: whether the fault happens `before` or `after` the operation. A body is always damaged
-            after the operation.
-        latency_s: how many seconds to wait at the time that `when` names. Every kind can wait.
-        status: the HTTP status of the kind `status`.
-        message: the error text of the kind `status`. None: the usual text of that status.
-        retry_after_s: the Retry-After header of the answer.
-        size_bytes: how large the body of the kind `oversized` is.
+    The kinds are `latency` (a late but normal answer), `status` (an error), `unauthorized` (a 401,
+    even for a valid token), `reset` (the connection breaks), `hang` (no answer until the client
+    gives up), `truncated` (the body stops half way), `malformed` (the body is not JSON) and
+    `oversized` (valid JSON with much white space at the end).
     """
 
     kind: FaultKind
+    # By its name in `operations.py`. None hits all operations.
     operation: Annotated[str, AfterValidator(_known)] | None = None
-    method: str | None = None
-    times: int | None = Field(default=1, ge=1)
-    after: int = Field(default=0, ge=0)
+    method: str | None = None  # None hits all methods
+    times: int | None = Field(default=1, ge=1)  # how often; None: until the fault is removed
+    after: int = Field(default=0, ge=0)  # how many matching requests pass before the first hit
+    # Before or after the operation is executed. A body is always damaged after it.
     when: Literal["before", "after"] = "before"
-    latency_s: float = Field(default=0.0, ge=0.0, le=600.0)
-    status: int = Field(default=503, ge=400, le=599)
-    message: str | None = None
-    retry_after_s: int | None = Field(default=None, ge=0)
-    size_bytes: int = Field(default=8 * 1024 * 1024, ge=0, le=256 * 1024 * 1024)
+    latency_s: float = Field(default=0.0, ge=0.0, le=600.0)  # waited `when` it happens, by any kind
+    status: int = Field(default=503, ge=400, le=599)  # of the kind `status`
+    message: str | None = None  # of the kind `status`; None: the usual text of that status
+    retry_after_s: int | None = Field(default=None, ge=0)  # header of the answer
+    size_bytes: int = Field(default=8 * 1024 * 1024, ge=0, le=256 * 1024 * 1024)  # if `oversized`
 
     @model_validator(mode="after")
     def _latency_is_late(self) -> Self:

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from hms_active_rooms.plain import explain
-from hms_active_rooms.sim.records import IdSource, PeerKind, Roles, RoomId, Seconds
+from hms_active_rooms.sim.records import IdSource, Roles, RoomId, Seconds
 from hms_active_rooms.sim.settings import Settings
 from hms_active_rooms.sim.world import World
 
@@ -40,7 +40,6 @@ class SceneRoom(_Part):
 
     name: str
     id: RoomId = ""
-    enabled: bool = True
     roles: Roles
 
 
@@ -56,7 +55,6 @@ class ScenePerson(_Part):
     name_times: int = Field(default=1, ge=1, le=10_000)
     metadata_times: int = Field(default=1, ge=1, le=10_000)
     minutes_ago: Seconds = 0.0  # how many minutes before the start of the scene they joined
-    kind: PeerKind = "regular"
     shares_screen: bool = False
     ghost: bool = False  # their connection broke just now; they stay listed for a minute
 
@@ -147,11 +145,8 @@ def _populate(world: World, scene: Scene) -> None:
                 user_id=user_id.replace("{n}", n),
                 metadata=person.metadata * person.metadata_times,
                 peer_id=peer_id,
-                kind=person.kind,
                 shares_screen=person.shares_screen,
                 ago_s=person.minutes_ago * 60,
             )
             if person.ghost:
                 world.leave(room.id, peer.id, abrupt=True)
-    # Last, since nobody can join a disabled room.
-    world.set_enabled(room.id, scene.room.enabled)

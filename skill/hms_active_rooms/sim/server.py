@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -24,29 +23,25 @@ KEEP_ALIVE_S: Final = 75
 the server never closes one while a request arrives."""
 
 
+_HOST: Final = "127.0.0.1"
+"""Other machines cannot reach this address, since the control API has no authentication."""
+
+
 class ServerError(RuntimeError):
-    """The simulator cannot listen. The port is in use, or the address is not a loopback address."""
+    """The simulator cannot listen, usually because the port is in use."""
 
 
 class Simulation:
-    """A simulator with one account.
-
-    Attributes:
-        app: the ASGI app; `httpx.ASGITransport(sim.app)` reaches it without a port.
-        base_url: URL of the simulated API, with /v2.
-        control_url: URL of the control API, with /_sim.
-        room_id: the scene's room.
-        world: the rooms and people; its methods are safe from any thread.
-        faults: the faults that are set; `faults.add(Fault(...))` sets one.
-        log: the requests so far; `log.wait_until` waits for one.
-        access_key, secret: the account's credentials.
-    """
+    """A simulator with one account. `httpx.ASGITransport(sim.app)` reaches it without a port."""
 
     def __init__(self, world: World, origin: str) -> None:
-        self.world, self.app = world, SimApp(world)
-        self.log, self.faults = self.app.log, self.app.faults
-        self.base_url, self.control_url = origin + PREFIX, origin + control.PREFIX
-        self.room_id = world.rooms()[0].id
+        self.world = world  # the rooms and people; its methods are safe from any thread
+        self.app = SimApp(world)
+        self.log = self.app.log  # the requests so far; `log.wait_until` waits for one
+        self.faults = self.app.faults  # `faults.add(Fault(...))` sets one
+        self.base_url = origin + PREFIX  # of the simulated API
+        self.control_url = origin + control.PREFIX
+        self.room_id = world.rooms()[0].id  # the scene's room
         self.access_key, self.secret = world.settings.access_key, world.settings.secret
 
     @property
@@ -66,7 +61,6 @@ def in_process(scene: str | Path | Scene = "classroom") -> Simulation:
 def running_sim(
     scene: str | Path | Scene = "classroom",
     *,
-    host: str = "127.0.0.1",
     port: int = 0,
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
@@ -75,21 +69,19 @@ def running_sim(
 
     Args:
         scene: a built-in scene's name, the path of a scene file, or a scene.
-        host: a loopback address.
         port: 0 takes any free port.
         settings, clock: as in `World`.
 
     Raises:
         SceneError: there is no such scene, or the file is not a valid scene.
-        ServerError: the simulator cannot listen on this host and port.
+        ServerError: the simulator cannot listen on this port.
     """
     import uvicorn
 
     world = build_world(scene, settings=settings, clock=clock)
     # The socket listens before the server's thread runs, so an early client waits for the server.
-    with _listen(host, port) as listener:
-        address = f"[{host}]" if ":" in host else host
-        sim = Simulation(world, f"http://{address}:{listener.getsockname()[1]}")
+    with _listen(port) as listener:
+        sim = Simulation(world, f"http://{_HOST}:{listener.getsockname()[1]}")
         config = uvicorn.Config(
             sim.app,
             loop="asyncio",
@@ -124,24 +116,17 @@ def environment(sim: Simulation) -> dict[str, str]:
     }
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    # The control API has no authentication, so only a loopback address is accepted.
-    loopback = host == "localhost"
-    with suppress(ValueError):
-        loopback = loopback or ipaddress.ip_address(host).is_loopback
-    if not loopback:
-        raise ServerError(f"cannot listen on {host!r}: it is not a loopback address")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def _listen(port: int) -> socket.socket:
     # asyncio sets TCP_NODELAY only if the protocol is named. This saves 40 ms for each answer.
-    listener = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = Listener(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     # After a restart the port can be used at once. On Windows, SO_REUSEADDR would share it.
     alone = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
     listener.setsockopt(socket.SOL_SOCKET, alone, 1)
     try:
-        listener.bind((host, port))
+        listener.bind((_HOST, port))
         listener.listen(2048)
     except (OSError, OverflowError) as problem:
         listener.close()
         reason = getattr(problem, "strerror", None) or problem
-        raise ServerError(f"cannot listen on {host}:{port}: {reason}") from None
+        raise ServerError(f"cannot listen on {_HOST}:{port}: {reason}") from None
     return listener

@@ -45,18 +45,8 @@ class RefusedError(Exception):
 
 
 class World:
-    """One simulated account.
-
-    Args:
-        setup: makes the rooms and people, now and at each `reset()`.
-        clock: returns the real time in UTC. The world's time is this time plus every `advance`.
-
-    Attributes:
-        clock: the argument `clock`. By its time a token is valid or not.
-        lock: hold it while you use a `Room`, `Session` or `Peer` that a method returned.
-        deliveries: every accepted message, and who got it.
-        webhooks: every webhook event since the setup, in the shape that the real service posts.
-    """
+    """One simulated account. `setup` makes its rooms and people, now and at each `reset()`. `clock`
+    returns the real time in UTC. The world's time is this time plus every `advance`."""
 
     def __init__(
         self,
@@ -68,10 +58,11 @@ class World:
     ) -> None:
         self.settings = settings or Settings()
         self.ids = ids or IdSource()
+        # To hold while a `Room`, `Session` or `Peer` is used that a method returned.
         self.lock = threading.RLock()
-        self.deliveries: list[Delivery] = []
-        self.webhooks: list[dict[str, Json]] = []
-        self.clock = clock
+        self.deliveries: list[Delivery] = []  # every accepted message, and who got it
+        self.webhooks: list[dict[str, Json]] = []  # every event since the setup, as it is posted
+        self.clock = clock  # by its time a token is valid or not
         self._setup = setup
         self._ahead = timedelta()
         self._rooms: dict[str, Room] = {}
@@ -115,7 +106,7 @@ class World:
             self.webhooks.clear()
             self.deliveries.clear()
 
-    def add_room(self, *, name: str, id: RoomId = "", enabled: bool = True, roles: Roles) -> Room:
+    def add_room(self, *, name: str, id: RoomId = "", roles: Roles) -> Room:
         with self.lock:
             made_at = nanos_text(self.now())
             room = Room(
@@ -124,7 +115,6 @@ class World:
                 customer_id=self.settings.account_id,
                 template_id=self.ids.object_id(),
                 roles={role.name: role for role in roles},
-                enabled=enabled,
                 created_at=made_at,
                 updated_at=made_at,
             )
