@@ -123,6 +123,21 @@ async def test_every_choice_of_a_form_names_its_question_and_reads_well(mode: st
 
 
 @modes
+async def test_what_a_client_fills_in_for_a_field_without_an_answer_fits_the_form(mode: str) -> None:
+    """fastmcp fills in the field's default, or null, and then refuses null itself."""
+    room, person = students(), Resumed()
+    async with client(kit(room), mode, person) as person.mcp:
+        await person.invoke(END, CALL)
+        form = person.shown[0].requested_schema
+        content = {name: field.get("default") for name, field in form["properties"].items()}
+        content["decision"] = choice(form, "approve")
+        assert all(isinstance(value, str) for value in content.values())
+        person.saved = [types.ElicitResult(action="accept", content=content)]
+        told = await person.invoke(END, CALL)
+    assert told.structured_content["state"] == "done"
+
+
+@modes
 async def test_a_name_that_is_nearly_the_questions_decides_nothing(mode: str) -> None:
     room, person = students(), Resumed()
     async with client(kit(room), mode, person) as person.mcp:

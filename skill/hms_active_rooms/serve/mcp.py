@@ -296,7 +296,7 @@ def _form(digest: str) -> dict[str, Any]:
                 "enum": [_choice("reject", digest), _choice("approve", digest)],
                 "enumNames": ["Reject: nothing is sent", "Approve what is shown"],
             },
-            "reason": {"type": "string", **reason, "maxLength": MAX_REASON_CHARS},
+            "reason": {"type": "string", **reason, "maxLength": MAX_REASON_CHARS, "default": ""},
         },
         "required": ["decision"],
     }
