@@ -123,7 +123,9 @@ async def test_every_choice_of_a_form_names_its_question_and_reads_well(mode: st
 
 
 @modes
-async def test_what_a_client_fills_in_for_a_field_without_an_answer_fits_the_form(mode: str) -> None:
+async def test_what_a_client_fills_in_for_a_field_without_an_answer_fits_the_form(
+    mode: str,
+) -> None:
     """fastmcp fills in the field's default, or null, and then refuses null itself."""
     room, person = students(), Resumed()
     async with client(kit(room), mode, person) as person.mcp:
