@@ -99,7 +99,7 @@ def requests(room: str) -> dict[str, tuple[str, str, Any]]:
         "rest approval": ("POST", "/v1/actions/abcdefghijkl/approve", {"digest": "0" * 64}),
         "page login": ("POST", "/approvals/login", {"token": "secret-of-the-attempt"}),
         "page news": ("GET", "/approvals/news", None),
-        "page people": ("GET", f"/approvals/people?room={room}", None),
+        "page journal": ("GET", f"/approvals/journal?room={room}", None),
         "page decision": ("POST", "/approvals/actions/abcdefghijkl", {"type": "approve"}),
     }
 
@@ -142,7 +142,7 @@ def test_a_program_without_the_token_is_refused(here: Guarded) -> None:
             assert line.endswith(": token")
 
 
-@pytest.mark.parametrize("kind", ["mcp", "mcp at /", "mcp stream", "page people"])
+@pytest.mark.parametrize("kind", ["mcp", "mcp at /", "mcp stream", "page journal"])
 def test_an_approvers_token_opens_rest_alone(kind: str, here: Guarded) -> None:
     assert send(here, kind, authorization=f"Bearer {APPROVER}").status_code == 403
     [line] = here.new_lines()
@@ -196,10 +196,9 @@ def test_a_change_of_another_room_is_refused_on_record(kind: str, here: Guarded)
 
 def test_the_page_tells_nothing_of_another_room(here: Guarded) -> None:
     with Browser(here.server) as person:
-        for path in (f"/people?room={ELSEWHERE}", f"/journal?room={ELSEWHERE}"):
-            assert person.get(path).status_code == 403
-            [line] = here.new_lines()
-            assert "refused" in line
+        assert person.get(f"/journal?room={ELSEWHERE}").status_code == 403
+        [line] = here.new_lines()
+        assert "refused" in line
 
 
 def test_a_person_who_opens_the_bare_address_gets_to_the_page(here: Guarded) -> None:
@@ -211,7 +210,7 @@ def test_a_person_who_opens_the_bare_address_gets_to_the_page(here: Guarded) -> 
 
 
 def test_refused_requests_are_on_record_without_their_secrets(tmp_path: Path) -> None:
-    """All ways in, then a flood; and whoever is logged in reads it on the page."""
+    """All ways in, then a flood; and all of it is on record."""
     with running_sim("classroom") as sim:
         environ = guarded(sim, tmp_path)
         with serving(sim, environ) as server:
@@ -221,14 +220,12 @@ def test_refused_requests_are_on_record_without_their_secrets(tmp_path: Path) ->
             send(here, "rest reader", origin="https://evil.example")
             send(here, "mcp at /", authorization="Bearer secret-of-the-attempt")
             send(here, "page login", origin=server.url)
-            send(here, "page people", origin=server.url)
+            send(here, "page journal", origin=server.url)
             send(here, "rest approval", authorization=f"Bearer {CALLER}")
             with Program(server, CALLER) as program:
                 program.tool("hms-list-peers", {"room_id": ELSEWHERE})
             for _ in range(100):
                 send(here, "rest reader")
-            with Browser(server) as person:
-                shown = person.get("/refusals").json()["rows"]
         rows = journal.refused_requests(limit=500)
         journal.close()
         assert sim.requests == ()
@@ -238,7 +235,7 @@ def test_refused_requests_are_on_record_without_their_secrets(tmp_path: Path) ->
     assert 5 < told["token"] <= 2 * 6  # the minute may end in between
     assert any(row.data["what"].endswith(" more") for row in rows)
     assert {"POST /mcp", "POST /", f"hms-list-peers of room {ELSEWHERE}"} <= {
-        row["text"] for row in shown
+        row.data["what"] for row in rows
     }
     kept = b"".join(file.read_bytes() for file in tmp_path.glob("journal.sqlite*"))
     assert b"127.0.0.1" in kept

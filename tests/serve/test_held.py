@@ -19,7 +19,7 @@ from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.guard import GuardSettings, guard_settings, judge
 from hms_active_rooms.serve.limits import refusals_of
-from hms_active_rooms.serve.page.feed import people_view
+from hms_active_rooms.serve.page.feed import room_view
 from hms_active_rooms.serve.problems import Refused
 from serve.people import YES, Person, client, kit, named, remove, students, text, yes_to
 from serve.rest_callers import ADA, APPROVERS, BOB, CALLER, OPEN, problem, rest_app, speaking
@@ -156,7 +156,7 @@ async def test_an_accepted_round_sent_again_asks_nobody_and_sends_no_second_mess
 
 def test_the_page_is_told_no_name_raw_and_none_in_full_length() -> None:
     name = "\u202e\x1b[2J" + "n" * 10_000
-    [row] = people_view([peer(1, name)], "")["rows"]
+    [row] = room_view(ROOM, None, [peer(1, name)])["rows"]
     assert row["name"].startswith("\\u202e\\u001b[2J")
     assert len(row["name"]) < 100
 

@@ -54,14 +54,6 @@ _INTRO: Final = (
 KEPT_DAYS: Final = 90
 KEPT_MB: Final = 200
 
-_REPAIR: Final = {
-    "locked": "Another program writes to the file: try again, or stop that program.",
-    "is full": "Make room on its disk.",
-    "disk I/O": "Make room on its disk.",
-    "readonly": "Give this user the right to write to the file.",
-}
-"""Hints for the person. The keys are words in SQLite's error message."""
-
 
 class Chat(NamedTuple):
     thread: str  # its name
@@ -300,9 +292,8 @@ def _connected(*, only_look: bool = False) -> Iterator[sqlite3.Connection]:
             hint="Set XDG_STATE_HOME to a folder that can be written.",
         ) from None
     except sqlite3.Error as error:
-        fitting = (todo for words, todo in _REPAIR.items() if words in str(error))
-        hint = next(fitting, "Move that file away.")
         raise ConfigurationError(
             f"The conversations in {_place()} cannot be read or written: {error}.",
-            hint=f"{hint} The journal is a different file and stays as it is.",
+            hint="If the file is locked or its disk is full, try again later. If it is damaged, move it"
+            " away. The journal is a different file and stays as it is.",
         ) from None

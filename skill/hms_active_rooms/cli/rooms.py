@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 from unicodedata import normalize
 from uuid import uuid4
@@ -52,20 +51,11 @@ def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = 
     session = live.session
     values = {
         "Room": f"{quoted(live.name)} (id {shortened(live.id, 40)})",
-        "Session": shortened(session.id, 40) + _running_since(session.created_at),
+        "Session": shortened(session.id, 40),
+        "Started": shortened(session.created_at, 40),
         "People": f"{len(session.peers):,}",
     }
     screen.fields(values)
-
-
-def _running_since(created_at: str) -> str:
-    with suppress(ValueError, TypeError):  # no time, or one without a zone
-        created = datetime.fromisoformat(created_at.upper())
-        if created.year >= 2000:  # the API's time for "not set" is in the year 1
-            minutes = max(int((datetime.now(UTC) - created).total_seconds() // 60), 0)
-            age = f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
-            return f", running for {age}"
-    return ""
 
 
 def peers(

@@ -137,11 +137,6 @@ def existing(journal: Journal, action_id: str) -> Action:
     wanted = storable(action_id.strip().lower())
     if (action := journal.get(wanted)) is not None:
         return action
-    if journal.events(wanted):  # the event of its deletion is still there
-        raise InvalidCall(
-            f"The action {quoted(action_id)} was deleted from the journal {journal.place}.",
-            hint="It is in a file that `actions export` wrote.",
-        )
     raise InvalidCall(
         f"There is no action {quoted(action_id)} in the journal {journal.place}.",
         hint="List the actions: hms-active-rooms actions (with --journal, if you use it)",

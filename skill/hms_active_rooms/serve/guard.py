@@ -1,6 +1,6 @@
 """Decides which HTTP requests reach the application. Every request comes here first.
 
-The guard checks the headers: Host, Origin, token, size. It reads the body, and refuses a body that
+The guard checks the headers: Host, Origin, token. It reads the body, and refuses a body that
 is too large or too slow. It also refuses a program's request if programs have too many requests
 open. It records what it refuses, without secrets.
 
@@ -59,7 +59,6 @@ _HINTS: Final = {
     "token": "Send Authorization: Bearer TOKEN, with a token that the server was given.",
     "proxy": "Start the server with a token in HMS_SERVER_TOKEN or HMS_SERVER_TOKENS.",
 }
-_TOO_LARGE: Final = "The request is too large."
 _MORE_HEADERS: Final = {
     401: {"www-authenticate": "Bearer"},
     503: {"retry-after": "5"},  # our choice: long requests wait for a person or for 100ms
@@ -257,18 +256,14 @@ def judge(
     own = _ORIGIN.fullmatch(origins[0]) if len(origins) == 1 else None
     if origins and not (own and (own[1] == hosts[0].lower() or origins[0] in settings.origins)):
         return _refused(403, "origin", "This server takes no requests from that Origin.")
-    if settings.own_login and path == "/" and _is_opened(method, headers):
+    asks_html = method == "GET" and "text/html" in ",".join(headers.get("accept", []))
+    if settings.own_login and path == "/" and asks_html:
         # At "/" is MCP, which a browser cannot show.
         return _refused(307, "page", "The page for people is elsewhere.", settings.own_login[0])
     if not origins and not _site_fits(settings, path, headers):
         return _refused(403, "site", "This server takes no requests from other sites.")
     if not settings.callers and any(_PROXIED.fullmatch(name) for name in headers):
         return _refused(403, "proxy", "Behind a proxy this server needs a token.")
-    lengths = headers.get("content-length", [])
-    if any(not n.isascii() or not n.isdigit() for n in lengths) or len(set(lengths)) > 1:
-        return _refused(400, "length", "The Content-Length is malformed.")
-    if lengths and (len(lengths[0]) > 12 or int(lengths[0]) > settings.max_body_bytes):
-        return _refused(413, "size", _TOO_LARGE)
     who = _token_of(settings, headers.get("authorization", []))
     if isinstance(who, Principal) and who.approves and not path.startswith("/v1/"):
         return _refused(403, "approver", "An approver's token is for REST only.")
@@ -289,12 +284,6 @@ def _site_fits(settings: GuardSettings, path: str, headers: Mapping[str, list[st
     # Another site may link to the page. The page is empty until its own script fetches data.
     opened = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest"))
     return path.rstrip("/") in settings.own_login and opened == (["navigate"], ["document"])
-
-
-def _is_opened(method: str, headers: Mapping[str, list[str]]) -> bool:
-    kinds = ",".join(headers.get("accept", [])).lower()
-    shown = all(dest == "document" for dest in headers.get("sec-fetch-dest", []))
-    return method in ("GET", "HEAD") and "text/html" in kinds and shown
 
 
 def _needs_no_token(settings: GuardSettings, path: str) -> bool:
@@ -377,7 +366,7 @@ class Guard:
                     if len(body) > self._settings.max_body_bytes:
                         if more:
                             await _drained(receive)
-                        return _refused(413, "size", _TOO_LARGE)
+                        return _refused(413, "size", "The request is too large.")
                     if not more:
                         return {**message, "body": bytes(body), "more_body": False}
                 return message

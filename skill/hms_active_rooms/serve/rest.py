@@ -176,7 +176,6 @@ def rest_entry(toolkit: ActiveRoomsToolkit, page: str = "") -> Entry:
     app.state.page, app.router.route_class = page, _Route
 
     def add(path: str, handler: Any, model: Any, who: Collection[str], **more: Any) -> None:
-        more.setdefault("methods", ["GET", "HEAD"])
         more["openapi_extra"] = {"security": [{each: []} for each in who]}
         if len(who) == 1:  # it changes a room, so a person may have to decide first
             where = {"Location": {"required": True, "schema": {"type": "string"}}}
@@ -205,16 +204,7 @@ class _Api(FastAPI):
         """The OpenAPI document. It is made at the first request for it, since that takes long."""
         if self.openapi_schema:
             return self.openapi_schema
-        read = [
-            route
-            for route in self.routes
-            if isinstance(route, APIRoute) and "HEAD" in (route.methods or ())
-        ]
-        for route in read:  # the document does not list HEAD
-            route.methods = {"GET"}
         document = super().openapi()
-        for route in read:
-            route.methods = {"GET", "HEAD"}
         document["components"]["securitySchemes"] = {
             name: {"type": "http", "scheme": "bearer", "description": text}
             for name, text in _BEARERS.items()

@@ -114,14 +114,12 @@ def select(
     role: str | None = None,
     user_id: str | None = None,
     name: str | None = None,
-    find: str | None = None,
     limit: int = DEFAULT_ROWS,
     offset: int = 0,
 ) -> Roster:
-    """Count the peers that match, and make the rows asked for. `find` is a part of the name, role
-    or user id, or the beginning of the peer id. `named` says which names a part matches. The other
-    arguments are those of `ListPeers`."""
-    given = {"role": role, "user_id": user_id, "name": name, "find": find}
+    """Count the peers that match, and make the rows asked for. The arguments are those of
+    `ListPeers`. `named` says which names a part of a name matches."""
+    given = {"role": role, "user_id": user_id, "name": name}
     filters = {key: text for key, text in given.items() if text is not None}
     offset, roles = max(offset, 0), by_role(peers)
     found = _matching(peers, filters) if filters else peers
@@ -169,24 +167,16 @@ def named(part: str) -> Callable[[str], bool]:
 
 
 def _matching(peers: Iterable[Peer], filters: Mapping[str, str]) -> list[Peer]:
-    role, user_id, part, find = map(filters.get, ("role", "user_id", "name", "find"))
+    role, user_id, part = map(filters.get, ("role", "user_id", "name"))
     found = [
         peer
         for peer in peers
         if (role is None or peer.role == role) and (user_id is None or peer.user_id == user_id)
     ]
-    if find is not None:
-        text, within = folded(find), named(find)
-        found = [peer for peer in found if _finds(text, peer, within)]
     if part is None:
         return found
     within, places = named(part), may_hold(part, [peer.name for peer in found])
     return [found[place] for place in places if within(found[place].name)]
-
-
-def _finds(text: str, peer: Peer, within: Callable[[str], bool]) -> bool:
-    labels = folded(peer.role), folded(peer.user_id)
-    return peer.id.startswith(text) or any(text in label for label in labels) or within(peer.name)
 
 
 def fitting(

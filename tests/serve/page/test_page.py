@@ -76,7 +76,7 @@ def yes(action: Action) -> dict[str, Any]:
 def test_everything_but_the_files_and_the_login_needs_a_session(served: Served) -> None:
     action = served.waiting()
     with Browser(served) as nobody:
-        for path in ("/news", "/people", "/journal", "/refusals", f"/actions/{action.id}"):
+        for path in ("/news", "/journal", f"/actions/{action.id}"):
             assert nobody.get(path).status_code == 401
             assert nobody.head(path).status_code == 405  # it would show nobody anything
         for path in ("/logout", f"/actions/{action.id}"):
@@ -271,7 +271,6 @@ def test_a_refused_action_says_whether_anything_was_executed(served: Served, ada
     )
     assert ada.get("/journal", params={"state": "maybe"}).status_code == 422
     assert ada.get("/journal", params={"room": "7" * 24}).status_code == 403
-    assert ada.get("/people", params={"room": "7" * 24}).status_code == 403
 
 
 # --- what is shown ----------------------------------------------------------------------------
@@ -322,9 +321,7 @@ def test_logging_out_ends_the_session(ada: Browser) -> None:
 
 def test_every_answer_forbids_what_the_page_does_not_need(served: Served, ada: Browser) -> None:
     action = served.waiting()
-    answers = [
-        ada.get(path) for path in ("", "/news", "/journal", "/people", f"/actions/{action.id}")
-    ]
+    answers = [ada.get(path) for path in ("", "/news", "/journal", f"/actions/{action.id}")]
     answers += [ada.get(f"/{name}") for name in (*FILES, "icon.svg")]
     answers.append(ada.post("/login", json={}))
     for answer in answers:

@@ -22,7 +22,7 @@ from hms_active_rooms.gate.journal.records import Action, Event, by_person, who
 from hms_active_rooms.gate.policy import ANY_ROOM
 from hms_active_rooms.gate.view import view
 from hms_active_rooms.serve.guard import hashed
-from hms_active_rooms.tools.roster import Roster, select
+from hms_active_rooms.tools.roster import select
 from hms_active_rooms.untrusted import cut, same_looks
 
 MAX_ROOMS: Final = 20
@@ -51,7 +51,6 @@ class Feed:
     def __init__(self, gate: Gate, settings: PageSettings) -> None:
         self._gate = gate
         self._settings = settings
-        self._people: dict[str, Sequence[Peer]] = {}
         nothing: dict[str, Any] = {"waiting": [], "more": 0, "rooms": []}
         self._picture = nothing | {"changes": 0, "trouble": ""}
         self._tag = ""
@@ -96,13 +95,6 @@ class Feed:
         self._picture |= news
         self._tag = hashed(json.dumps(self._picture)).hex()[:16]
 
-    async def people(self, room_id: str, find: str) -> dict[str, Any]:
-        """The first people in a room whose name, role, user id or id contains `find`, and how many
-        match. The room is as it was last read. Raises PolicyRefusal if it is not allowed."""
-        self._gate.policy.check_room(room_id)
-        people = self._people.get(room_id, ())
-        return await asyncio.to_thread(people_view, people, find)
-
     async def _read_journal(self) -> None:
         try:
             count, waiting, newest = await asyncio.to_thread(self._look)
@@ -137,13 +129,12 @@ class Feed:
         named = [room for room in self._gate.policy.rooms if room != ANY_ROOM]
         # If the policy allows any room, show also the rooms of the newest actions.
         ids = dict.fromkeys([*named, *(row.room_id for row in self._newest)])
-        people, views = {}, []
+        views = []
         for room_id in [*ids][:MAX_ROOMS]:
-            room, people[room_id], trouble = await self._read_room(room_id)
+            room, people, trouble = await self._read_room(room_id)
             # Sorting and counting 20,000 people takes a tenth of a second.
-            found = await asyncio.to_thread(room_view, room_id, room, people[room_id])
+            found = await asyncio.to_thread(room_view, room_id, room, people)
             views.append({**found, "trouble": trouble})
-        self._people = people
         self._found(rooms=views)
         now_s = asyncio.get_running_loop().time()
         self._rooms_due_s = now_s + max(self._settings.room_s, (now_s - began_s) * _GENTLE)
@@ -163,6 +154,12 @@ class Feed:
 
 def room_view(room_id: str, room: ActiveRoom | None, people: Sequence[Peer]) -> dict[str, Any]:
     seen = select(people, limit=SHOWN_ROWS)
+    alike = set(chain.from_iterable(same_looks((r.short_id, r.peer.name) for r in seen.rows)))
+    rows = []
+    for short_id, p, *_ in seen.rows:
+        told = {"short_id": short_id, "name": p.name, "role": p.role, "user_id": p.user_id}
+        row = {key: cut(text, _MAX_TEXT_CHARS) for key, text in told.items()}
+        rows.append({**row, "alike": short_id in alike})
     return {
         "room_id": room_id,
         "name": cut(room.name, _MAX_TEXT_CHARS) if room else "",
@@ -171,22 +168,8 @@ def room_view(room_id: str, room: ActiveRoom | None, people: Sequence[Peer]) -> 
         "unreadable": seen.unreadable,
         "by_role": [[cut(role, _MAX_TEXT_CHARS), n] for role, n in seen.by_role[:_MAX_ROLES]],
         "other_roles": max(len(seen.by_role) - _MAX_ROLES, 0),
-        **_rows(seen),
+        "rows": rows,
     }
-
-
-def people_view(people: Sequence[Peer], find: str) -> dict[str, Any]:
-    return _rows(select(people, find=find if find.strip() else None, limit=SHOWN_ROWS))
-
-
-def _rows(seen: Roster) -> dict[str, Any]:
-    alike = set(chain.from_iterable(same_looks((r.short_id, r.peer.name) for r in seen.rows)))
-    rows = []
-    for short_id, p, *_ in seen.rows:
-        told = {"short_id": short_id, "name": p.name, "role": p.role, "user_id": p.user_id}
-        row = {key: cut(text, _MAX_TEXT_CHARS) for key, text in told.items()}
-        rows.append({**row, "alike": short_id in alike})
-    return {"matching": seen.matching, "rows": rows}
 
 
 def action_view(action: Action) -> dict[str, Any]:

@@ -10,14 +10,7 @@ const rooms = new Map(); // room id to its part of the page
 
 class Room {
   constructor(id) {
-    this.id = id;
-    this.asked = 0;
     this.node = copyOf("room");
-    this.find = this.node.querySelector("input");
-    this.find.addEventListener("input", () => {
-      clearTimeout(this.typing);
-      this.typing = setTimeout(() => this.search(), 200);
-    });
     byId("rooms").append(this.node);
     const choices = byId("filters").elements.room;
     this.option = [...choices.options].find((option) => option.value === id) ?? element("option", id);
@@ -26,25 +19,10 @@ class Room {
   }
 
   show(room) {
-    this.room = room;
     if (room.name) this.option.textContent = `${room.name} (${room.room_id})`;
     put(this.node, { name: room.name, room_id: room.room_id, counts: room.trouble || countsOf(room) });
-    if (this.find.value.trim()) this.search();
-    else this.rows(room);
-  }
-
-  async search() {
-    const find = this.find.value.trim(), number = ++this.asked;
-    if (!find) return this.rows(this.room);
-    const query = new URLSearchParams({ room: this.id, find });
-    const people = await call(`/people?${query}`).catch(() => null);
-    if (people && number === this.asked) this.rows(people); // else somebody typed on
-  }
-
-  rows({ matching, rows }) {
-    const shown = rows.length < matching ? `The first ${rows.length} of ${matching.toLocaleString()}.` : "";
-    const found = this.find.value.trim() ? `${matching.toLocaleString()} found. ` : "";
-    put(this.node, { found: found + shown });
+    const { rows, total } = room;
+    put(this.node, { more: rows.length < total ? `The first ${rows.length} of ${total.toLocaleString()}.` : "" });
     this.node.querySelector("table").hidden = !rows.length;
     this.node.querySelector("tbody").replaceChildren(...rows.map((person) => {
       const row = document.createElement("tr");
@@ -80,7 +58,7 @@ export function showRooms(list) {
 // --- journal -------------------------------------------------------------------------------
 
 const entries = new Map(); // action id to entry
-let all = false, asked = 0;
+let asked = 0;
 
 class Entry {
   constructor(row) {
@@ -122,10 +100,10 @@ class Entry {
 
 export async function showJournal() {
   const { state, room } = byId("filters").elements, number = ++asked;
-  const query = new URLSearchParams({ state: state.value, room: room.value, all: all ? "1" : "" });
-  let rows, more;
+  const query = new URLSearchParams({ state: state.value, room: room.value });
+  let rows;
   try {
-    ({ rows, more } = await call(`/journal?${query}`));
+    ({ rows } = await call(`/journal?${query}`));
   } catch (error) {
     byId("journal-text").textContent = error.message;
     return;
@@ -146,31 +124,7 @@ export async function showJournal() {
     if (list.children[place] !== entry.node) list.insertBefore(entry.node, list.children[place] ?? null);
   });
   byId("journal-text").textContent = rows.length ? "" : "No such actions.";
-  byId("journal-all").hidden = !more || all;
 }
-
-// --- refused requests ----------------------------------------------------------------------
-
-async function showRefusals() {
-  const details = byId("refusals"), say = details.querySelector("p");
-  if (!details.open) return;
-  try {
-    const { rows } = await call("/refusals");
-    say.textContent = rows.length ? "The newest; refused before anything was read." : "None.";
-    details.querySelector("ul").replaceChildren(...rows.map((row) => {
-      const at = `${new Date(row.at).toLocaleDateString()} ${timeOf(row.at)}`;
-      return element("li", [at, row.way, row.text, row.by].filter(Boolean).join(" · "));
-    }));
-  } catch (error) {
-    say.textContent = error.message;
-  }
-}
-
-byId("refusals").addEventListener("toggle", showRefusals);
 
 byId("filters").addEventListener("change", showJournal);
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
-byId("journal-all").addEventListener("click", () => {
-  all = true;
-  showJournal();
-});

@@ -9,7 +9,6 @@ kept in memory, as hashes, and end with the process.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -37,8 +36,6 @@ PATH: Final = "/approvals"
 KEY_HEADER: Final = "x-approvals-key"
 WAY: Final[Way] = "page"
 JOURNAL_ROWS: Final = 50
-MAX_JOURNAL_ROWS: Final = 499
-MAX_FIND_CHARS: Final = 100
 MAX_NAME_CHARS: Final = 60
 
 HEADERS: Final[Mapping[str, str]] = {
@@ -157,9 +154,7 @@ class Page:
             ("POST", "/actions/{action_id}"): self._decide,
             ("GET", "/actions/{action_id}"): self._action,
             ("GET", "/news"): self._news,
-            ("GET", "/people"): self._people,
             ("GET", "/journal"): self._rows,
-            ("GET", "/refusals"): self._refusals,
         }
         routes = [
             *(Route(f"{PATH}/{name}", _file(name)) for name in _FILES),
@@ -222,10 +217,6 @@ class Page:
         told = await self._feed.news(seen, lambda: self._logins.lasts(who))
         return {"name": self._session(request).name, **told}  # raises if the session has ended
 
-    async def _people(self, request: Request, _: Session) -> dict[str, Any]:
-        room, find = (request.query_params.get(name, "") for name in ("room", "find"))
-        return await self._feed.people(room, find[:MAX_FIND_CHARS])
-
     async def _action(self, request: Request, _: Session) -> dict[str, Any]:
         action, events, newest = await show(self._gate, request.path_params["action_id"].lower())
         # A waiting action that is opened from the list of the journal also shows its question.
@@ -251,14 +242,11 @@ class Page:
         states: dict[str, State] = {state: state for state in get_args(State)}
         if (text := given.get("state", "")) and text not in states:
             raise InvalidCall("There is no such state.", hint="")
-        limit = MAX_JOURNAL_ROWS if given.get("all") else JOURNAL_ROWS
         room = given.get("room") or None
-        rows = await list_actions(self._gate, state=states.get(text), room_id=room, limit=limit + 1)
-        return {"rows": [action_view(row) for row in rows[:limit]], "more": len(rows) > limit}
-
-    async def _refusals(self, _: Request, __: Session) -> dict[str, Any]:
-        rows = await asyncio.to_thread(self._gate.journal.refused_requests, limit=JOURNAL_ROWS)
-        return {"rows": [event_view(row) for row in rows]}
+        rows = await list_actions(
+            self._gate, state=states.get(text), room_id=room, limit=JOURNAL_ROWS
+        )
+        return {"rows": [action_view(row) for row in rows]}
 
 
 def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
