@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,9 @@ def test_help_on_a_full_disk_says_so(environ: dict[str, str]) -> None:
 
 def stop(child: Terminal, sent: signal.Signals) -> tuple[int | None, str]:
     """Ctrl-C, or a signal from elsewhere; how the command ended."""
-    child.sendintr() if sent == signal.SIGINT else child.signal(sent)
+    for _ in range(4 if sent == signal.SIGINT else 1):  # an impatient person presses Ctrl-C again
+        child.sendintr() if sent == signal.SIGINT else child.signal(sent)
+        time.sleep(0.05)
     code, rest = ended(child)
     assert "Traceback" not in rest
     return code, rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import os
@@ -54,7 +55,7 @@ BY_STATE: Final[dict[State, int]] = {
 _ON_RECORD = "What was executed is on record: hms-active-rooms actions"
 _LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 _ends: list[int] = [signal.SIGINT]
-"""The first signal in the list ended the command: SIGINT, unless `_end` added another one."""
+"""The first signal in the list ended the command: SIGINT, unless `_end` added one."""
 
 
 def run() -> None:
@@ -63,23 +64,29 @@ def run() -> None:
     screen.prepare_streams()
     if os.environ.get("HMS_DEBUG", "") in ("", "0"):
         sys.excepthook = _unexpected
+    # Registered first, so it runs last. After it, Python would let a signal kill the process.
+    atexit.register(on_signals, signal.SIG_IGN)
     on_signals(_end)
     code = main(sys.argv[1:])
+    code = 128 + _ends[0] if code == INTERRUPTED else code
+    on_signals(lambda *_: os._exit(code))  # a signal that comes now does not change the exit code
     gc.freeze()  # else Python looks through everything once more before it ends
-    sys.exit(128 + _ends[0] if code == INTERRUPTED else code)
+    sys.exit(code)
 
 
 def on_signals(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
-    """Handle the signals of a service manager and of a closed terminal, unless they are ignored."""
-    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):  # Windows has the last one, not the second
+    """Handle Ctrl-C and the signals of a service manager and of a closed terminal, unless they are
+    ignored."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # Windows has the last one, not SIGHUP
         number = getattr(signal, name, signal.SIGTERM)
         if signal.getsignal(number) is not signal.SIG_IGN:  # as with nohup
             signal.signal(number, handler)
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    """Handle a signal like Ctrl-C, so that the person is told what may have been executed."""
-    signal.signal(number, signal.SIG_IGN)
+    """Stop what runs, so that the person is told what may have been executed. If the signal comes
+    again meanwhile, as when somebody presses Ctrl-C twice, that does nothing."""
+    signal.signal(number, lambda *_: None)
     _ends.insert(0, number)
     raise KeyboardInterrupt
 

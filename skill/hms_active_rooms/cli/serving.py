@@ -87,8 +87,7 @@ def mcp(
 
     # A signal has to end the process: a thread reads standard input and cannot be stopped.
     on_signals(signal.SIG_DFL)
-    with suppress(KeyboardInterrupt):
-        asyncio.run(serve_stdio(server, toolkit.gate, [lambda: aclosing(toolkit), *notices]))
+    asyncio.run(serve_stdio(server, toolkit.gate, [lambda: aclosing(toolkit), *notices]))
 
 
 def serve(
@@ -180,7 +179,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
         entries += [rest_entry(toolkit, page_url), page.entry]
     server = app.Server(app.create_app(toolkit, *entries, guard=guard), announce)
     on_signals(server.handle_exit)  # uvicorn does not handle SIGHUP, which a closed terminal sends
-    with listener, suppress(KeyboardInterrupt):
+    with listener:
         server.run(sockets=[listener])
 
 
