@@ -198,7 +198,7 @@ def export(
 def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> None:
     """Delete exported actions that ended before DATE.
 
-    An action that changed after its export is kept."""
+    An action is kept if it was not exported, or got a new event after its export."""
     moment = _moment(before)
     with open_journal(Settings(journal=journal)) as book:
         pruned = book.prune(before=moment, by=person_here())
@@ -207,8 +207,8 @@ def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> Non
     if pruned.left and not json:
         export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
         screen.err(
-            f"Kept {screen.counted(pruned.left, 'action')}: not exported since the last change. "
-            f"Export them, then prune again: {export}"
+            f"Kept {screen.counted(pruned.left, 'action')}, not exported or changed after the export. "
+            f"Export again, then prune again: {export}"
         )
 
 
@@ -298,7 +298,8 @@ def reject(
     elif decided.counted:
         screen.out(f"Rejected. Nothing was sent, and nothing will be sent (action {row.id}).")
     else:
-        screen.err(" ".join(filter(None, ("Too late to reject.", already(row), outcome(row)))))
+        late = "It was rejected before." if row.state == "rejected" else "Too late to reject."
+        screen.err(" ".join(filter(None, (late, already(row), outcome(row)))))
     # If the action was executed before, the person prevented nothing, so this is not DONE.
     return DONE if row.state == "rejected" else BY_STATE[row.state] or FAILED
 

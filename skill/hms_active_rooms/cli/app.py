@@ -22,6 +22,7 @@ Settings (environment):
   HMS_POLICY_FILE                 a TOML file that says what is allowed
   HMS_POLICY_*                    one setting of the policy, e.g. HMS_POLICY_ROOMS
   HMS_MODEL                       the chat model of `chat` and `demo`
+  HMS_SERVER_TOKEN and others     see `serve --help`
   HMS_DEBUG=1                     show the traceback of an unexpected error
   NO_COLOR                        no colours, no spinner
 """

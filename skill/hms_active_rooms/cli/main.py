@@ -32,12 +32,12 @@ BROKEN_PIPE: Final = 141  # the program that read the output is gone: 128 plus S
 
 EPILOG: Final = """\b
 Exit codes:
-  0  done: 100ms accepted it, or the room shows what was wanted
-  1  it failed; the error says whether a part was executed
+  0  the command did what was asked
+  1  the command failed; the error says whether a part was executed
   2  the command, an argument or a setting is wrong; or a name fits nobody, or several people
-  3  waiting for a person to approve it
-  4  not sent: refused by the policy or by a person, not answered in time, or not possible any more
-  5  it may have been executed, and is never sent again; the text says how to find out
+  3  the action waits for a person to approve it
+  4  the action was not sent: refused by the policy or by a person, not answered in time, or not possible any more
+  5  the action may have been executed, and is not sent again; the text says how to find out
 """
 
 BY_STATE: Final[dict[State, int]] = {

@@ -70,8 +70,9 @@ def mcp(
 ) -> None:
     """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
-    Clients send a bearer token. Set it in HMS_SERVER_TOKEN, or several in HMS_SERVER_TOKENS
-    ("name=token,name=token"). A server that other machines can reach does not start without one.
+    Set HMS_SERVER_TOKEN, or HMS_SERVER_TOKENS ("name=token,name=token"): clients then have to send
+    a bearer token. Without either, every program on this machine may call the tools. A server that
+    other machines can reach does not start without a token.
     """
     with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.mcp import build_server, serve_stdio
@@ -103,9 +104,12 @@ def serve(
 ) -> None:
     """Serve MCP, REST and a page where people approve, until Ctrl-C.
 
-    Programs that call the tools send a bearer token. Set it in HMS_SERVER_TOKEN, or several in
-    HMS_SERVER_TOKENS ("name=token,name=token"). Programs that approve by REST send another token.
-    Set it in HMS_APPROVER_TOKEN or HMS_APPROVER_TOKEN_<NAME>. No two tokens may be equal.
+    Set HMS_SERVER_TOKEN, or HMS_SERVER_TOKENS ("name=token,name=token"): programs then have to send
+    a bearer token to call the tools. Without either, every program on this machine may call them. A
+    server that other machines can reach does not start without a token.
+
+    Programs that approve by REST send another token. Set it in HMS_APPROVER_TOKEN or
+    HMS_APPROVER_TOKEN_<NAME>; without it, no program can approve. No two tokens may be equal.
     """
     with extra("serve", "server", *_EXTRA):
         import hms_active_rooms.serve.rest  # noqa: F401 - brings FastAPI, which `mcp` does without

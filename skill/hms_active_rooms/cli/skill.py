@@ -61,7 +61,8 @@ def install(
 ) -> None:
     """Install the skill as DIR/hms-active-rooms. DIR is where your agent looks for skills.
 
-    The package is copied too, so the skill has a command of its own, which the output names.
+    This also copies the Python package, so the skill has its own command. At the end, the path of
+    that command is printed.
     """
     refuse_empty({"folder": folder})
     parent = Path(folder).expanduser()

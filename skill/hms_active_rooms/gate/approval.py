@@ -200,7 +200,10 @@ def parse_answer(answer: object) -> Decision:
     if isinstance(answer, BadAnswerError):
         raise answer
     if not isinstance(answer, Decision | dict):
-        raise BadAnswerError("the answer is not an object with a type")
+        raise BadAnswerError(
+            f"it is a value of the type {type(answer).__name__}, not an approval or a rejection. "
+            'Give `request.approve()`, `request.reject()`, or an object such as {"type": "reject"}'
+        )
     try:
         if isinstance(answer, Decision):
             return _OBJECTS[type(answer)].validate_python(vars(answer))

@@ -150,8 +150,8 @@ async def already_decided(gate: Gate, action: Action) -> Verdict:
 
 
 def told(action: Action, newest: Action) -> str:
-    """Tells a person who decided too late whose decision counted and how the action ended.
-    `newest` is the newest revision of `action`. Pure."""
+    """The text for a person whose decision came too late: who decided before, and how the action
+    ended. `newest` is the newest revision of `action`. Pure."""
     if words := already(action, newest):
         return f"{words} {_now(newest)}"
     late = "Too late, nothing is sent. " if action.state == "expired" else ""

@@ -164,7 +164,8 @@ class StateChange(Arguments, ABC):
         """A sentence that says what the call did, if 100ms accepted it."""
 
     def condition(self, impact: Impact) -> str:
-        """The outcome if no answer came, but the room shows the effect. Its cause is not known."""
+        """The text of the outcome if 100ms's answer was lost, and the room now is as the call wanted
+        it. It does not claim that the call is the reason."""
         return "The room shows the effect. Whether this request caused it is not known."
 
     @property

@@ -188,9 +188,10 @@ class Room:
 
 @dataclass(frozen=True)
 class Impact:
-    """Whom a call affects, in the room as it was read for the question."""
+    """The people whom a call affects. They are read from the room when a person is to be asked, and
+    again when the call is to be sent."""
 
-    kind: str  # how they are affected; see `assess` of the tool
+    kind: str  # how they are affected, such as "remove"; `assess` of each tool sets it
     session_id: str
     total: int  # how many people are affected
     people: tuple[Person, ...] = ()  # the affected people who are named one by one

@@ -84,12 +84,12 @@ def unanswered(
     if seen is not None and seen.gone:
         lost = f" The answer was lost ({code})." if code else ""
         return "done", Result(f"{call.condition(shown)}{lost}", "maybe", verified=True, error=code)
-    may, look = f"the {call.noun} may have reached the room", f"A {call.noun} cannot be looked up"
+    may, look = f"The {call.noun} may have reached the room", f"A {call.noun} cannot be looked up"
     if call.visible:
         look = f"A look {seen.words()}" if seen else "Look at the room"
-        may = "it may have been executed"
+        may = "It may have been executed"
     text = (
-        "The outcome is unknown: the request was sent, no answer tells what came of it, and "
+        "The outcome is unknown. The request was sent, but no answer tells what became of it. "
         f"{may}.{came} {look}."
     )
     verified = None if seen is None else False
