@@ -46,7 +46,11 @@ def test_every_command_explains_itself_and_its_exit_codes(
         assert main([*command, "--help"]) == 0
         shown = capsys.readouterr().out
         assert "Usage: hms-active-rooms" in shown
-        for line in ("0  done", "3  waiting for a person to approve it", "5  it may have been"):
+        for line in (
+            "0  the command did",
+            "3  the action waits for a person",
+            "5  the action may have",
+        ):
             assert line in shown
 
 

@@ -46,7 +46,12 @@ Before = Annotated[
 
 def actions(
     ctx: Context,
-    state: Annotated[str | None, Option(help="Only this state, e.g. proposed.")] = None,
+    state: Annotated[
+        str | None,
+        Option(
+            help="Only one state: proposed (waits for a person), approved, sent, done, failed, unknown, rejected or expired."
+        ),
+    ] = None,
     room: Annotated[str | None, Option(metavar="ROOM", help="Only this room.")] = None,
     limit: Annotated[int, Option(min=1, max=1_000_000, help="Rows to show.")] = 20,
     refused: Annotated[

@@ -33,7 +33,7 @@ BROKEN_PIPE: Final = 141  # the program that read the output is gone: 128 plus S
 EPILOG: Final = """\b
 Exit codes:
   0  the command did what was asked
-  1  the command failed; the error says whether a part was executed
+  1  the command failed; for a change, the error says whether a part was executed
   2  the command, an argument or a setting is wrong; or a name fits nobody, or several people
   3  the action waits for a person to approve it
   4  the action was not sent: refused by the policy or by a person, not answered in time, or not possible any more

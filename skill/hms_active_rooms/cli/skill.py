@@ -71,6 +71,11 @@ def install(
         raise InvalidCall(
             f"{quoted(folder, 200)} is itself a skill.", hint="Give the folder that holds skills."
         )
+    if parent.is_file():
+        raise InvalidCall(
+            f"{quoted(folder, 200)} is a file.",
+            hint="Give the folder where your agent looks for skills.",
+        )
     if refusal := _refusal(target, force=force):
         raise InvalidCall(f"{quoted(str(target), 300)} {refusal} Nothing was changed.")
     made = files()

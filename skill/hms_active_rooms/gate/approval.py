@@ -256,7 +256,9 @@ def record_decision(
         decision = parse_answer(answer)
         named = decision.digest
         if named != row.digest and not (named is None and isinstance(decision, Reject)):
-            raise BadAnswerError("the answer names another question than this one")
+            raise BadAnswerError(
+                "its digest is not the digest of this question; copy `digest` from the question"
+            )
         by = decision.by or storable(by)
         match decision:
             case Reject():

@@ -187,7 +187,8 @@ class Policy(BaseModel):
         if ANY_ROOM not in self.rooms and room_id not in self.rooms:
             raise PolicyRefusal(
                 f"The policy does not allow room {room_id}.",
-                hint="Only rooms that the policy names are allowed; do not try others.",
+                hint="It allows only the rooms that it names (`rooms`, or HMS_POLICY_ROOMS); a model "
+                "must not try others.",
             )
 
     def protects(self, *, role: str, user_id: str) -> str:
@@ -264,7 +265,8 @@ def _validated(values: Mapping[str, Any], outside: Mapping[str, str] | None = No
         field = str(first["loc"][0])
         named = outside.get(field) or f"policy: {shortened(field, 60)}"
         allowed = plain(first, "setting")
-        raise ConfigurationError(f"{named} is {_as_typed(first['input'])}: {allowed}.") from None
+        value = "" if first["type"] == "extra_forbidden" else f" is {_as_typed(first['input'])}"
+        raise ConfigurationError(f"{named}{value}: {allowed}.") from None
 
 
 def _as_typed(value: object) -> str:

@@ -66,7 +66,8 @@ def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
 
 
 def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCall]]:
-    """The calls that failed in the turn before the newest message, and the message of each call."""
+    """The failed calls of this turn, each with the model's message that made it. The newest message
+    is not looked at."""
     turn = this_turn(messages[:-1])
     failed = {m.tool_call_id for m in turn if isinstance(m, ToolMessage) and m.status == "error"}
     called = [(m, call) for m in turn if isinstance(m, AIMessage) for call in m.tool_calls]

@@ -68,7 +68,7 @@ async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[No
     """Context in which a server runs, over HTTP or stdio.
 
     At the start, it sends the actions that an earlier process left approved and unsent. (If several
-    servers share a journal, one of them sends each action.) At the end, it waits for the server's
+    servers share a journal, each action is sent by only one of them.) At the end, it waits for the server's
     open requests to 100ms. `lifespans` are open from the start to the end.
     """
     async with AsyncExitStack() as stack:

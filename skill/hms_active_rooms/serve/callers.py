@@ -143,7 +143,8 @@ def threads_of(token: str) -> tuple[str, ...]:
 
 def caller(way: str, name: str, request: Request | None, key: str = "") -> Caller:
     """The caller of a request. `way` is "mcp" or "rest". `name` is the name that the program gave
-    itself, as one plain word. `request` is None over stdio, where there is only one client."""
+    itself, as one plain word. `request` is None over stdio, where there is only one client. `key` is
+    the caller's idempotency key."""
     world, _, process = this_worker().rpartition(":")
     kind = hashed(world).hex()[:4]
     here, token, tag, live = f"{process}.{kind}", "", "", frozenset[str]()

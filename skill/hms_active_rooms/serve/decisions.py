@@ -190,8 +190,8 @@ async def run_approved(gate: Gate) -> list[Action]:
 
 async def to_the_end(gate: Gate, action_id: str, work: Coroutine[Any, Any, _T]) -> _T:
     """Await `work`, which may send the action, and return its result. `work` goes on even if the
-    caller is cancelled. If `work` fails, the error's `executed` is what the journal says of the
-    action."""
+    caller is cancelled. If `work` raises an error, its attribute `executed` is set to what
+    the journal says of the action."""
     task = asyncio.create_task(work, name=f"send {action_id}")
     _running.add(task)
     task.add_done_callback(_forget)

@@ -89,7 +89,9 @@ def load_scene(scene: str | Path) -> Scene:
         path = Path(__file__).parent / "scenes" / f"{scene}.yaml"
     try:
         data: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as bad:
+    except OSError as bad:
+        raise SceneError(f"{path} cannot be read: {bad.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as bad:
         reason = " ".join(str(bad).split())
         raise SceneError(f"{path} cannot be read as YAML in UTF-8: {reason}") from None
     if not isinstance(data, dict):

@@ -59,7 +59,10 @@ _UNANSWERED: Final = "unanswered "  # the question was decided without an answer
 _POLL_S: Final = 0.02
 _MAX_RESTARTS = 3  # if a subgraph asks so often in one run, it seems to have no checkpointer
 
-NOBODY = Refuse("nobody can be asked here: give a thread id and a checkpointer, or `confirm`")
+NOBODY = Refuse(
+    "nobody can be asked here. Outside a graph, give `confirm` to the toolkit. In a graph, give it a "
+    "checkpointer, and each run a `thread_id`"
+)
 _FORGETS = Refuse("this subgraph keeps no answer; compile it without checkpointer=False")
 
 

@@ -170,7 +170,7 @@ class StateChange(Arguments, ABC):
 
     @property
     def checked(self) -> str:
-        """The last sentence of the outcome if the room shows the effect."""
+        """The last sentence of the outcome's text if the room, read again, shows the effect."""
         return CHECKED
 
     @property
