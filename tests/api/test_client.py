@@ -182,7 +182,7 @@ async def test_a_wrong_answer_is_named_without_its_values(
     client: ActiveRoomsClient, wire: Wire
 ) -> None:
     wire.answers = [reply(200, {"id": ROOM, "session": {"id": "s", "peers": "private"}})]
-    with pytest.raises(BadResponse, match=r"session\.peers: tuple_type") as caught:
+    with pytest.raises(BadResponse, match=r"session\.peers: give a list") as caught:
         await client.retrieve_active_room(ROOM)
     assert "private" not in caught.value.for_model()
 

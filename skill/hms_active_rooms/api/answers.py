@@ -5,7 +5,6 @@ An error quotes the server's text as a stranger's text: escaped, shortened, and 
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -16,8 +15,7 @@ from typing import Final, TypeVar
 from pydantic import SecretStr
 
 from hms_active_rooms.api import wire
-from hms_active_rooms.api.models import Peers
-from hms_active_rooms.api.reading import PAGE, json_document, read_done, refuse_page
+from hms_active_rooms.api.reading import PAGE, json_document, read_done
 from hms_active_rooms.api.wire import Answer, Cause, Request, Unusable
 from hms_active_rooms.errors import (
     ApiError,
@@ -72,8 +70,6 @@ MAX_RETRY_AFTER_S: Final = 86_400.0
 _SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?)s?(?:,.*)?")
 # The 100ms docs show only one 429, with this text. They document no header.
 _IN_TEXT: Final = re.compile(r"retry after ([0-9]+) seconds?")
-_PAGES: Final = ("total-count", "total", "total-pages", "next-page", "has-more", "next-cursor")
-"""Headers that may say that a list has more pages. Here, their names lack the `X-`."""
 _NEXT_PAGE: Final = re.compile(r"rel *= *(\"[^\"]*)?\bnext\b", re.IGNORECASE)
 
 
@@ -107,16 +103,9 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
             wire.CONTRADICTS, "the answer's status says success, but a header says error"
         )
     try:
-        found = read(b"" if nothing else answer.body, asked)
+        return read(b"" if nothing else answer.body, asked)
     except RecursionError:
         raise Unusable(wire.CUT_OFF, "the answer is nested too deeply") from None
-    length = len(found) + len(found.unreadable) if isinstance(found, Peers) else math.inf
-    told: dict[str, object] = {n: v for n in _PAGES if (v := headers.get(f"x-{n}"))}
-    if pagination := headers.get("x-pagination"):
-        with contextlib.suppress(ValueError, RecursionError):
-            told["pagination"] = json_document(pagination.encode())
-    refuse_page(told, length)
-    return found
 
 
 def unusable(why: Unusable, request: Request, answer: Answer | None) -> Failure:
