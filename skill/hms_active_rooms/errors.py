@@ -130,8 +130,8 @@ class Unauthorized(ApiError):
     """401: the token is not valid. The request was not executed."""
 
     code = "unauthorized"
-    default_hint = "You cannot fix this. Tell the person to check the 100ms credentials and this machine's clock."
-    person_hint = "Check the 100ms credentials and this machine's clock."
+    default_hint = "You cannot fix this. Tell the person to check the 100ms credentials (management tokens expire) and this machine's clock."
+    person_hint = "Check the 100ms credentials (management tokens expire) and this machine's clock."
 
 
 class Forbidden(ApiError):

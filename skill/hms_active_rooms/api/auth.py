@@ -1,31 +1,26 @@
 """Management tokens: a token from outside, or tokens that the client signs itself.
 
 A management token opens every room of the account. A `SecretStr` holds the token, so that no log or
-repr shows it. An expired token is refused before a request is sent. So is an app token, with which
-people join a room. The error says more than the API's 401 would say. Claims and signature follow
-the 100ms guide "Security and tokens".
+repr shows it. Claims and signature follow the 100ms guide "Security and tokens".
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import hmac
 import json
 import logging
-import math
 import os
 import re
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from pydantic import SecretStr
 
-from hms_active_rooms.errors import ConfigurationError, Unauthorized
+from hms_active_rooms.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
 
@@ -40,9 +35,6 @@ SKEW_S: Final = 10.0
 
 REFRESH_MARGIN_S: Final = 300.0
 """A token is renewed this long before its end, so that every token is valid when it arrives."""
-
-_NO_DATE: Final = 253_402_300_800.0
-"""The Unix time of the year 10000, for which there is no `datetime`."""
 
 # Printable ASCII without space, quotes, and brackets like those around a placeholder.
 _PRINTABLE: Final = re.compile(r"[!#-&(-;=?-z|~]+")
@@ -59,57 +51,24 @@ class TokenSource(Protocol):
 
 
 class StaticToken:
-    """One management token (a JWT) that comes from the dashboard or from your backend. If the token
-    cannot be decoded, it is accepted, and the API decides.
+    """One management token (a JWT) that comes from the dashboard or from your backend.
 
     Args:
-        clock: returns Unix time in seconds.
         source: what error texts call the token, for example the name of a variable.
 
     Raises:
-        ConfigurationError: the token is an app token, has expired, or has a forbidden character.
+        ConfigurationError: the token is empty, or has a forbidden character.
     """
 
-    def __init__(
-        self,
-        token: str | SecretStr,
-        *,
-        clock: Callable[[], float] = time.time,
-        source: str = "The management token",
-    ) -> None:
+    def __init__(self, token: str | SecretStr, *, source: str = "The management token") -> None:
         self._token = _checked(token, source)
-        self._clock = clock
-        self._source = source
-        claims = _claims(self._token.get_secret_value())
-        if claims.get("type") == "app":
-            raise ConfigurationError(
-                f"{source} is an app token, with which people join a room.",
-                hint="Use a management token (its claim `type` is `management`).",
-            )
-        self._expires, expires = math.inf, claims.get("exp")
-        if isinstance(expires, int | float) and not isinstance(expires, bool):
-            self._expires = max(min(expires, _NO_DATE), 0.0)  # the claim may be NaN
-        if expired := self._expired():
-            raise ConfigurationError(
-                expired,
-                hint=f"Make a new token, or set {ACCESS_KEY_VARIABLE} and {SECRET_VARIABLE}.",
-            )
 
     def token(self) -> SecretStr:
-        """Return the token. Raises Unauthorized if the token has expired by now."""
-        if expired := self._expired():
-            raise Unauthorized(expired)
         return self._token
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
         """Always None, since nobody can renew a token that came from outside."""
         return None
-
-    def _expired(self) -> str:
-        if not self._expires + 60 < self._clock():  # our clock may be wrong
-            return ""
-        when = f"at {datetime.fromtimestamp(self._expires, UTC):%Y-%m-%d %H:%M} UTC"
-        return f"{self._source} expired {when if self._expires else 'long ago'}."
 
 
 class SignedTokens:
@@ -219,13 +178,3 @@ def _checked(given: str | SecretStr, source: str) -> SecretStr:
             hint="Perhaps a line break, quotes or brackets were copied with the value.",
         )
     return secret
-
-
-def _claims(token: str) -> dict[str, object]:
-    """The claims of a JWT. Only the API can verify them. {} if the token cannot be decoded."""
-    with contextlib.suppress(ValueError, RecursionError):
-        _, part, _ = token.split(".")
-        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-        if isinstance(claims, dict):
-            return claims
-    return {}

@@ -13,7 +13,7 @@ import re
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from stat import S_ISREG
 from tempfile import NamedTemporaryFile
@@ -74,6 +74,7 @@ _REPAIR = {
     "is full": "Make room on its disk.",
     "disk i/o": "See that its disk has room. A copy of it and of its -wal on another disk can be read.",
     "unable to open": "Name a file that this user may read and write.",
+    "readonly": "Let this user read and write the journal, and the files beside it.",
     "permission denied": "Let this role read, write and make the journal's tables.",
     "read-only transaction": "Use the server that can be written, not its copy.",
     "schema has been selected": "Make the schema that search_path names.",
@@ -90,8 +91,8 @@ _NOT_BY_URL: Final = {"autocommit", "row_factory", "cursor_factory", "context"}
 _SQLITE_HAS: Final = {"timeout", "mode", "uri"}
 """The parameters that a SQLite URL may have. SQLAlchemy silently drops all others."""
 
-_UNEXPANDED: Final = re.compile(r"~|\$\w|\$\{|%\w+%")
-_DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
+_UNEXPANDED: Final = re.compile(r"~|\$\w|\$\{|%\w+%|$")
+"""The beginning of a path that SQLite would not read as a shell does, or of no path at all."""
 
 
 class Database:
@@ -108,9 +109,8 @@ class Database:
                 "HMS_JOURNAL or --journal takes sqlite:///FILE or postgresql+psycopg://HOST/NAME. "
                 f"PostgreSQL needs more packages: {how_to_install('postgres')}."
             )
-            drive = _DRIVE.match(url)
-            if drive or not set(":@=") & set(url):  # else it may hold a password
-                path = quoted(file_url(Path(url) if drive else Path(url).absolute()), 300)
+            if not set(":@=") & set(url):  # else it may hold a password
+                path = quoted(file_url(Path(url).absolute()), 300)
                 hint = f"HMS_JOURNAL or --journal takes a URL, not a path; give: {path}."
             raise ConfigurationError(
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.", hint=hint
@@ -143,22 +143,16 @@ class Database:
             )
         elif parsed.get_backend_name() != "sqlite":
             raise sa.exc.ArgumentError("a journal is in SQLite or in PostgreSQL")
-        elif not parsed.database:
-            # SQLite would keep such a journal in memory, and nobody would notice.
-            raise ConfigurationError(
-                "The journal's URL has no path, so it names no file.",
-                hint="HMS_JOURNAL or --journal: write sqlite:/// and then the whole path, as in "
-                "sqlite:////home/ada/journal.sqlite.",
-            )
         elif self._in_memory:
             reads = writes = _sqlite(parsed, "memory")
         else:
-            name = parsed.database
+            name = parsed.database or ""
             path = _path(parsed, name)
             if _UNEXPANDED.match(name):
                 raise ConfigurationError(
-                    f"The journal {self.place} cannot be opened: only shells read ~ and variables.",
-                    hint="Write the whole path of the file.",
+                    "The journal's URL has no whole path (only shells read ~ and variables).",
+                    hint="HMS_JOURNAL or --journal: write sqlite:/// and then the whole path, as in "
+                    "sqlite:////home/ada/journal.sqlite.",
                 )
             read_only = parsed.query.get("mode") == "ro"
             if (read_only or not create) and not path.exists():
@@ -166,11 +160,11 @@ class Database:
             read_only = read_only or (path.exists() and not os.access(path, os.W_OK))
             # A command that only looks can do so on a full disk, too.
             read_only = read_only or not (create or _takes_files(path.parent))
-            _refuse_foreign(path, os.R_OK)
-            for beside in ("journal", "wal", "shm"):
-                _refuse_foreign(Path(f"{path}-{beside}"), os.R_OK | (0 if read_only else os.W_OK))
-            files = _Files(path)
-            reads = _sqlite(_reading(parsed, path, read_only), None, None if read_only else files)
+            for beside in ("", "-journal", "-wal", "-shm"):
+                _refuse_special(Path(f"{path}{beside}"))
+            real = path.resolve()
+            files = (path.absolute(), Path(f"{real}-wal"), Path(f"{real}-shm"))
+            reads = _sqlite(_reading(parsed, path, read_only), None, () if read_only else files)
             if read_only:
                 return {"reads": reads.execution_options(hms_mode="reads")}
             writes = _sqlite(parsed, "wal", files)
@@ -218,7 +212,7 @@ class Database:
                 f"The journal {self.place} can only be read: nothing can be recorded in it.",
                 hint=_UNSENT + "Make the journal writable, and see that its disk has room.",
             )
-        with _without_fork(), self._turn:
+        with self._turn:
             try:
                 with self._modes[mode].begin() as db:
                     yield db
@@ -240,53 +234,18 @@ class Database:
         return failed
 
 
-# SQLite counts the locks of its process, and a forked child inherits the count without the locks.
-# So a fork waits until no transaction runs, and closes the database's files first.
-
+# SQLite counts the locks of its process. A forked child would inherit the count without the locks,
+# so all unused connections are closed before a fork.
 _opened = WeakSet[Database]()
-_busy: list[int] = []  # the threads that are in a transaction
-_forking: list[int] = []  # the threads that wait to fork until those have ended
-_calm = threading.Condition()
-
-
-@contextlib.contextmanager
-def _without_fork() -> Iterator[None]:
-    thread = threading.get_ident()
-    with _calm:
-        _calm.wait_for(lambda: not _forking or thread in (*_busy, *_forking))
-        _busy.append(thread)
-    try:
-        yield
-    finally:
-        with _calm:
-            _busy.remove(thread)
-            _calm.notify_all()
 
 
 def _before_fork() -> None:
-    thread = threading.get_ident()
-    _calm.acquire()
-    _forking.append(thread)
-    _calm.wait_for(lambda: not {*_busy} - {thread}, timeout=_LONGEST_WAIT_S)
     for database in [*_opened]:
         database.dispose(kept=True)
 
 
-def _after_fork(in_child: bool) -> None:
-    thread = threading.get_ident()
-    _forking[:] = [] if in_child else [one for one in _forking if one != thread]
-    if in_child:
-        _busy[:] = [one for one in _busy if one == thread]
-    _calm.notify_all()
-    _calm.release()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=lambda: _after_fork(False),
-        after_in_child=lambda: _after_fork(True),
-    )
+    os.register_at_fork(before=_before_fork)
 
 
 def _place(url: str) -> str:
@@ -362,37 +321,28 @@ def _begin_postgresql(connection: sa.Connection) -> None:
 # --- SQLite -------------------------------------------------------------------------------------
 
 
-class _Files:
-    """Watches the files of an open journal. If somebody replaces the files, other programs open the
-    new files, which do not tell what was sent."""
-
-    def __init__(self, path: Path) -> None:
-        real = path.resolve()
-        self._paths = (path.absolute(), Path(f"{real}-wal"), Path(f"{real}-shm"))
-        self._journal = list[tuple[int, int]]()
-
-    def _there(self) -> list[tuple[int, int]]:
-        try:
-            found = [path.stat() for path in self._paths]
-        except OSError:
-            return []
-        return [(of.st_dev, of.st_ino) for of in found if found[0].st_size]
-
-    def opened(self, _: object, record: sa.pool.ConnectionPoolEntry) -> None:
-        record.info["files"] = found = self._there()
-        self._journal = self._journal or found[:1]
-
-    def check(self, connection: sa.Connection) -> None:
-        found = self._there()
-        if found != connection.info["files"] or found[:1] != self._journal:
-            raise JournalError(
-                "The journal's file was moved, replaced or emptied while this program had it open.",
-                hint=_UNSENT + "Put the files back, or start this program again with the new ones.",
-            )
+def _ids(files: Sequence[Path]) -> list[tuple[int, int]]:
+    """The device and inode of the journal's file, and of the two files beside it. [] if one is
+    missing, or the journal is empty."""
+    try:
+        found = [file.stat() for file in files]
+    except OSError:
+        return []
+    return [(of.st_dev, of.st_ino) for of in found if found[0].st_size]
 
 
-def _sqlite(url: sa.URL, journal_mode: str | None, files: _Files | None = None) -> sa.Engine:
-    """An engine for this journal mode. If `journal_mode` is None, its connections only read."""
+def _refuse_moved(connection: sa.Connection, files: Sequence[Path]) -> None:
+    """Other programs open the files that are there now. These do not tell what was sent."""
+    if _ids(files) != connection.info["files"]:
+        raise JournalError(
+            "The journal's file was moved, replaced or emptied while this program had it open.",
+            hint=_UNSENT + "Put the files back, or start this program again with the new ones.",
+        )
+
+
+def _sqlite(url: sa.URL, journal_mode: str | None, files: Sequence[Path] = ()) -> sa.Engine:
+    """An engine for this journal mode. If `journal_mode` is None, its connections only read. Each
+    transaction checks that the `files` are those that were opened."""
     in_memory = journal_mode == "memory"
     wait = {} if "timeout" in url.query else {"timeout": _LONGEST_WAIT_S}
     engine = sa.create_engine(
@@ -406,9 +356,9 @@ def _sqlite(url: sa.URL, journal_mode: str | None, files: _Files | None = None) 
     )
     sa.event.listen(engine, "connect", lambda opened, _: _prepare_sqlite(opened, journal_mode))
     sa.event.listen(engine, "begin", _begin_sqlite)
-    if files is not None:
-        sa.event.listen(engine, "connect", files.opened)
-        sa.event.listen(engine, "begin", files.check)
+    if files:
+        sa.event.listen(engine, "connect", lambda _, entry: entry.info.update(files=_ids(files)))
+        sa.event.listen(engine, "begin", lambda connection: _refuse_moved(connection, files))
     return engine
 
 
@@ -491,7 +441,7 @@ def _takes_files(folder: Path) -> bool:
     return False
 
 
-def _refuse_foreign(file: Path, needs: int) -> None:
+def _refuse_special(file: Path) -> None:
     # Another process that closes the journal may delete a file beside it meanwhile.
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         if not S_ISREG(file.stat().st_mode):  # SQLite would wait for ever for a named pipe
@@ -499,18 +449,6 @@ def _refuse_foreign(file: Path, needs: int) -> None:
                 f"{quoted(str(file), 300)} is not a regular file but a folder, pipe, device or socket.",
                 hint="HMS_JOURNAL or --journal: name a file, which may be a new one.",
             )
-        if os.access(file, needs):
-            return
-        try:
-            owner = file.owner()
-        except (KeyError, NotImplementedError):
-            owner = "somebody else"
-        raise JournalError(
-            f"The file {quoted(str(file), 300)} belongs to {quoted(owner)}, and this user may not "
-            f"{'read' if needs == os.R_OK else 'read and write'} it.",
-            hint="Run this as that user. Or let that user end what keeps the journal "
-            "open, and let both of you read and write it.",
-        )
 
 
 def _make_private(path: Path) -> None:
