@@ -17,11 +17,11 @@ Make = Callable[..., ActiveRoomsClient]
 
 
 async def test_a_write_under_way_at_the_deadline_may_have_been_executed(
-    client: ActiveRoomsClient, wire: Wire
+    make_client: Make, wire: Wire
 ) -> None:
     wire.answers = [hang]
     with pytest.raises(TimedOut, match=r"within 0\.2 seconds") as caught:
-        await client.end_room(ROOM, deadline_s=0.2)
+        await make_client(deadline_s=0.2).end_room(ROOM)
     assert caught.value.executed == "maybe"
     assert len(wire.seen) == 1
 
@@ -43,21 +43,23 @@ async def test_httpx_knows_that_a_write_was_still_connecting_at_the_deadline() -
         connecting.set()
         await asyncio.Event().wait()
 
-    async with ActiveRoomsClient(FixedToken(), base_url="http://localhost:9") as client:
+    async with ActiveRoomsClient(
+        FixedToken(), base_url="http://localhost:9", deadline_s=0.1
+    ) as client:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("anyio.connect_tcp", stalled)
             with pytest.raises(TimedOut) as caught:
-                await client.end_room(ROOM, deadline_s=0.1)
+                await client.end_room(ROOM)
     assert connecting.is_set()
     assert caught.value.executed == "no"
 
 
 async def test_no_wait_goes_beyond_the_deadline(
-    client: ActiveRoomsClient, wire: Wire, sleeps: Sleeps
+    make_client: Make, wire: Wire, sleeps: Sleeps
 ) -> None:
     wire.answers = [reply(429, {}, headers={"retry-after": "29"})]
     with pytest.raises(RateLimited):
-        await client.list_peers(ROOM, deadline_s=20)
+        await make_client(deadline_s=20).list_peers(ROOM)
     assert sleeps.waited == []
 
 

@@ -66,9 +66,9 @@ async def test_the_deadline_does_not_show_the_token(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     wire.answers = [hang]
-    client = make_client()
+    client = make_client(deadline_s=0.1)
     with pytest.raises(ActiveRoomsError) as caught:
-        await client.end_room(ROOM, deadline_s=0.1)
+        await client.end_room(ROOM)
     _assert_clean(caught.value, client, caplog.text)
 
 

@@ -50,9 +50,8 @@ class ActiveRoomsClient:
     """A client for one 100ms account. Keep one client open, since each new client sets up TLS
     again. Any number of event loops and threads can use the client.
 
-    Every operation takes the room's id first. A `peer_id` is always a full id. `deadline_s` is how
-    many seconds this call may take. Removals and ends happen a moment after the answer. The people
-    who are removed see the `reason`.
+    Every operation takes the room's id first. A `peer_id` is always a full id. Removals and ends
+    happen a moment after the answer. The people who are removed see the `reason`.
 
     A wrong argument raises InvalidCall, and nothing is sent. Any other failure raises an ApiError.
     Its `executed` says whether the request may have been executed.
@@ -95,7 +94,8 @@ class ActiveRoomsClient:
         # Imported here, since the HTTP library takes 0.1 s to load, and models do not need it.
         from hms_active_rooms.api.transport import pools
 
-        if not _is_duration(deadline_s):
+        given: object = deadline_s
+        if not isinstance(given, int | float) or given is True or not 0 < given < math.inf:
             raise ConfigurationError("deadline_s must be a number of seconds above 0.")
         self.base_url = checked_base_url(capability().base_uri if base_url is None else base_url)
         self.deadline_s = float(deadline_s)
@@ -108,7 +108,6 @@ class ActiveRoomsClient:
         cls,
         environ: Mapping[str, str] = os.environ,
         *,
-        deadline_s: float = DEADLINE_S,
         transport: TransportChoice | None = None,
     ) -> Self:
         """Make a client from environment variables. It needs HMS_ACCESS_KEY and HMS_SECRET, or
@@ -122,7 +121,6 @@ class ActiveRoomsClient:
         return cls(
             auth_module.from_env(capability().token_variable, environ),
             base_url=checked_base_url(url, BASE_URL_VARIABLE),
-            deadline_s=deadline_s,
             transport=transport or ("aiohttp" if chosen == "aiohttp" else "httpx"),
         )
 
@@ -139,24 +137,17 @@ class ActiveRoomsClient:
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
 
-    async def retrieve_active_room(
-        self, room_id: str, *, deadline_s: float | None = None
-    ) -> ActiveRoom:
+    async def retrieve_active_room(self, room_id: str) -> ActiveRoom:
         """The room and its running session.
 
         Raises:
             NotActive: nobody is in the room now.
             Forbidden: the room is not in this account, or the id is wrong.
         """
-        return await self._call("retrieveactiveroom", room_id, read_room, deadline_s)
+        return await self._call("retrieveactiveroom", room_id, read_room)
 
     async def list_peers(
-        self,
-        room_id: str,
-        *,
-        user_id: str | None = None,
-        role: str | None = None,
-        deadline_s: float | None = None,
+        self, room_id: str, *, user_id: str | None = None, role: str | None = None
     ) -> Peers:
         """The peers who are connected now, in the order of the API's answer. The API has no paging.
 
@@ -168,14 +159,12 @@ class ActiveRoomsClient:
             NotActive: nobody is in the room now.
         """
         query = _texts(user_id=user_id or None, role=role or None)
-        return await self._call("listpeers", room_id, read_roster, deadline_s, query=query)
+        return await self._call("listpeers", room_id, read_roster, query=query)
 
-    async def retrieve_peer(
-        self, room_id: str, peer_id: str, *, deadline_s: float | None = None
-    ) -> PeerDetails:
+    async def retrieve_peer(self, room_id: str, peer_id: str) -> PeerDetails:
         """One connected peer with tracks. Raises PeerNotFound if the peer is not connected, and
         NotActive if nobody is in the room."""
-        return await self._call("retrievepeer", room_id, read_peer, deadline_s, peer_id=peer_id)
+        return await self._call("retrievepeer", room_id, read_peer, peer_id=peer_id)
 
     async def update_peer(
         self,
@@ -185,7 +174,6 @@ class ActiveRoomsClient:
         name: str | None = None,
         role: str | None = None,
         metadata: str | None = None,
-        deadline_s: float | None = None,
     ) -> PeerDetails:
         """Change a peer, and return the changed peer. A field whose argument is None stays as it
         is. A new role applies at once. Nobody asks the peer for consent.
@@ -197,7 +185,7 @@ class ActiveRoomsClient:
         body = _texts(may_be_empty=("name", "metadata"), name=name, role=role, metadata=metadata)
         if not body:
             raise InvalidCall("There is nothing to change. Give name, role or metadata.")
-        return await self._call("updatepeer", room_id, read_peer, deadline_s, body, peer_id=peer_id)
+        return await self._call("updatepeer", room_id, read_peer, body, peer_id=peer_id)
 
     async def send_message(
         self,
@@ -207,7 +195,6 @@ class ActiveRoomsClient:
         peer_id: str | None = None,
         role: str | None = None,
         type: str | None = None,
-        deadline_s: float | None = None,
     ) -> Acknowledgement:
         """Send a message to one peer, to a role, or to everyone if neither is given.
 
@@ -226,7 +213,7 @@ class ActiveRoomsClient:
         if peer_id is not None and role is not None:
             raise InvalidCall("Give peer_id or role, not both.")
         body |= {} if peer_id is None else {"peer_id": parse_peer_id(peer_id)}
-        return await self._call("sendmessage", room_id, read_done, deadline_s, body)
+        return await self._call("sendmessage", room_id, read_done, body)
 
     async def remove_peers(
         self,
@@ -235,14 +222,13 @@ class ActiveRoomsClient:
         peer_id: str | None = None,
         role: str | None = None,
         reason: str | None = None,
-        deadline_s: float | None = None,
     ) -> Acknowledgement:
         """Remove one peer, or everyone who has a role. Give either `peer_id` or `role`."""
         if (peer_id is None) == (role is None):
             raise InvalidCall("Give exactly one of peer_id and role.")
         body = _texts(role=role, reason=reason)
         body |= {} if peer_id is None else {"peer_id": parse_peer_id(peer_id)}
-        return await self._call("removepeers", room_id, read_done, deadline_s, body)
+        return await self._call("removepeers", room_id, read_done, body)
 
     async def end_room(
         self,
@@ -250,7 +236,6 @@ class ActiveRoomsClient:
         *,
         reason: str | None = None,
         lock: bool = False,
-        deadline_s: float | None = None,
     ) -> Acknowledgement:
         """End the running session for everyone. Raises NotActive if no session is running.
 
@@ -260,21 +245,18 @@ class ActiveRoomsClient:
         if lock is not True and lock is not False:
             raise InvalidCall("lock must be true or false.")
         body: dict[str, object] = {**_texts(reason=reason), **({"lock": True} if lock else {})}
-        return await self._call("endactiveroom", room_id, read_done, deadline_s, body)
+        return await self._call("endactiveroom", room_id, read_done, body)
 
     async def _call(
         self,
         name: str,
         room_id: str,
         read: Reader[T],
-        deadline_s: float | None,
         body: Mapping[str, object] | None = None,
         *,
         query: Mapping[str, str] = MappingProxyType({}),
         peer_id: str | None = None,
     ) -> T:
-        if deadline_s is not None and not _is_duration(deadline_s):
-            raise InvalidCall("deadline_s must be a number of seconds above 0.")
         path = {"room_id": parse_room_id(room_id)}
         path |= {} if peer_id is None else {"peer_id": parse_peer_id(peer_id)}
         operation, place = _operation(name, **path)
@@ -285,9 +267,8 @@ class ActiveRoomsClient:
             # 100ms answers 400 to a request without a body, so an empty body is sent as {}.
             json.dumps(body or {}).encode() if operation.has_body else None,
         )
-        seconds = deadline_s or self.deadline_s
         meant = {"peer_id": str(body["peer_id"])} if body and "peer_id" in body else {}
-        timer = asyncio.timeout(seconds)
+        timer = asyncio.timeout(self.deadline_s)
         outcome: T | ApiError
         try:
             async with timer:
@@ -296,7 +277,7 @@ class ActiveRoomsClient:
         except TimeoutError:
             if not timer.expired():
                 raise
-            outcome = answers.deadline_passed(seconds, request)
+            outcome = answers.deadline_passed(self.deadline_s, request)
         # Raised here, outside any except block, so that no library exception is chained to ours.
         if isinstance(outcome, ApiError):
             raise outcome
@@ -358,16 +339,9 @@ class SyncActiveRoomsClient:
         self.client = client
 
     @classmethod
-    def from_env(
-        cls,
-        environ: Mapping[str, str] = os.environ,
-        *,
-        deadline_s: float = DEADLINE_S,
-        transport: TransportChoice | None = None,
-    ) -> Self:
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Make a client from the environment variables that `ActiveRoomsClient.from_env` lists."""
-        made = ActiveRoomsClient.from_env(environ, deadline_s=deadline_s, transport=transport)
-        return cls(made)
+        return cls(ActiveRoomsClient.from_env(environ))
 
     def __enter__(self) -> Self:
         return self
@@ -404,7 +378,3 @@ def _texts(*, may_be_empty: tuple[str, ...] = (), **values: str | None) -> dict[
         if any("\ud800" <= char <= "\udfff" for char in value):
             raise InvalidCall(f"{name} holds a lone surrogate, which cannot be sent.")
     return given
-
-
-def _is_duration(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
