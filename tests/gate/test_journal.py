@@ -835,6 +835,14 @@ def test_a_journal_that_was_begun_with_a_key_is_not_opened_without_it(tmp_path: 
     assert Journal(url, key=KEY).actions() == []
 
 
+def test_a_key_may_have_any_bytes(tmp_path: Path) -> None:
+    url, key = f"sqlite:///{tmp_path / 'j.sqlite'}", b"\xff" * 32
+    Journal(url, key=os.fsdecode(key)).close()
+    with pytest.raises(JournalError, match="another key"):
+        Journal(url, key=KEY)
+    assert Journal(url, key=os.fsdecode(key)).actions() == []
+
+
 def made_newer(url: str) -> None:
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db, db:
         db.execute("UPDATE hms_journal SET version = 99")

@@ -76,8 +76,8 @@ _BROKEN_BEFORE: Final = (
     "The same call was made before. Its record is broken, so nobody knows whether it was sent."
 )
 
-ANOTHER_ASKS = "only one call at a time can ask here, and another one asks now. Call again later"
-"""Why a call is rejected: another call already asks at the same place of the graph."""
+ANOTHER_ASKS = "only one call can ask in one step of a graph, and another one did. Call again later"
+"""Why a call is rejected: another call has asked at the same place of the graph."""
 
 _POLL_S = 0.2
 

@@ -89,7 +89,7 @@ class Journal:
                 f"HMS_JOURNAL_KEY has {len(key.strip())} characters, and needs {_LEAST_KEY_CHARS}.",
                 hint="Make one with: openssl rand -hex 32",
             )
-        self._key = key.encode()
+        self._key = key.encode("utf-8", "surrogateescape")  # a variable may hold any bytes
         url = file_url(url.absolute()) if isinstance(url, Path) else url or default_url()
         self._url, self._create = url.strip(), create
         if self._url.removeprefix("sqlite:///") == ":memory:":
