@@ -6,6 +6,7 @@ the model makes of a sentence, and nothing else.
 - `independent`: `sentences.tsv`, of three shows, written from the README alone, before looking at
   the grammar.
 - the other tables: written by people who had not seen the grammar; `plain.tsv` tells the format.
+- `attacks`: sentences near to orders; each is refused, asked back, or done exactly as its line says.
 - `never`: sentences that must not become a change, whatever else comes of them.
 """
 
@@ -38,9 +39,9 @@ _ORDINALS: Final = (
     "second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
     "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth twenty-first "
     "twenty-second twenty-third twenty-fourth twenty-fifth twenty-sixth "
-    "twenty-seventh"
+    "twenty-seventh twenty-eighth"
 )
-_NAMES: Final = ("plain", "near", "blind", *_ORDINALS.split())
+_NAMES: Final = ("plain", "near", "attacks", "blind", *_ORDINALS.split())
 TABLES: Final = {name: _SETS / f"{name}.tsv" for name in _NAMES}
 
 Person = tuple[str, str, str]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hms_active_rooms.moderator.offline import words as w
-from hms_active_rooms.moderator.offline.roster import Mention, Roster
+from hms_active_rooms.moderator.offline.roster import Mention, Roster, forms, key
 from hms_active_rooms.moderator.offline.tokens import (
     LEADS,
     MARKS,
@@ -75,9 +75,11 @@ _PLACES: Final = classes("IN OUT GONE HERE FRONT NUMBER PLEASE negation WORD")
 
 _MARKED: Final = classes("COLON MARK THAT DASH COMMA CHAT")
 _ENDS: Final = classes("AND COMMA STOP DASH")
+_UNSAYS: Final = PEOPLE | classes("negation PLEASE BACK IT THAT")
 _AUDIENCE: Final = _PERSON | LEADS | classes("EVERYONE WORD AND")
 _REWORDS: Final = classes("PLEASE AND SEND SAY QUOTE STOP")
-_EMPTY: Final = (["IN", "ROOM"], ["NAME", "HERE"], ["UNLOCK"])
+_TAKES_BACK: Final = classes("BACK negation")
+_EMPTY: Final = (["IN", "ROOM"], ["NAME", "HERE"], ["UNLOCK"], ["DET", "ROOM"])
 
 # Words, not classes.
 _ASKED: Final = classes("if whether for about how why what when where who which")
@@ -256,9 +258,12 @@ class _Line:
                 i += 1
                 continue
             instead = self._between(gap, i, order)
+            sorry = {"sorry", "sry"} & {one.text for one in self.tokens[gap:i]}
             if self._last == order.verb:
                 texts = {one.text for one in self.tokens[gap : end + 1]}
                 instead = instead or bool(texts & {"instead", "sorry", "sry"})
+            elif self.orders and sorry:
+                raise _Blocked("negation")  # "end the room. Sorry, kick Ann"
             if self._ends_asked(end) and not polite:
                 raise _Blocked("question")
             self.asked = "ASK" in self.kinds[i:end]
@@ -325,6 +330,9 @@ class _Line:
         """Whether the words before `order` take back the order before it. Raises _Blocked if they show
         that nothing is ordered."""
         instead, so = False, self._led_in(start, end) if order else ""
+        left = [one.text for one in self.tokens[start:end] if one.type not in MARKS]
+        if not order and {*left[-1:]} & {"and", "but", "n", "+", "&"}:
+            raise _Blocked("several")  # "kick Ann and"
         if self.orders and re.search("AND NAME (FOR|BECAUSE)", " ".join(self.kinds[start:end])):
             raise _Blocked("several")  # "kick Ann for swearing and Bob for spam"
         for part in self._parts(start, end):
@@ -333,10 +341,14 @@ class _Line:
             spoken = self.tokens[part.start : part.end]
             told = " ".join("NAME" if one.type == "NAME" else one.text for one in spoken)
             again = plain == ["END"] and (order or spoken[-1].text != "stop")
+            if not (plain or order) and part.joint == "AND" and LEADS & {*kinds}:
+                raise _Blocked("several")  # "kick Ann plus one"
             if plain in ([], ["KICK"]) or again or kinds in _EMPTY:
                 if part.asked and "ASK" not in kinds and not POLITE & {t.text for t in spoken}:
                     raise _Blocked("question")
-            elif {plain[0]} <= {"BACK", "negation"} and set(plain) <= PEOPLE | {"BACK", "negation"}:
+            elif (plain[0] in _TAKES_BACK or plain[-1] == "BACK") and {
+                *plain
+            } <= PEOPLE | _TAKES_BACK:
                 who = tuple(one.who for one in spoken if one.who)
                 withdrawn = any(one.text in w.listed("withdrawn") for one in spoken)
                 if withdrawn and (who or part.end == end):
@@ -360,7 +372,7 @@ class _Line:
             elif self._locks(spoken):
                 self.orders[-1] = replace(self.orders[-1], lock=True)
             elif (look := self._look(part)) and (
-                (part.asked and (look.who or not self.orders))
+                (part.asked and (look.who or not self.orders) and kinds != ["NAME"])
                 or (part.joint == "AND" and kinds[0] == "LIST")
             ):
                 pass  # "Is Ann here? Kick her." and "kick Ann, then show me who is here"
@@ -439,7 +451,8 @@ class _Line:
                 return (_SOFT | {"condition"}) - begins - late
             if part.joint in ("BECAUSE", "FOR"):
                 return _SOFT - ({"delay"} & {first, kinds[-1]})
-            return _SOFT - {first, kinds[-1]} - late if first in _SUBJECTS else frozenset()
+            said_last = next((kind for kind in reversed(kinds) if kind != "ME"), first)
+            return _SOFT - {first, said_last} - late if first in _SUBJECTS else frozenset()
         if behind and sentence:
             begins = set([kind for kind in kinds if kind != "PLEASE"][:2])
             if "BACK" in begins:
@@ -506,8 +519,8 @@ class _Line:
         kinds = [self.kinds[j] for j in at]
         if kinds in (["TELL", "COLON"], ["NOTE", "COLON"]):
             return False
-        if kinds[:1] == ["KICK"] and set(self.kinds[at[0] + 1 : at[0] + 2]) <= MARKS:
-            return False  # "Ann: remove."
+        if kinds[:1] == ["KICK"] and set(self.kinds[at[0] + 1 : at[0] + 2]) <= MARKS | {"IT"}:
+            return False  # "Ann: remove." and "share the file and then remove it"
         goes = kinds[0:1] and kinds[0] in PEOPLE and kinds[1:] in (["MUST"], ["OUT"])
         return bool(goes or _STARTS & set(kinds[:1]))
 
@@ -610,12 +623,14 @@ class _Line:
             raise _Blocked("no_end")
         ends = [*more, *self.tokens[end:], Token("STOP", "", len(self.line), 0)]
         words = self.typed[self.tokens[start].start : ends[0].start].strip()
-        bare = last == start + 1 and self.tokens[start].text in w.listed("no_message")
+        only = self.tokens[start]
+        bare = last == start + 1 and (only.type == "TO" or only.text in w.listed("no_message"))
         if bare or not words.strip(" .,:;!?-…–—\"'()"):
             words = ""
         unsent = any(phrase in words.lower() for phrase in w.listed("unsent"))
         if unsent and by not in ("COLON", "MARK", "THAT"):
             raise _Blocked("negation")
+        self._alone(i, start, end, by)
         for one in (self.tokens[start]._replace(type="WORDS"), *more, None):
             parser = parser and _fed(parser, one)
         if parser is None:
@@ -623,9 +638,43 @@ class _Line:
         if by == "ROOM" and set(self.kinds[start:last]) <= _LOOKS | {"TO", "NAME"}:
             return _Found(Order("status"), end, True)
         single = by == "COLON" and "COLON" not in self.kinds[start:]
-        sure = single or by == "EVERYONE" or bool(self.roster.total)
+        single = (single or by == "EVERYONE") and "KICK" not in self.kinds[start:]
+        sure = single or bool(self.roster.total)
         self.told = min(self.told, self.tokens[start].start if sure else self.told)
         return _Found(self._meant(parser, fed, words, i), end, "ASK" in self.kinds[i:start])
+
+    def _alone(self, i: int, start: int, end: int, by: str) -> None:
+        """Raises _Blocked if it is not clear that this message is one order, whose words end there."""
+        for j in range(i + 1, end):
+            kind, before, after = self.tokens[j].type, self.kinds[j - 1], self.kinds[j + 1 : j + 3]
+            polite = kind != "PLEASE" or self.tokens[j].text in POLITE
+            if j < start and before in PEOPLE and not polite and after[:1] == ["AND"]:
+                raise _Blocked("no_end")  # "tell Ann hi and Bob bye"
+            if j < start or by == "QUOTE":
+                continue
+            said_first = self.tokens[j].text
+            if said_first in ("or", "else") and after[:1] == ["KICK"] and by not in _MARKED:
+                raise _Blocked("condition")  # "ask Ann to stop or kick her"
+            joined = kind in MARKS - {"ASKED"} or "then" in said_first
+            joined = joined or (kind == "AND" and self.tokens[j - 1].text == ",")
+            if joined and self._changes(j):
+                raise _Blocked("several")
+        if end < len(self.tokens) and by not in _MARKED and "condition" in self.kinds[start:end]:
+            raise _Blocked("condition")  # "tell Ann to stop and if not then remove her"
+        if end < len(self.tokens) and self.tokens[end - 1].text in w.listed("mistaken"):
+            raise _Blocked("negation")  # "tell Ann: hi, sorry, tell Bob: hi"
+        if self.tokens[i].text.startswith(("in ", "on ")) and self._starts(start):
+            raise _Blocked("reported")  # "in the chat: kick Ann"
+
+    def _changes(self, i: int) -> bool:
+        """Whether an order to remove somebody in the room or to end it begins behind this joint."""
+        skipped = _COURTESY | LEADS | classes("COMMA DASH NUMBER")
+        at = [j for j in range(i, len(self.kinds)) if self.kinds[j] not in skipped][:2]
+        kinds = [self.kinds[j] for j in at]
+        counted = any("second" in one.text for one in self.tokens[i : at[0] if at else i])
+        if kinds[:1] == ["KICK"]:
+            return counted or kinds[1:] in (["NAME"], ["ROLE"], ["PRON"])
+        return kinds == ["END", "ROOM"]
 
     def _message_end(self, start: int, by: str) -> int:
         """Where the words of a message end. Of marked words ("that ...") a further order is a part,
@@ -712,8 +761,8 @@ class _Line:
         marks = [j for j in range(i) if self.kinds[j] in MARKS]
         part = self.tokens[marks[-1] + 1 if marks else 0 : i]
         some = any(one.text.startswith(("somebody", "someone", "anybody")) for one in part)
-        after = " ".join(one.text for one in self.tokens[i + 1 : i + 4])
-        if re.match(w.section("suffers"), after):
+        beside = [*part[-2:], Token("NAME", "X", 0, 0), *self.tokens[i + 1 : i + 4]]
+        if re.search(w.section("suffers"), " ".join(one.text for one in beside)):
             return False
         return not (some and part[-1].type == "WORD" and part[-1].text not in ("as", "name"))
 
@@ -729,8 +778,15 @@ class _Line:
             if "ROLE_WORD" in held:
                 return (Mention(f"{said} role"),)
             return (self.roster.unsure(said, name, leads=leads),)
+        if role and (
+            ("BOTH" in held and not name and role.groups[0].count != 2)
+            or ("LEAD" in held and held["LEAD"].text == "one")
+        ):
+            raise _Blocked("exception")  # "both students" of twelve
         if name and role:
-            return (name.of(self.roster.with_role(role.groups[0].role)),)
+            found = name.of(self.roster.with_role(role.groups[0].role))
+            many = held["ROLE"].text not in (role.groups[0].role, forms(role.groups[0].role)[0])
+            return (found._replace(sure=found.sure and not many),)  # "the students Sam Lee"
         if role and "ROLE_WORD" in held and not every and '"' not in held["ROLE"].text:
             return (Mention(f"{role.groups[0].role} role"),)
         if role:
@@ -758,8 +814,12 @@ class _Line:
         inside = [one for one in self.tokens if start <= one.start < start + len(words)]
         self._stay(inside, by)
         words = re.sub("(?i)^that ", "", words)
-        asks = any(one.type == "ASK" and one.start < leaves[0].start for one in self.tokens)
+        led = {one.type for one in self.tokens if one.start < leaves[0].start}
+        asks = "ASK" in led
         words = words.rstrip("?") if asks else words
+        doubted = words.endswith("?") and words.split()[0].lower() not in _ASKING
+        if by == "THAT" and doubted and "FRONT" not in led:
+            raise _Blocked("question")  # "tell Ann that we start?"
         if by in _MARKED:
             return words
         if words.lower().startswith("not to "):
@@ -769,6 +829,11 @@ class _Line:
         if "asked" in ways:
             please = "Please do " if inside[0].type == "negation" else "Please "
             return words if by == "TELLING" else f"{please}{words}"
+        name = next((one for one in reversed(leaves) if one.type == "NAME"), None)
+        names = {word for o in name.who.people for word in o.words} if name and name.who else set()
+        plural = name and name.text.endswith("s") and not {*key(name.text)} & names
+        if by == "NAME" and (plural or re.match(r"[A-Z][\w'-]*( [A-Z][\w'-]*)?:", words)):
+            raise _Blocked("no_end")  # "tell Ann Kelly: hi" and "tell Anns friends hi"
         self._unmarked(inside, words, verb, opening)
         return f"{opening} {words}".strip()
 
@@ -777,10 +842,23 @@ class _Line:
         kinds = [one.type for one in inside]
         for n, one in enumerate(inside[1:], 1):
             after = [kind for kind in kinds[n + 1 : n + 4] if kind not in MARKS | {"PLEASE"}][:1]
-            meant = one.text in ("no", "i mean", "i meant", "sorry no") and after != ["NAME"]
+            named = {*after} & (PEOPLE | _ORDERS | {"EVERYONE", "ONLY"})
+            meant = one.text in ("no", "i mean", "i meant", "sorry no") and not named
             back = one.type == "BACK" and not meant
             if kinds[n - 1] in MARKS | {"BACK"} and (back or one.type == "unquoted"):
                 raise _Blocked("negation")
+        marks = [n for n, kind in enumerate(kinds) if kind in MARKS and {*kinds[n + 1 :]} - MARKS]
+        last = {*kinds[marks[-1] + 1 :]} - MARKS if marks else set()
+        not_one = re.search("STOP negation (WORD|NAME)( STOP)*$|^PAREN negation", " ".join(kinds))
+        if not_one or ("negation" in last and last <= _UNSAYS):
+            raise _Blocked("negation")  # "tell Ann: hi. Not Bob." and "... Actually don't."
+        if by not in _MARKED and re.search("BUT negation (TELL|SEND)", " ".join(kinds)):
+            raise _Blocked("exception")
+        if by not in _MARKED and re.search("COMMA NAME( STOP)*$", " ".join(kinds)):
+            raise _Blocked("no_end")  # "tell Ann hi, Bob"
+        aside = kinds.index("COMMA") if by == "COMMA" and "COMMA" in kinds else 0
+        if PEOPLE & {*kinds[:aside]} and any(one.text == "aside" for one in inside[:aside]):
+            raise _Blocked("exception")
         denied = kinds[0] in ("negation", "BUT") or inside[0].text.startswith("not ")
         if by == "COMMA" and denied:
             raise _Blocked("exception")

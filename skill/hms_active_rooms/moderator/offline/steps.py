@@ -375,10 +375,14 @@ class _Turn:
         if "them" not in word and word != "they":
             focus = tuple(one for one in focus if isinstance(one, Peer)) or focus
         group = len(focus) > 1 or any(isinstance(one, RoleGroup) for one in focus)
+        # "Tell the students: Ann is rude", then "kick them"
+        last = self.before.order
+        unclear = "them" in word and not order.about and last and any(m.groups for m in last.who)
+        unclear = unclear and len(focus) == 1 and isinstance(focus[0], Peer)
         gone = any(isinstance(one, Peer) and one not in roster.peers for one in focus)
         many = word in ("they", "'em", "em") or "them" in word
         not_two = "both" in word and len(focus) != 2
-        if not focus or gone or not_two or (group and not many):
+        if not focus or gone or not_two or unclear or (group and not many):
             self._ask("who", order)
         return focus
 
@@ -424,11 +428,12 @@ class _Turn:
             other = verb not in ("", "hello", "thanks", "cannot") or reading.why in _NO_ANSWER
             if back or asked or other:
                 return None
-            if last.verb == "tell" and not last.words:
-                return self._tell(replace(last, words=re.sub("(?i)^that ", "", self.said.strip())))
             told = read(self.said, self._roster(reading.unknown))
             names = {one.type for one in told.tokens} <= _NAMING and _means_it(told.tokens)
             fits = names and told.people
+            corrected = fits and "BACK" in {one.type for one in told.tokens}
+            if last.verb == "tell" and not (last.words or corrected):
+                return self._tell(replace(last, words=re.sub("(?i)^that ", "", self.said.strip())))
             return self._one(replace(last, who=told.people, about=())) if fits else None
         if verb == "tell":
             return None
@@ -496,6 +501,8 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
     texts = [(one.type, one.text) for one in read_so.tokens]
     places = [text for kind, text in texts if kind == "NUMBER" or text in ordinals]
     found = read_so.people
+    if "BACK" in kinds and len(found) > 1:
+        return ()
     if any(t.type == "PRON" and not re.search("both|em", t.text) for t in read_so.tokens):
         return ()
     if kinds & _ALL and kinds <= (_CHOOSING | _ALL) - {"BACK"} and not found:

@@ -14,7 +14,7 @@ _MAX_PHRASE: Final = 20
 _PLAIN: Final = r'[^\s,;:.!?"()…—–]+'
 _TOKEN: Final = re.compile(
     r"""(?P<QUOTE>"[^"]+"|(?<!\S)'(?:[^']|(?<=\w)'(?=\w))+'(?!\w))"""
-    rf"|(?P<ITEM>(?<!\S)\d\))|(?P<WORD>{_PLAIN}(?:[:,.?!]{_PLAIN})*)|(?P<COMMA>,)|(?P<COLON>:)"
+    rf"|(?P<ITEM>(?<!\S)\d\)|:[PpD)(](?!\S))|(?P<WORD>{_PLAIN}(?:[:,.?!]{_PLAIN})*)|(?P<COMMA>,)|(?P<COLON>:)"
     r"|(?P<ASKED>[.!…]*\?[?!.]*)|(?P<STOP>[.!;…]+)|(?P<DASH>[–—])|(?P<PAREN>[()])"
 )
 _NUMBER: Final = re.compile(
