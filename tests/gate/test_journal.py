@@ -42,7 +42,7 @@ from hms_active_rooms.gate.journal.records import (
 )
 from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.gate.journal.workers import this_worker
-from hms_active_rooms.gate.view import view
+from hms_active_rooms.gate.view import already, view
 from stand_in import ROOM, SESSION, Clock, StandInRoom, gate_on, insert, peer, row
 
 STATES: Sequence[State] = get_args(State)
@@ -668,7 +668,7 @@ async def test_a_forged_row_is_shown_as_one_and_nothing_is_done_for_it(
     assert [a.contradiction for a in journal.actions()] == [found.contradiction]
     assert found.executed == "maybe"
     assert "contradicts itself" in view(found).text
-    assert not view(found).waiting
+    assert (view(found).waiting, view(found).decided_by, already(found)) == (False, "", "")
     room = StandInRoom([peer(1)])
     gate = gate_on(room, journal)
     with pytest.raises(BrokenRecord, match="contradicts itself"):

@@ -155,13 +155,14 @@ def show(
         record = {**columns, **shown.model_dump(mode="json"), "events": [*map(_event, events)]}
         screen.document({**record, "newest": newest.id})
         return code
+    is_by_nobody = row.decided_way and not row.contradiction
+    nobody = f"by nobody ({row.decided_way})" if is_by_nobody else ""
     values = {
         "Action": row.id,
         "State": _state(row, now),
         "What": describe(row),
         "Asked by": f"{quoted(row.requester)} at {at(row.created_at)}",
-        "Decided": already(row, newest).removeprefix("Already ")
-        or (row.decided_way and f"by nobody ({row.decided_way})"),
+        "Decided": already(row, newest).removeprefix("Already ") or nobody,
         "Outcome": screen.told(still_open(row, settings) or outcome(row)),
         "Went on as": "" if newest.id == row.id else f"{newest.id} ({newest.state})",
         "Events": "\n".join(map(_event_line, events)),

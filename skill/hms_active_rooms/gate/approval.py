@@ -325,7 +325,7 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
     successor = next_revision(row, call, tx.now(), ttl_s=None).bound(call, row.shown)
     successor = successor.decided("approved", by, way, tx.now())
     successor = replace(successor, edited_from=row.id)
-    text = f"edited by the person into action {successor.id}"
+    text = f"{records.EDITED_INTO}{successor.id}"
     tx.move(row, "rejected", by=by, way=way, reason=text, data={"next": successor.id})
     successor = tx.insert(successor)
     return Decided(True, successor, successor)

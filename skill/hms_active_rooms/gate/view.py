@@ -16,7 +16,7 @@ from hms_active_rooms.errors import default_hint
 from hms_active_rooms.gate.actions.impact import SHOWN_ROLES
 from hms_active_rooms.gate.actions.result import Executed
 from hms_active_rooms.gate.approval import ApprovalRequest
-from hms_active_rooms.gate.journal.records import Action, State, by_person, who
+from hms_active_rooms.gate.journal.records import EDITED_INTO, Action, State, by_person, who
 from hms_active_rooms.untrusted import cut, quoted
 
 NOT_AGAIN: Final = " Do not try again unless the person asks for it."
@@ -38,13 +38,14 @@ def describe(action: Action) -> str:
 
 
 def already(action: Action, newest: Action | None = None) -> str:
-    """A sentence that says what was decided, by whom, how and when; "" if no person decided.
+    """A sentence that says what was decided, by whom, how and when; "" if no person decided, or if
+    the record cannot be trusted.
 
     Args:
         action: the action that somebody was asked about.
         newest: the newest revision of the same call. It shows whether a person edited the action.
     """
-    if action.decided_at is None or not by_person(action.decided_way):
+    if action.contradiction or action.decided_at is None or not by_person(action.decided_way):
         return ""
     edited = newest is not None and newest.edited_from == action.id
     word = "rejected" if action.state == "rejected" and not edited else "approved"
@@ -71,6 +72,8 @@ def outcome(action: Action) -> str:
             return f"Not executed: {action.reason or 'not approved in time'}"
         case "rejected" if not by_person(action.decided_way):
             return f"Not executed: {action.reason}"
+        case "rejected" if action.reason.startswith(EDITED_INTO):
+            return f"Not executed: {action.reason}."
         case "rejected":
             who = f" by {quoted(action.decided_by, 40)}" if action.decided_by else ""
             reason = f": {quoted(action.reason, 300)}" if action.reason else ""
@@ -196,7 +199,7 @@ class ActionView(_View):
     created_at: _Time = Field(description="RFC 3339, UTC.")
     deadline: _Time = Field(description="Until when a decision counts; RFC 3339, UTC.")
     approve_at: str = Field(description="Where a person decides, if one has to; else empty.")
-    decided_by: _Line = Field(description="The person who decided; empty if none.")
+    decided_by: _Line = Field(description="The person who decided; empty if none, or not known.")
     decided_way: str
     decided_at: _Time | None
     sent_at: _Time | None
@@ -232,7 +235,7 @@ def view(
         "editable": sorted(action.call.editable),
         "deadline": action.expires_at,
         "approve_at": approve_at if waiting else "",
-        "decided_by": who(action.decided_by, action.decided_way),
+        "decided_by": "" if action.contradiction else who(action.decided_by, action.decided_way),
         "result": {**result, "people": told, "people_left_out": left_out},
     }
     return ActionView.model_validate({**same, **other}, context=people)

@@ -52,6 +52,9 @@ FINAL: frozenset[State] = frozenset(state for state, then in TRANSITIONS.items()
 UNSENT: tuple[State, ...] = ("proposed", "approved")
 """States from which an action can still be sent."""
 
+EDITED_INTO = "edited by the person into action "
+"""How the `reason` of an action begins that was replaced by one with a person's words."""
+
 NOWHERE = "none-"
 """A thread with this prefix is not a conversation, since nobody can continue it."""
 
