@@ -36,6 +36,12 @@ def test_ending_and_locking_shows_what_it_means(call: Run) -> None:
     assert "[done] The session was ended for 15 people and the room was locked." in done.out
 
 
+def test_the_policy_of_the_environment_holds_here_too(run: Run) -> None:
+    done = run("demo", given="kick Nora\nyes\n", HMS_POLICY_PROTECTED_ROLES="teacher")
+    assert "the policy protects" in done.out
+    assert "[done]" not in done.out
+
+
 def test_no_means_no(call: Run) -> None:
     done = call("demo", given="end the room\nno\nwho is here\n")
     assert done.code == 0

@@ -37,7 +37,6 @@ from hms_active_rooms.cli.settings import (
     refuse_idle,
     room_policy,
 )
-from hms_active_rooms.environment import refuse_unknown
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
 
@@ -132,12 +131,11 @@ def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) ->
 
         # The room is not real, so approvals may come from a pipe.
         settings = Settings(json=json, journal=":memory:")
-        refuse_unknown(os.environ)
         io, sim = Transcript(settings, piped_answers=True, go_on=""), in_process(scene)
         auth = SignedTokens(sim.access_key, sim.secret)
         toolkit = ActiveRoomsToolkit(
             ActiveRoomsClient(auth, base_url=sim.base_url, transport=to_app(sim.app)),
-            Policy.build(rooms=(sim.room_id,)),
+            Policy.from_env(os.environ, rooms=(sim.room_id,)),
             journal=":memory:",
             requester=f"demo:{person_here()}",
         )

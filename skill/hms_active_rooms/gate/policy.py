@@ -117,7 +117,7 @@ class Policy(BaseModel):
     actions_per_minute_in_all: int = Field(default=1000, ge=1, le=100_000)
     approval_ttl_s: float = Field(default=600.0, gt=0, le=86_400)
     grant_ttl_s: float = Field(default=1800.0, gt=0, le=86_400)
-    audience_growth: float = Field(default=0.1, ge=0, le=10)
+    audience_growth: float = Field(default=0.1, ge=0, le=1)
     refusals_in_a_row: int = Field(default=3, ge=1, le=100)
     verify_s: float = Field(default=8.0, ge=0, le=120)
     relaxed: _SoftTools = frozenset()
