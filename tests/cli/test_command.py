@@ -52,6 +52,7 @@ def test_every_command_explains_itself_and_its_exit_codes(
             "5  the action may have",
         ):
             assert line in shown
+        assert max(map(len, shown.splitlines())) <= 80  # else a terminal breaks words
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

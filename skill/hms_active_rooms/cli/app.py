@@ -15,12 +15,12 @@ _SETTINGS: Final = """\b
 Settings (environment):
   HMS_ACCESS_KEY and HMS_SECRET   the app's key pair
   HMS_MANAGEMENT_TOKEN            a management token, in place of a key pair
-  HMS_BASE_URL                    address of the API; set it to use a simulator
-  HMS_JOURNAL                     URL of the journal, the database of all actions
+  HMS_BASE_URL                    address of the API, or of a simulator
+  HMS_JOURNAL                     URL of the journal, which holds all actions
                                   (default: a file in your state directory)
-  HMS_JOURNAL_KEY                 a secret (32+ characters) that signs the journal
+  HMS_JOURNAL_KEY                 a secret, 32+ characters; signs the journal
   HMS_POLICY_FILE                 a TOML file that says what is allowed
-  HMS_POLICY_*                    one setting of the policy, e.g. HMS_POLICY_ROOMS
+  HMS_POLICY_*                    one of its settings, e.g. HMS_POLICY_ROOMS
   HMS_MODEL                       the chat model of `chat` and `demo`
   HMS_SERVER_TOKEN and others     see `serve --help`
   HMS_DEBUG=1                     show the traceback of an unexpected error

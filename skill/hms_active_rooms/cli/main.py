@@ -33,11 +33,11 @@ BROKEN_PIPE: Final = 141  # the program that read the output is gone: 128 plus S
 EPILOG: Final = """\b
 Exit codes:
   0  the command did what was asked
-  1  the command failed; for a change, the error says whether a part was executed
-  2  the command, an argument or a setting is wrong; or a name fits nobody, or several people
+  1  the command failed; the error says whether a part was executed
+  2  a wrong command, argument or setting; or a name fits nobody or several
   3  the action waits for a person to approve it
-  4  the action was not sent: refused by the policy or by a person, not answered in time, or not possible any more
-  5  the action may have been executed, and is not sent again; the text says how to find out
+  4  the action was not sent: refused, not answered in time, or not possible
+  5  the action may have been executed, and is not sent again; see the text
 """
 
 BY_STATE: Final[dict[State, int]] = {
