@@ -323,12 +323,32 @@ async def test_an_edit_changes_words_only_and_stands_beside_the_original() -> No
 
 async def test_an_edit_that_changes_no_word_is_an_approval() -> None:
     gate = gate_on(classroom())
-    for changes in ({}, {"message": "hello"}, send("hello").arguments()):
+    absent = {"peer_id": "", "role": None, "type": None}  # as forms and strict models write it
+    for changes in ({}, {"message": "hello"}, send("hello").arguments(), absent):
         action = await gate.propose(send("hello"), Origin("t", str(changes), "c", "agent"))
         decided = await gate.decide(action.id, Edit(action.digest, changes), by="ada", way="page")
         assert (decided.counted, decided.action.state) == (True, "approved")
         assert (decided.action.id, decided.action.edited_from) == (action.id, None)
         assert "edited" not in outcome(await gate.run(action.id))
+
+
+async def test_an_edit_may_write_an_optional_argument_that_is_not_given_as_null() -> None:
+    gate = gate_on(classroom())
+    action = await gate.propose(parse_call("hms-end-active-room", {"room_id": ROOM}), HERE)
+
+    async def edited(**args: object) -> Decided:
+        answer = {"name": action.tool, "args": {"room_id": ROOM, "reason": "Lunch", **args}}
+        whole = {"type": "edit", "digest": action.digest, "edited_action": answer}
+        return await gate.decide(action.id, whole, by="ada", way="interrupt")
+
+    wrong = await edited(lock=True)
+    assert wrong.problem == 'the edit is wrong: Only reason may be edited, not "lock"'
+    decided = await edited(lock=None)
+    assert decided.action.call.arguments() == {
+        "room_id": ROOM,
+        "lock": False,
+        "reason": "Lunch",
+    }
 
 
 async def test_a_no_after_an_edit_takes_back_the_edited_words_also_after_a_second_edit() -> None:

@@ -310,18 +310,16 @@ def _reject(tx: Writing, row: Action, reason: str, by: str, way: Way) -> Decided
 
 
 def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
-    arguments = row.call.arguments()
     if edit.tool not in ("", row.tool):
         raise BadAnswerError("an edit cannot change the tool")
-    if edit.whole and (missing := sorted(set(arguments) - set(edit.changes))):
+    if edit.whole and (missing := sorted(set(row.call.arguments()) - set(edit.changes))):
         raise BadAnswerError(f"{missing[0]!r} is missing from the edit; give all arguments")
-    changes = {k: v for k, v in edit.changes.items() if k not in arguments or arguments[k] != v}
-    if not changes:
-        return _approve(tx, row, by, way)
     try:
-        call = row.call.edited(changes)
+        call = row.call.edited(dict(edit.changes))
     except InvalidCall as error:
         raise BadAnswerError(f"the edit is wrong: {str(error).rstrip('.')}") from None
+    if call == row.call:
+        return _approve(tx, row, by, way)
     successor = next_revision(row, call, tx.now(), ttl_s=None).bound(call, row.shown)
     successor = successor.decided("approved", by, way, tx.now())
     successor = replace(successor, edited_from=row.id)

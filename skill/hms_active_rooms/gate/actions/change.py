@@ -184,12 +184,14 @@ class StateChange(Arguments, ABC):
         Raises:
             InvalidCall: an argument is not in `editable`, or its value is wrong.
         """
-        if foreign := sorted(set(changes) - self.editable):
+        edited = self.parse({**self.arguments(), **changes})
+        old, new = self.model_dump(), edited.model_dump()
+        if foreign := [k for k in sorted(old) if old[k] != new[k] and k not in self.editable]:
             raise InvalidCall(
                 f"Only {' and '.join(sorted(self.editable)) or 'nothing'} may be edited, not "
                 f"{quoted(foreign[0], 40)}."
             )
-        return self.parse({**self.arguments(), **changes})
+        return edited
 
     def arguments(self) -> dict[str, Any]:
         """The arguments that are set, as plain JSON values."""
