@@ -114,7 +114,8 @@ def test_a_journal_that_cannot_be_opened_says_why_and_only_a_file_is_shown_whole
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="cannot be opened: ") as refused:
         Journal(f"sqlite:///{tmp_path / 'file' / 'j.sqlite'}")
-    assert "sqlite:///" in refused.value.hint
+    assert "Name a file that can be written" in refused.value.hint
+    assert "PostgreSQL" not in refused.value.hint
     for url, shown in (("j.sqlite", True), ("ada@host", False)):
         with pytest.raises(ConfigurationError, match=r"cannot be opened\.") as refused:
             Journal(url)

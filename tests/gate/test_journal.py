@@ -1234,8 +1234,9 @@ def test_closing_one_in_memory_keeps_nobody_waiting_and_says_that_it_is_gone() -
         journal.close()
         for thread in threads:
             thread.join()
-        with pytest.raises(JournalError, match="in memory is closed"):
+        with pytest.raises(JournalError, match="in memory is closed") as refused:
             journal.actions()
+        assert "Repair" not in refused.value.hint
         journal.close()  # once more is nothing
 
 

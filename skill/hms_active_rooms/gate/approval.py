@@ -37,7 +37,8 @@ for the same room and audience, in the same conversation and the same session of
 
 @dataclass(frozen=True)
 class Approve:
-    """Run exactly the call that was shown. `digest` is the digest of the `ApprovalRequest`."""
+    """Run exactly the call that was shown. `digest` is the digest of the `ApprovalRequest`, and `by`
+    who decided. With the scope "session", later messages to the same target are sent unasked."""
 
     digest: str
     by: ReasonText = ""
@@ -46,7 +47,8 @@ class Approve:
 
 @dataclass(frozen=True)
 class Reject:
-    """Do not run the action. The model is told the `reason`. A rejection needs no `digest`."""
+    """Do not run the action. The model is told the `reason`, the journal also who decided (`by`). A
+    rejection needs no `digest`."""
 
     reason: ReasonText = ""
     by: ReasonText = ""
@@ -58,7 +60,7 @@ class Edit:
     """Run the action with changed arguments. `changes` has the new message, message type or reason.
 
     `changes` may also repeat other arguments, and `tool` may repeat the tool's name. If `whole` is
-    set, as for LangChain's edits, `changes` must have all arguments.
+    set, as for LangChain's edits, `changes` must have all arguments. `by` is who decided.
     """
 
     digest: str
@@ -88,10 +90,13 @@ class ApprovalRequest:
     """One question to a person.
 
     Attributes:
+        action_id: the id of this action in the journal.
+        tool: the name of the tool.
         arguments: the exact call, with full ids.
         impact: who is affected, as read from the room for this question.
         digest: identifies this call and impact; an approval or an edit must repeat it.
         deadline: later answers do not count.
+        gate: "hard" for a destructive tool; "soft" also takes an approval with scope "session".
         editable: names of the arguments that the person may edit.
         text: the whole question in words (several lines), safe to print on a terminal.
         note: why the person is asked again, or when the same call was sent before; else "".

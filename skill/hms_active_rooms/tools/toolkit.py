@@ -32,7 +32,7 @@ class ActiveRoomsToolkit(BaseToolkit):
         policy: what an agent may do. It must name its rooms.
         confirm: asks a person where no graph can pause. Without `confirm`, a call that needs an
             approval is refused there.
-        journal: a `Journal`, a URL, a path, or None for the file in the user's state directory.
+        journal: a `Journal`, a URL, a `Path`, or None for the file in the user's state directory.
         requester: who asks, for the record.
 
     Raises:

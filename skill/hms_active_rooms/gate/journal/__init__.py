@@ -103,7 +103,10 @@ class Journal:
     def _open(self) -> Database:
         with self._opening:
             if self._url == ":memory:" and (self._closed or self._process != os.getpid()):
-                raise JournalError("The journal in memory is closed, or of another process.")
+                raise JournalError(
+                    "The journal in memory is closed, or of another process.",
+                    hint="Open a new one, or make a new toolkit.",
+                )
             if self._opened is None:
                 from hms_active_rooms.gate.journal.engines import Database
 

@@ -109,7 +109,9 @@ class Database:
                 "HMS_JOURNAL or --journal takes sqlite:///FILE or postgresql+psycopg://HOST/NAME. "
                 f"PostgreSQL needs more packages: {how_to_install('postgres')}."
             )
-            if not set(":@=") & set(url):  # else it may hold a password
+            if why:
+                hint = "Name a file that can be written: HMS_JOURNAL or --journal sqlite:///FILE."
+            elif not set(":@=") & set(url):  # else it may hold a password
                 path = quoted(file_url(Path(url).absolute()), 300)
                 hint = f"HMS_JOURNAL or --journal takes a URL, not a path; give: {path}."
             raise ConfigurationError(
