@@ -241,6 +241,24 @@ def test_an_action_another_worker_approved_is_sent_without_a_second_question(
     assert len(posts(sim)) == 2
 
 
+def test_what_a_killed_sender_left_is_told_how_to_end(
+    sim: Simulation, waiting: str, call: Run, terminal: Open
+) -> None:
+    sim.faults.add(Fault(kind="hang", method="POST", when="after"))
+    child = terminal("approve", waiting)
+    child.expect(QUESTION)
+    child.sendline("yes")
+    executed(sim)
+    child.kill()
+    told = " ".join(call("actions", "show", waiting).out.split())
+    assert f"if its sender stopped: hms-active-rooms approve {waiting}" in told
+    nobody = call("approve", waiting).err
+    assert ("may have been executed" in nobody, "you can reject" in nobody) == (True, False)
+    assert ended(terminal("approve", waiting))[0] == 0
+    assert call("actions", "show", waiting, "--json").json["state"] == "done"
+    assert len(posts(sim)) == 1
+
+
 def test_the_list_says_whom_an_action_hits(sim: Simulation, call: Run) -> None:
     call("send", sim.room_id, "hi", "--role", "student")
     call("end", sim.room_id)

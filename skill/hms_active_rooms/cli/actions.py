@@ -134,7 +134,7 @@ def show(
     journal: JournalUrl = None,
 ) -> int:
     """Show one action and its events. With --wait, the exit code says how the action ended."""
-    from hms_active_rooms.cli.person import still_open
+    from hms_active_rooms.cli.person import next_step, still_open
     from hms_active_rooms.gate.journal.records import row_of
     from hms_active_rooms.gate.view import already, describe, outcome, view
 
@@ -164,6 +164,7 @@ def show(
         "Asked by": f"{quoted(row.requester)} at {at(row.created_at)}",
         "Decided": already(row, newest).removeprefix("Already ") or nobody,
         "Outcome": screen.told(still_open(row, settings) or outcome(row)),
+        "Next": next_step(row, settings) if row.state == "sent" else "",
         "Went on as": "" if newest.id == row.id else f"{newest.id} ({newest.state})",
         "Events": "\n".join(map(_event_line, events)),
     }
@@ -257,8 +258,8 @@ def _plain(value: object) -> object:
 def approve(action: ActionId, settings: Settings) -> int:
     """Show a waiting action, ask about it, and run it after a yes. Needs a person at a terminal."""
     from hms_active_rooms.cli.person import somebody_here
-    from hms_active_rooms.gate.journal.records import FINAL
-    from hms_active_rooms.gate.view import already
+    from hms_active_rooms.gate.journal.records import FINAL, UNSENT
+    from hms_active_rooms.gate.view import already, outcome
 
     with open_journal(settings) as book:
         named = existing(book, action)
@@ -271,9 +272,10 @@ def approve(action: ActionId, settings: Settings) -> int:
             screen.err(words)
         return report(row, settings)
     if not somebody_here():
+        reject = f"Without a terminal you can reject: {settings.command('reject', row.id)}"
         raise ConfigurationError(
             "Approving needs a person at a terminal. Nothing was decided.",
-            hint=f"Without a terminal you can reject: {settings.command('reject', row.id)}",
+            hint=reject if row.state in UNSENT else outcome(row),
         )
     with open_gate(settings, row.room_id) as gate:
         screen.err(f"Asked by {quoted(row.requester)} at {screen.at(row.created_at)}.")

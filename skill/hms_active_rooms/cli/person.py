@@ -125,7 +125,9 @@ def next_step(action: Action, settings: Settings) -> str:
                 f"It was not sent, and its approval is still open until {until}: "
                 f"{approve} sends it, {reject} takes the approval back."
             )
-        case "sent" | "unknown" if action.call.visible:
+        case "sent":
+            return f"To wait for its end, or to look at the room if its sender stopped: {approve}"
+        case "unknown" if action.call.visible:
             return f"See who is there first: hms-active-rooms peers {action.room_id}"
         case "unknown":
             return (
