@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -18,7 +16,7 @@ import pytest
 
 from cli.running import Open, Run, ended
 from e2e.server import APPROVER, CALLER, WAIT_S, Browser, Program, guarded, serving, settings
-from hms_active_rooms.cli.serving import Where, guides, public_url, reached_at
+from hms_active_rooms.cli.serving import guides, public_url
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.sim import Fault
 from hms_active_rooms.sim.server import Simulation
@@ -80,44 +78,6 @@ def test_without_json_a_person_can_read_it_and_a_signal_ends_it(
     child.signal(sent)
     code, rest = ended(child)
     assert (code, "Traceback" in rest) == (0, False)
-
-
-def test_a_signal_prints_new_links_and_the_old_ones_open_nothing(
-    sim: Simulation, tmp_path: Path
-) -> None:
-    with serving(sim, settings(sim, tmp_path), "--person", "bob") as server:
-        old = server.said["logins"]
-        assert server.said["pid"] == server.process.pid
-        server.signal(signal.SIGUSR1)
-        said = json.loads(server.out.readline())
-        assert list(said["logins"]) == ["ada", "bob"]
-        assert not set(said["logins"].values()) & set(old.values())
-
-        def log_in(link: str) -> int:
-            token = link.partition("#login=")[2].partition("&")[0]
-            origin = {"origin": server.url}
-            url = f"{server.url}/approvals/login"
-            return httpx.post(url, json={"token": token}, headers=origin).status_code
-
-        assert log_in(old["bob"]) == 403  # it opens nothing any more
-        assert log_in(said["logins"]["bob"]) == 200
-        with Browser(replace(server, said={**server.said, **said})) as person:
-            server.signal(signal.SIGUSR1)
-            assert server.out.readline()
-            # Whoever is logged in stays so.
-            assert person.get("/journal").status_code == 200
-    assert server.ended() == 0
-
-
-def test_in_a_terminal_it_says_how_to_get_new_links(sim: Simulation, terminal: Open) -> None:
-    child = terminal("serve", "--room", sim.room_id, "--port", "0")
-    child.expect(r"New links: kill -USR1 (\d+)")
-    assert isinstance(child.match, re.Match)
-    os.kill(int(child.match[1]), signal.SIGUSR1)
-    child.expect("Ctrl-C ends it")
-    child.expect(r"Approvals page, for one person, once: http://\S+#login=\S+")
-    child.sendintr()
-    assert ended(child)[0] == 0
 
 
 def test_a_second_ctrl_c_stops_at_once_and_says_what_it_left(
@@ -244,12 +204,3 @@ def test_every_file_that_a_guide_sends_a_reader_to_can_be_read() -> None:
     assert sent_to <= set(found)
     beside = {name for name in found if not name.startswith("references/")}
     assert beside == {"SKILL.md"}
-
-
-def test_bound_to_every_address_it_tells_the_first_name_it_is_reached_by() -> None:
-    bound = "http://0.0.0.0:9090"
-    everywhere = Where(host="0.0.0.0", allow_host=["rooms.example", "other.example"])
-    assert reached_at(bound, everywhere, {}) == "http://rooms.example:9090"
-    assert reached_at(bound, everywhere, {"HMS_SERVER_URL": "https://a.b"}) == "https://a.b"
-    here = Where(allow_host=["rooms.example"])
-    assert reached_at("http://127.0.0.1:9090", here, {}) == "http://127.0.0.1:9090"

@@ -326,7 +326,7 @@ async def test_a_server_killed_while_sending_sends_nothing_twice(
     environ = environment(sim, tmp_path)
     given = ("mcp", "--port", "0", "--room", sim.room_id, "--json")
     arguments = {"room_id": sim.room_id, "peer_id": peer_id(sim, "Spam Bot")}
-    fault = sim.faults.add(Fault(kind="hang", method="POST", when=when))
+    sim.faults.add(Fault(kind="hang", method="POST", when=when))
     with started(environ, *given) as server:
         killed = server.said["mcp"]
 
@@ -339,7 +339,7 @@ async def test_a_server_killed_while_sending_sends_nothing_twice(
         server.kill()
         await asyncio.wait([calling])
         assert calling.exception()
-    sim.faults.remove(fault)
+    sim.faults.clear()
     with started(environ, *given) as server:
         async with connected(server.said["mcp"], "auto", Person([YES])) as mcp:
             result = await mcp.call_tool(REMOVE, arguments)

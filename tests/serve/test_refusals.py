@@ -147,26 +147,3 @@ def test_refusals_stay_as_they_were_written(tmp_path: Path) -> None:
     journal.close()
     with sqlite3.connect(path) as db, pytest.raises(sqlite3.IntegrityError, match="append-only"):
         db.execute("DELETE FROM hms_events WHERE action_id = '(requests)'")
-
-
-async def test_the_count_is_written_though_no_other_request_comes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("hms_active_rooms.serve.limits._MINUTE_S", 0.01)
-    clock = Clock()
-    journal = Journal(":memory:", clock=clock)
-    written = asyncio.Event()
-    note, loop = journal.note, asyncio.get_running_loop()
-
-    def noted(*given: str, **more: str) -> None:
-        note(*given, **more)
-        if "more" in more["what"]:
-            loop.call_soon_threadsafe(written.set)
-
-    monkeypatch.setattr(journal, "note", noted)
-    refusals = Refusals(journal)
-    for _ in range(MOST_A_MINUTE + 3):
-        refusals.add("token", "POST /mcp", "203.0.113.9")
-    await asyncio.wait_for(written.wait(), 30)
-    assert ("token", "3 more", "") in on_record(journal)
-    await refusals.ended()

@@ -24,7 +24,6 @@ def test_two_variables_for_one_name_are_an_error(names: tuple[str, str]) -> None
     environ = {f"HMS_APPROVER_TOKEN{names[0]}": ADA, f"HMS_APPROVER_TOKEN{names[1]}": BOB}
     with pytest.raises(ConfigurationError, match="Two tokens have the name") as raised:
         approver_tokens(environ)
-    assert all(f'"HMS_APPROVER_TOKEN{name}"' in str(raised.value) for name in names)
     assert ADA not in str(raised.value)
     assert BOB not in str(raised.value)
 

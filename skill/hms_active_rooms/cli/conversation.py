@@ -97,11 +97,8 @@ class Conversation:
         """Talk until the input ends. Returns whether an action still waits for a person. Unless the
         conversation is `new`, first show its last messages and finish its last turn.
 
-        Raises:
-            Interrupted: Ctrl-C came, and it is not known whether a request was executed.
-            KeyboardInterrupt: Ctrl-C came, and all outcomes are known.
-
-        Before these errors, the person is told how the actions ended and which are still open.
+        After Ctrl-C the person is told how the actions ended and which are still open. Then this
+        raises KeyboardInterrupt, or `Interrupted` if a request may have been executed.
         """
         self._io.emit({"type": "started", "thread": self._thread, "room_id": self._room_id})
         if not new:
@@ -251,14 +248,8 @@ class _ModelFailures(BaseCallbackHandler):
 
 class Transcript(Desk):
     """Reads what the person writes and shows the events: as text, or with `--json` as JSON lines.
-
-    Args:
-        piped_answers: whether an answer may also come from an input that is no terminal.
-        go_on: the command that continues the conversation later; "" if it cannot be continued.
-
-    Attributes:
-        cannot_ask: why nobody can be asked here; "" if somebody can.
-    """
+    With `piped_answers`, an answer may also come from an input that is no terminal. `go_on` is the
+    command that continues the conversation later; "" if it cannot be continued."""
 
     way = "interrupt"
     session = True
@@ -270,7 +261,7 @@ class Transcript(Desk):
         watched = not self._as_json and screen.is_terminal(sys.stdout)
         # Questions go where the person sees them. If the output is a file: to standard error.
         self.shown = sys.stdout if watched or not self._typed else sys.stderr
-        self.cannot_ask = ""
+        self.cannot_ask = ""  # why nobody can be asked here; "" if somebody can
         if self._typed and not screen.is_terminal(self.shown):
             self.cannot_ask = "Nobody can be asked: the output is no terminal."
         elif not self._typed and not piped_answers:

@@ -42,24 +42,19 @@ _ASKED_WORDS: Final = ("message", "reason")
 @dataclass(eq=False)
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C came while a person was asked about `action`, or while `action` was sent. The caller
-    has to tell the person how the action ended."""
+    has to tell the person how the action ended. A state other than `proposed` and `approved` means
+    that it may have been executed."""
 
     action: Action
 
 
 class Desk:
-    """Shows questions to a person and reads their answers, at this process's terminal.
+    """Shows questions to a person and reads their answers, at this process's terminal. `settings`
+    are repeated in the commands that the person is told to type."""
 
-    Attributes:
-        way: how the person is asked, as the journal records it.
-        session: whether a person can answer "session", which also approves later messages.
-        place: the number of the next question, and how many questions are asked together.
-        settings: the options of this command, repeated in commands that the person is told to type.
-    """
-
-    way: Way = "terminal"
-    session = False
-    place = (1, 1)
+    way: Way = "terminal"  # how the person is asked, as the journal records it
+    session = False  # whether "session" is an answer, which also approves later messages
+    place = (1, 1)  # the number of the next question, and how many are asked together
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.shown = settings, sys.stderr
@@ -149,15 +144,11 @@ def still_open(action: Action, settings: Settings) -> str:
 
 def finish(gate: Gate, action: Action, desk: Desk) -> Action:
     """Ask the person, record the decision, and run the action if it is approved. Ask again if the
-    room has changed meanwhile. If somebody else decided first, the person is told who.
+    room has changed meanwhile. If somebody else decided first, the person is told who. Returns the
+    newest revision of the action. It is `proposed` if the input ended before an answer.
 
-    Returns:
-        The newest revision of the action. It is `proposed` if the input ended before an answer.
-
-    Raises:
-        Interrupted: Ctrl-C came. Look at its `action`: a state other than `proposed` and `approved`
-            means that the action may have been executed.
-        ActiveRoomsError: the action could not be sent. The hint says what is still open.
+    Raises `Interrupted` if Ctrl-C came. Raises an ActiveRoomsError if the action could not be sent;
+    the hint says what is still open.
     """
 
     def decide(answer: object) -> Decided:

@@ -195,11 +195,8 @@ def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
 
     `wanted` is a peer id (short or full), which is returned as it is, or a name in upper or lower
     case. For a name, `people` is called to read the room. Strangers choose their names and may
-    imitate others. So a name is taken only if no other name in the room looks like it.
-
-    Raises:
-        PeerNotFound: no name in the room is `wanted`, looks like `wanted` or contains `wanted`.
-        InvalidCall: several names fit, or one fits but is not the same. The error lists them.
+    imitate others. So a name is taken only if no other name in the room looks like it. Otherwise
+    the error lists the names that look like `wanted` or contain it.
     """
     from hms_active_rooms.gate.actions.impact import person_of
 

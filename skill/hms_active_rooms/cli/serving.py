@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shlex
 import signal
 import sys
@@ -130,7 +129,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     elicit, allowed = not where.no_elicitation, list(toolkit.gate.policy.rooms)
     listener = app.listen(where.host, where.port)
     bound = app.address(listener)
-    base = reached_at(bound, where, settings.environ())
+    base = public_url(settings.environ()) or bound
     page = Page(toolkit) if people is not None else None
     page_url = base + PATH if page else ""
     entries = [
@@ -141,35 +140,23 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     told = {"mcp": f"{base}/mcp", "bound": bound, "rooms": allowed, "token": bool(guard.callers)}
     if page:
         told |= {"page": page_url, "rest": f"{base}/v1", "approvers": len(guard.approvers)}
-        told |= {"pid": os.getpid()}
 
     token = "each client needs a bearer token" if guard.callers else "no token needed here"
 
-    def links(**also: object) -> None:
-        logins = page.new_links(base, people or ()) if page else {}
-        if settings.json:
-            screen.document(also | ({"logins": logins} if page else {}))
-            return
-        for name, link in logins.items():
-            whose = f"for {quoted(name)}" if name else "for one person"
-            screen.err(f"Approvals page, {whose}, once: {link}")
-
-    def new_links() -> None:
-        with suppress(screen.OutputLost):  # if nobody reads the output, the server goes on
-            links()
-
     def announce() -> None:
-        if not settings.json:
+        logins = {name: page.login_link(base, name) for name in people or ("",)} if page else {}
+        if settings.json:
+            screen.document(told | ({"logins": logins} if page else {}))
+        else:
             listens = f" Listens at {bound}." if base != bound else ""
             screen.err(f"Rooms: {', '.join(allowed)}.{listens}")
             screen.err(f"MCP at {base}/mcp, {token}.")
             if page:
                 approvers = len(guard.approvers) or "none"
                 screen.err(f"REST at {base}/v1, {token}. Approvers by REST: {approvers}.")
-        links(**told)
-        if not settings.json:
-            if page and app.ASKED is not None:
-                screen.err(f"New links: kill -USR1 {os.getpid()}")
+            for name, link in logins.items():
+                whose = f"for {quoted(name)}" if name else "for one person"
+                screen.err(f"Approvals page, {whose}, once: {link}")
             screen.err("Ctrl-C ends it.")
         if not guard.callers:
             answers = ", and answer its own question in a person's place" if elicit else ""
@@ -179,11 +166,11 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     if page:
         from hms_active_rooms.serve.rest import rest_entry
 
-        app.on_signal(new_links)
         entries += [rest_entry(toolkit, page_url), page.entry]
-    server = app.Server(app.create_app(toolkit, *entries, guard=guard), announce)
+    server = app.Server(app.create_app(toolkit, *entries, guard=guard))
     on_signals(server.handle_exit)  # uvicorn does not handle SIGHUP, which a closed terminal sends
     with listener:
+        announce()  # a request that comes at once waits in the listener's queue
         server.run(sockets=[listener])
 
 
@@ -217,16 +204,6 @@ def public_url(environ: Mapping[str, str]) -> str:
         )
     # A browser leaves the default port out of Origin.
     return url.removesuffix(":443" if url.startswith("https:") else ":80")
-
-
-def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
-    """The server's base URL, as people and programs are told: `HMS_SERVER_URL` if it is set, else
-    one with the first `--allow-host` if the server listens on every address, else `bound`. Pure."""
-    if url := public_url(environ):
-        return url
-    if where.host in ("", "0.0.0.0", "::") and where.allow_host:  # noqa: S104  # not bound here
-        return f"http://{where.allow_host[0]}:{bound.rpartition(':')[2]}"
-    return bound
 
 
 def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit:

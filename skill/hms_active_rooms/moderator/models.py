@@ -16,12 +16,8 @@ _HINT = (
 
 def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> BaseChatModel:
     """The chat model. None and "commands" give the offline model for `room_id`. `init_chat_model`
-    of LangChain finds a model by any other name.
-
-    Raises:
-        ConfigurationError: the extra `models` is not installed, no model has this name, or the
-            model cannot be made, usually because the provider's key is missing.
-    """
+    of LangChain finds a model by any other name. Raises ConfigurationError if the extra `models` is
+    not installed, or if the model cannot be made, usually because the provider's key is missing."""
     if isinstance(model, BaseChatModel):
         return model
     if model is None or model == "commands":

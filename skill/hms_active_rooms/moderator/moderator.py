@@ -366,14 +366,8 @@ def parse_hitl_answer(
     answer: object, requests: Sequence[dict[str, Any]], *, plain_answers: bool = False
 ) -> list[dict[str, Any]]:
     """Check what the graph was resumed with. Returns one answer for each of `requests`, in order.
-
-    Args:
-        plain_answers: accept answers without a digest, for UIs that know only LangChain's answers.
-
-    Raises:
-        BadAnswerError: the answers have a wrong shape or number, or one of them is not valid. Then
-            no answer counts.
-    """
+    For `plain_answers` see `build_moderator`. Raises BadAnswerError if the answers have a wrong
+    shape or number, or if one of them is not valid. Then no answer counts."""
     if not isinstance(answer, dict) or set(answer) != {"decisions"}:
         raise BadAnswerError('expected {"decisions": [...]}')
     given = answer["decisions"]

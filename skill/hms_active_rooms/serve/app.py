@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -35,8 +34,6 @@ from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import shortened
 
 _LAST_SENDS_S: Final = 30.0  # how long a server that stops waits for its open requests to 100ms
-
-ASKED: Final[signal.Signals | None] = getattr(signal, "SIGUSR1", None)  # Windows has none
 
 Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 
@@ -114,10 +111,10 @@ def address(listener: socket.socket) -> str:
 
 
 class Server(uvicorn.Server):
-    """Runs the application with uvicorn. The server calls `announce` when it is ready. When it is
-    stopped, it first waits for its open requests to 100ms."""
+    """Runs the application with uvicorn. When it is stopped, it first waits for its open requests
+    to 100ms."""
 
-    def __init__(self, app: ASGIApp, announce: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         async def connected(scope: Scope, receive: Receive, send: Send) -> None:
             scope[CONNECTIONS] = self._open_connections
             await app(scope, receive, send)
@@ -138,7 +135,6 @@ class Server(uvicorn.Server):
             proxy_headers=False,
         )
         super().__init__(config)
-        self._announce = announce
         self._names: WeakKeyDictionary[object, str] = WeakKeyDictionary()
 
     def _open_connections(self) -> dict[object, str]:
@@ -147,15 +143,6 @@ class Server(uvicorn.Server):
             getattr(each, "client", None): self._names.setdefault(each, secrets.token_hex(4))
             for each in self.server_state.connections
         }
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        try:
-            if self.started:
-                self._announce()
-        except OSError:  # standard output cannot be written
-            await self.shutdown(sockets)
-            raise
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -170,15 +157,3 @@ class Server(uvicorn.Server):
         if self.force_exit:
             # After a forced exit uvicorn does not do this, and the process ends in a traceback.
             await self.lifespan.shutdown()
-
-
-def on_signal(work: Callable[[], None]) -> None:
-    """Call `work` in the running event loop each time this process gets SIGUSR1. If no event loop
-    runs, ignore the signal, since by default it ends the process. Does nothing on Windows."""
-
-    def asked(*_: object) -> None:
-        with suppress(RuntimeError):  # no loop runs
-            asyncio.get_running_loop().call_soon_threadsafe(work)
-
-    if ASKED is not None:
-        signal.signal(ASKED, asked)

@@ -45,18 +45,9 @@ from hms_active_rooms.gate.view import ActionView, for_model, view
 from hms_active_rooms.serve.callers import Caller, threads_of
 from hms_active_rooms.serve.decisions import run, to_the_end
 from hms_active_rooms.serve.limits import CALLERS_OF_A_TOKEN, MOST_NEW_A_MINUTE, refusals_of
-from hms_active_rooms.tools.active_rooms import roster
+from hms_active_rooms.tools import roster
+from hms_active_rooms.tools.active_rooms import read_roster
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers, checked
-from hms_active_rooms.tools.roster import (
-    PeersData,
-    PeersTable,
-    RoomData,
-    peers_data,
-    peers_table,
-    render_room,
-    room_data,
-    shown,
-)
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
 
@@ -67,13 +58,13 @@ TOLD_WITHIN: Final = timedelta(hours=1)  # our choice; see the module's docstrin
 _log = logging.getLogger(__name__)
 
 DATA: Final[dict[str, type[BaseModel]]] = {
-    "hms-retrieve-active-room": RoomData,
-    "hms-list-peers": PeersData,
+    "hms-retrieve-active-room": roster.RoomData,
+    "hms-list-peers": roster.PeersData,
     **dict.fromkeys(CALLS, ActionView),
 }
 """The pydantic model of `Answer.data`, by the tool's name."""
 
-MCP_DATA: Final[dict[str, type[BaseModel]]] = {**DATA, "hms-list-peers": PeersTable}
+MCP_DATA: Final[dict[str, type[BaseModel]]] = {**DATA, "hms-list-peers": roster.PeersTable}
 """`DATA` for MCP: a client may show a model both text and data, so a roster is a compact table."""
 
 
@@ -142,33 +133,29 @@ async def read(
     a `PeersTable`, and the limit of tokens is for text and data together."""
     try:
         if isinstance(call, ListPeers):
-            view, budget = await roster(gate, call)
+            view, budget = await read_roster(gate, call)
             if table:
-                return Answer(*peers_table(call.room_id, view, budget))
-            text, view = shown(view, budget)
-            return Answer(text, peers_data(call.room_id, view))
+                return Answer(*roster.peers_table(call.room_id, view, budget))
+            text, view = roster.shown(view, budget)
+            return Answer(text, roster.peers_data(call.room_id, view))
         live = await gate.active_room(call.room_id)
     except PolicyRefusal as error:
         # A call that only reads is no action, so its refusal is recorded here.
         what = f"{name} of room {call.room_id}"
         refusals_of(gate.journal).add(error.code, what, caller.requester)
         raise
-    return Answer(render_room(live), room_data(live))
+    return Answer(roster.render_room(live), roster.room_data(live))
 
 
 async def open_call(
     gate: Gate, call: StateChange, caller: Caller, shown: Way | None = None
 ) -> tuple[Action, bool]:
     """Find the action for this caller's call, or make a new one. Returns the action and whether it
-    is new. The module's docstring says when an earlier action is used.
+    is new. The module's docstring says when an earlier action is used. `shown` is how a new question
+    is shown to a person right after this; None if it is not shown.
 
-    Args:
-        shown: how a new question is shown to a person right after this; None if it is not shown.
-
-    Raises:
-        RateLimited: too many new calls. No action is recorded.
-        PolicyRefusal: too many open questions. No action is recorded.
-        ActiveRoomsError: see `Gate.propose`.
+    Raises RateLimited if too many new calls came, and PolicyRefusal if too many questions are open.
+    Then no action is recorded. For other errors see `Gate.propose`.
     """
     keyed = Origin(caller.thread, "key", caller.key, caller.requester)
     found, who, earlier = await asyncio.to_thread(_look, gate, call, caller, keyed)

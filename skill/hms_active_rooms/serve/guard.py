@@ -131,8 +131,7 @@ def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
             hint="Write agent-a=TOKEN,agent-b=TOKEN. In a name: up to 40 of a-z, 0-9, . - and _.",
         )
     alone = environ.get("HMS_SERVER_TOKEN", "")
-    entries = [("HMS_SERVER_TOKEN", "", alone)] if alone else []
-    return _by_name(entries + [("HMS_SERVER_TOKENS", *pair) for pair in pairs])
+    return _by_name([*([("", alone)] if alone else []), *pairs])
 
 
 def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
@@ -148,22 +147,19 @@ def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
                 f"{quoted(variable, 70)} holds no approver's name.",
                 hint=f"Write {APPROVER_VARIABLE}_ and up to 40 of A-Z, 0-9, . - and _.",
             )
-        entries.append((variable, name, token))
+        entries.append((name, token))
     return _by_name(entries)
 
 
-def _by_name(entries: Sequence[tuple[str, str, str]]) -> dict[str, str]:
-    """The tokens by name. Each entry is (variable, name, token)."""
-    found: dict[str, tuple[str, str]] = {}
-    for variable, name, token in entries:
-        if name in found:
-            places = dict.fromkeys(quoted(each, 70) for each in (found[name][0], variable))
-            raise ConfigurationError(
-                f"Two tokens have the name {quoted(name)}: {' and '.join(places)}.",
-                hint="Upper and lower case make no difference. Keep one of the two.",
-            )
-        found[name] = variable, token
-    return {name: token for name, (_, token) in found.items()}
+def _by_name(entries: Sequence[tuple[str, str]]) -> dict[str, str]:
+    found = dict(entries)
+    if len(found) < len(entries):
+        twice = next(name for name, count in Counter(n for n, _ in entries).items() if count > 1)
+        raise ConfigurationError(
+            f"Two tokens have the name {quoted(twice)}.",
+            hint="Upper and lower case make no difference. Keep one of the two.",
+        )
+    return found
 
 
 def guard_settings(
@@ -180,9 +176,8 @@ def guard_settings(
     Clients may also reach the server by the names `hosts` and at the origins `origins`. For the
     other arguments see `GuardSettings`.
 
-    Raises:
-        ConfigurationError: other machines could reach the server without a token; or the server
-            listens on every address and has no name; or a host or an origin is malformed.
+    Raises ConfigurationError if other machines could reach the server without a token, if the server
+    listens on every address and has no name, or if a host or an origin is malformed.
     """
     names = [_host_name(name) for name in hosts]
     for origin in origins:

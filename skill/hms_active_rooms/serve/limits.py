@@ -4,8 +4,9 @@ The counts are in memory and go by the journal's clock. A restart begins at zero
 a journal count separately.
 
 If many requests are refused for one reason, the journal gets an event for each of the first
-`MOST_A_MINUTE` in a minute, and one event that counts the others. So a flood of refusals does not
-hide refusals for other reasons. No request waits until an event is written.
+`MOST_A_MINUTE` in a minute. One event counts the others; it is written at the next refusal or new
+call after that minute, or when the server ends. So a flood of refusals does not hide refusals for
+other reasons. No request waits until an event is written.
 """
 
 from __future__ import annotations
@@ -68,7 +69,6 @@ class Refusals:
         self._minute = 0
         self._new: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
-        self._timer: asyncio.TimerHandle | None = None
         self._writing: set[asyncio.Task[None]] = set()
 
     def take_one(self, who: str, most: int) -> float:
@@ -92,9 +92,6 @@ class Refusals:
             _log.warning("refused %s from %s: %s", quoted(what, _MAX_CHARS), quoted(by), word)
         if not many:
             self._write(word, what, by)
-        elif self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(_MINUTE_S, self._tell_more)
 
     async def ended(self) -> None:
         """Wait until every refusal so far is written to the journal, or the writing has failed."""
@@ -110,9 +107,6 @@ class Refusals:
         return moment_s
 
     def _tell_more(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         for word, count in self._refused.items():
             if (more := count - MOST_A_MINUTE) > 0:
                 self._write(word, f"{more:,} more", "")

@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from pathlib import PurePosixPath
+from mimetypes import guess_type
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -54,19 +54,9 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import KEPT, Action, Way
 from hms_active_rooms.gate.view import describe
+from hms_active_rooms.serve import calls
 from hms_active_rooms.serve.app import Entry, Lifespan, at_work
 from hms_active_rooms.serve.callers import IDLE_S, TWICE, Caller, Sessions, caller, request_id
-from hms_active_rooms.serve.calls import (
-    MCP_DATA,
-    UNSETTLED,
-    Answer,
-    input_schema,
-    open_call,
-    read,
-    settle,
-    tell,
-    where_to_approve,
-)
 from hms_active_rooms.serve.decisions import NoAnswer, already_decided, decide_and_run, meanwhile
 from hms_active_rooms.serve.guard import hashed, principal
 from hms_active_rooms.serve.problems import place_of, told
@@ -86,7 +76,6 @@ _NOTHING: Final = (
     "executed for it. Make the call again without requestState."
 )
 URI: Final = "skill://hms-active-rooms/"
-_KINDS: Final = {".md": "text/markdown", ".py": "text/x-python"}
 
 INSTRUCTIONS: Final = (
     "Moderates live 100ms rooms. A call that only reads is answered at once. A call that changes a "
@@ -97,14 +86,14 @@ INSTRUCTIONS: Final = (
 
 
 def listed(tool: Tool) -> types.Tool:
-    told, schema = hints(tool), input_schema(tool.name)
+    told, schema = hints(tool), calls.input_schema(tool.name)
     del schema["additionalProperties"]  # google-genai's converter fails with it
     return types.Tool(
         name=tool.name,
         title=told["title"],
         description=tool.description,
         input_schema=schema,
-        output_schema=MCP_DATA[tool.name].model_json_schema(),
+        output_schema=calls.MCP_DATA[tool.name].model_json_schema(),
         annotations=types.ToolAnnotations.model_validate(told),
     )
 
@@ -116,16 +105,12 @@ def build_server(
     guides: Mapping[str, str] | None = None,
     elicit: bool = True,
 ) -> Server[Any]:
-    """The MCP server, without a transport.
-
-    Args:
-        page: address of the approvals page. Clients whose call waits are told this address.
-        guides: the skill's files to offer, by path ("references/examples/x.py").
-        elicit: whether clients may ask their person. A client could answer without asking.
-    """
+    """The MCP server, without a transport. Clients whose call waits are told the address `page` of
+    the approvals page. `guides` are the skill's files to offer, by path. With `elicit`, clients may
+    ask their person, though a client could answer without asking."""
     files = {}
     for name, text in (guides or {}).items():
-        kind = _KINDS.get(PurePosixPath(name).suffix, "text/plain")
+        kind = guess_type(name)[0] or "text/plain"
         part = types.TextResourceContents(uri=URI + name, text=text, mime_type=kind)
         files[part.uri] = part
     resources = [
@@ -140,9 +125,6 @@ def build_server(
 
     async def list_resources(_: Context, __: object) -> types.ListResourcesResult:
         return types.ListResourcesResult(resources=resources)
-
-    async def list_templates(_: Context, __: object) -> types.ListResourceTemplatesResult:
-        return types.ListResourceTemplatesResult(resource_templates=[])
 
     async def read_resource(
         _: Context, params: types.ReadResourceRequestParams
@@ -161,7 +143,6 @@ def build_server(
         on_list_tools=list_tools,
         on_call_tool=partial(answer, toolkit.gate, page, elicit),
         on_list_resources=list_resources,
-        on_list_resource_templates=list_templates,
         on_read_resource=read_resource,
     )
     # A client returns the `request_state` that it was given. It is sealed, so it cannot be forged.
@@ -347,7 +328,7 @@ async def answer(
             # The journal names the client, since the person that it asked is not known.
             change = _Change(gate, page, elicit, context, who, by=f"client {name}")
             return await change.answer(call, params)
-        return _result(await read(gate, params.name, call, who, table=True))
+        return _result(await calls.read(gate, params.name, call, who, table=True))
     except ActiveRoomsError as error:
         if told(error).status_code >= 500:
             _log.error("failed %s: %s", params.name, error)
@@ -414,12 +395,12 @@ class _Change:
                 heard = await self._answered(before.action, before.digest, given)
         if heard is None:
             shown = WAY if can_ask and count < MOST_QUESTIONS else None
-            action, is_new = await open_call(self.gate, call, self.caller, shown)
+            action, is_new = await calls.open_call(self.gate, call, self.caller, shown)
             heard = _Heard(action, shown=is_new and shown is not None)
         while True:
             action, overruled = heard.action, heard.overruled or overruled
-            if action.state in UNSETTLED:
-                action = await self._with_progress(action.id, settle(self.gate, action))
+            if action.state in calls.UNSETTLED:
+                action = await self._with_progress(action.id, calls.settle(self.gate, action))
             may_ask = can_ask and not heard.closed and count < MOST_QUESTIONS
             if action.state != "proposed" or not may_ask:
                 return _result(await self._told(action, began, overruled))
@@ -443,7 +424,7 @@ class _Change:
         text += f" (action {action.id}, digest {action.digest[:12]})."
         if not self.page:
             return text
-        return f"{text}\nIt can also be decided {where_to_approve(action.id, self.page)}."
+        return f"{text}\nIt can also be decided {calls.where_to_approve(action.id, self.page)}."
 
     async def _ask_now(self, action: Action, words: str, form: dict[str, Any]) -> _Heard:
         """A client may cancel the call and still show the form. Its answer counts nevertheless, as
@@ -522,8 +503,8 @@ class _Change:
             unused = (await self.gate.decide(newest.id, late, by=self.by, way=WAY)).problem
         return _Heard(newest, unused, overruled="" if verdict.counted else asked)
 
-    async def _told(self, action: Action, began: datetime | None, overruled: str) -> Answer:
-        answer = await tell(self.gate, action, began, page=self.page)
+    async def _told(self, action: Action, began: datetime | None, overruled: str) -> calls.Answer:
+        answer = await calls.tell(self.gate, action, began, page=self.page)
         if answer.repeated and action.decided_way == WAY:
             events = await asyncio.to_thread(self.gate.journal.events, action.id)
             if any(event.kind == _AFTER for event in events):
@@ -562,7 +543,7 @@ class _Change:
         return ended
 
 
-def _result(answer: Answer) -> types.CallToolResult:
+def _result(answer: calls.Answer) -> types.CallToolResult:
     row, text = answer.action, types.TextContent(text=answer.text)
     failed = row is not None and row.state == "failed" and row.executed == "no"
     return types.CallToolResult(content=[text], structured_content=answer.data, is_error=failed)

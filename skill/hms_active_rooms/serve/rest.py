@@ -21,22 +21,14 @@ from hms_active_rooms import __version__
 from hms_active_rooms.capability import Tool, capability
 from hms_active_rooms.errors import InvalidCall, PolicyRefusal
 from hms_active_rooms.gate.actions.change import Arguments, RoomId
-from hms_active_rooms.gate.approval import Approve, Decision, Edit, ReasonText, Reject, Scope
+from hms_active_rooms.gate.approval import Approve, Decision, Edit, ReasonText, Reject
 from hms_active_rooms.gate.journal.records import Action, State, Way
 from hms_active_rooms.gate.view import ActionView, view
 from hms_active_rooms.plain import explain
+from hms_active_rooms.serve import decisions
 from hms_active_rooms.serve.app import Entry
 from hms_active_rooms.serve.callers import caller, threads_of
 from hms_active_rooms.serve.calls import DATA, call_tool, input_schema, where_to_approve
-from hms_active_rooms.serve.decisions import (
-    MAX_LISTED,
-    NO_ACTION,
-    NoAction,
-    StaleDigest,
-    decide_and_run,
-    list_actions,
-    show,
-)
 from hms_active_rooms.serve.guard import principal
 from hms_active_rooms.serve.problems import (
     HANDLERS,
@@ -97,9 +89,6 @@ class Approval(_Model):
     """An approval of exactly what was shown."""
 
     digest: Digest = Field(description="The `digest` of the action that was shown.")
-    scope: Scope = Field(
-        default="once", description="If MCP or REST asked for the action: only `once`."
-    )
     words: dict[Literal["message", "type", "reason"], str] | None = Field(
         default=None, min_length=1, description="New texts for arguments that `editable` lists."
     )
@@ -219,7 +208,7 @@ class _Api(FastAPI):
 async def _on_invalid(request: Request, error: RequestValidationError) -> Response:
     found = error.errors()
     if any(each["loc"][0] == "path" for each in found):  # not the form of an id
-        return await on_error(request, NoAction(NO_ACTION))
+        return await on_error(request, decisions.NoAction(decisions.NO_ACTION))
     where = [{**each, "loc": each["loc"][1:]} for each in found]
     return await on_error(request, InvalidCall(f"{explain(where)}."))
 
@@ -312,23 +301,21 @@ class _Rest:
         request: Request,
         state: State | None = None,
         room_id: RoomId | None = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
+        limit: Annotated[int, Query(ge=1, le=decisions.MAX_LISTED)] = 50,
     ) -> Json:
-        found = await list_actions(
+        found = await decisions.list_actions(
             self._gate, state=state, room_id=room_id, within=_may_read(request), limit=limit
         )
         return Json(Actions(actions=[self._data(action) for action in found]))
 
     async def action(self, id: Id, request: Request) -> Json:
-        action, events, newest = await show(self._gate, id, _may_read(request))
+        action, events, newest = await decisions.show(self._gate, id, _may_read(request))
         told = [EventData.model_validate(event) for event in events[-MAX_EVENTS:]]
         return Json(ShownAction(action=self._data(action), events=told, newest_id=newest.id))
 
     async def approve(self, id: Id, given: Approval, request: Request) -> Json:
-        decision: Decision = Approve(given.digest, scope=given.scope)
+        decision: Decision = Approve(given.digest)
         if given.words is not None:
-            if given.scope != "once":
-                raise InvalidCall("An approval for the session cannot change words.")
             decision = Edit(given.digest, {str(k): text for k, text in given.words.items()})
         return await self._decided(id, decision, request)
 
@@ -337,7 +324,7 @@ class _Rest:
 
     async def _decided(self, id: str, decision: Decision, request: Request) -> Json:
         by = principal(request.scope).name
-        verdict = await decide_and_run(self._gate, id, decision, by=by, way=WAY)
+        verdict = await decisions.decide_and_run(self._gate, id, decision, by=by, way=WAY)
         data = self._data(verdict.action)
         if not verdict.counted:
             code, hint = "already_decided", "Your decision changed nothing."
@@ -346,7 +333,7 @@ class _Rest:
             elif verdict.action.state == "expired":
                 code, hint = "expired", "Whoever asked can make the call again."
             elif verdict.action.state == "proposed":
-                code, hint = StaleDigest.code, StaleDigest.default_hint
+                code, hint = decisions.StaleDigest.code, decisions.StaleDigest.default_hint
             raise Refused(409, code, verdict.text, hint, action=data)
         return _accepted(Json(DecidedAction(text=verdict.text, action=data)), verdict.action)
 

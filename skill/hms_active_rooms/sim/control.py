@@ -50,7 +50,6 @@ class Control:
             ("POST", "/faults", Fault),
             ("GET", "/faults", faults.shown),
             ("DELETE", "/faults", faults.clear),
-            ("DELETE", "/faults/{fault_id}", faults.remove),
             ("POST", "/time", world.advance),
             ("POST", "/settle", world.settle),
             ("POST", "/reset", reset),
@@ -86,7 +85,8 @@ class Control:
                 if "room_id" in signature(run).parameters and not given.get("room_id"):
                     given["room_id"] = next((room.id for room in rooms), "")
                 if isinstance(made := call(**given), Fault):
-                    made = {"id": self._faults.add(made)}
+                    self._faults.add(made)
+                    made = None
                 is_new = run in (self._world.join, self._world.add_room, Fault)
                 return 201 if is_new else 200, _json(self._now() if made is None else made)
         except RefusedError as refused:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections import Counter
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Final, Literal, Self
 
@@ -12,7 +11,6 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from hms_active_rooms.sim.operations import OPERATIONS, UNAUTHORIZED, Answer, error
 from hms_active_rooms.sim.records import Json
-from hms_active_rooms.sim.world import RefusedError
 
 FaultKind = Literal[
     "latency", "status", "unauthorized", "reset", "hang", "truncated", "malformed", "oversized"
@@ -83,49 +81,47 @@ class Fault(BaseModel, extra="forbid", frozen=True):
         return self.when == "after" and self.kind != "unauthorized"
 
 
+@dataclass
+class _Armed:
+    fault: Fault
+    seen: int = 0  # how many requests matched
+    happened: int = 0
+
+
 class Faults:
     """The faults that are set. Any thread may call these methods."""
 
     def __init__(self) -> None:
-        self._faults: dict[int, Fault] = {}
-        self._seen, self._happened = Counter[int](), Counter[int]()
-        self._ids = itertools.count(1)
+        self._armed: list[_Armed] = []
         self._lock = threading.Lock()
 
-    def add(self, fault: Fault) -> int:
+    def add(self, fault: Fault) -> None:
         with self._lock:
-            self._faults[fault_id := next(self._ids)] = fault
-            return fault_id
-
-    def remove(self, fault_id: int) -> None:
-        with self._lock:
-            if self._faults.pop(fault_id, None) is None:
-                raise RefusedError(404, "no such fault")
+            self._armed.append(_Armed(fault))
 
     def clear(self) -> None:
         with self._lock:
-            self._faults.clear()
+            self._armed.clear()
 
     def shown(self) -> list[dict[str, Json]]:
-        """The faults, oldest first, each with its `id` and with how often it `happened`."""
+        """The faults, oldest first, each with how often it `happened`."""
         with self._lock:
-            return [
-                {"id": fault_id, "happened": self._happened[fault_id], **fault.model_dump()}
-                for fault_id, fault in self._faults.items()
-            ]
+            return [{"happened": one.happened, **one.fault.model_dump()} for one in self._armed]
 
     def take(self, operation: str, method: str) -> Fault | None:
         """Return the first fault that hits this request, or None. Counts the hit."""
+        hit: _Armed | None = None
         with self._lock:
-            matching = [
-                n
-                for n, f in self._faults.items()
-                if f.operation in (None, operation) and (f.method or method).upper() == method
-            ]
-            self._seen.update(matching)
-            for fault_id in matching:
-                fault = self._faults[fault_id]
-                if self._seen[fault_id] > fault.after and self._happened[fault_id] != fault.times:
-                    self._happened[fault_id] += 1
-                    return fault
-            return None
+            for one in self._armed:
+                of, how = one.fault.operation, one.fault.method or method
+                if of in (None, operation) and how.upper() == method:
+                    one.seen += 1
+                    if (
+                        hit is None
+                        and one.seen > one.fault.after
+                        and one.happened != one.fault.times
+                    ):
+                        hit = one
+            if hit is not None:
+                hit.happened += 1
+        return None if hit is None else hit.fault

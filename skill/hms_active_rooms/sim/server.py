@@ -65,16 +65,10 @@ def running_sim(
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> Iterator[Simulation]:
-    """Run a simulator in a thread of this process. It listens while the `with` block runs.
+    """Run a simulator in a thread of this process. It listens while the `with` block runs. `scene` is
+    a built-in scene's name, the path of a scene file, or a scene. Port 0 takes any free port.
 
-    Args:
-        scene: a built-in scene's name, the path of a scene file, or a scene.
-        port: 0 takes any free port.
-        settings, clock: as in `World`.
-
-    Raises:
-        SceneError: there is no such scene, or the file is not a valid scene.
-        ServerError: the simulator cannot listen on this port.
+    Raises SceneError if the scene cannot be used, and ServerError if the port cannot be used.
     """
     import uvicorn
 

@@ -20,17 +20,9 @@ from hms_active_rooms.gate.approval import Confirm
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Origin, Way
 from hms_active_rooms.gate.view import already, for_model, outcome, view
+from hms_active_rooms.tools import roster
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers
 from hms_active_rooms.tools.asking import outside, perform, place_of
-from hms_active_rooms.tools.roster import (
-    Roster,
-    artifact,
-    default_budget,
-    render_room,
-    room_artifact,
-    select,
-    shown,
-)
 
 Answered = tuple[str, dict[str, Any]]
 """What a tool returns: a text for the model, and LangChain's artifact as plain JSON values."""
@@ -88,23 +80,18 @@ def _with_id(given: Any) -> Any:
 def build_tools(
     gate: Gate, *, confirm: Confirm | None = None, requester: str = "agent"
 ) -> list[StructuredTool]:
-    """The tools, in the contract's order.
-
-    Args:
-        gate: what all calls go through.
-        confirm: asks a person where no graph can pause.
-        requester: who asks, for the journal.
-    """
+    """The tools, in the contract's order. `confirm` asks a person where no graph can pause.
+    `requester` names who asks, for the journal."""
     nowhere = outside()
 
     async def room(call: Arguments, _: str | None) -> Answered:
         live = await gate.active_room(call.room_id)
-        return render_room(live), room_artifact(live)
+        return roster.render_room(live), roster.room_artifact(live)
 
     async def peers(call: Arguments, _: str | None) -> Answered:
         assert isinstance(call, ListPeers)
-        text, view = shown(*await roster(gate, call))
-        return text, artifact(call.room_id, view)
+        text, view = roster.shown(*await read_roster(gate, call))
+        return text, roster.artifact(call.room_id, view)
 
     async def change(call: Arguments, call_id: str | None) -> Answered:
         assert isinstance(call, StateChange)
@@ -119,18 +106,16 @@ def build_tools(
     return [_tool(tool, body.get(tool.name, change)) for tool in capability().tools]
 
 
-async def roster(gate: Gate, call: ListPeers) -> tuple[Roster, int]:
+async def read_roster(gate: Gate, call: ListPeers) -> tuple[roster.Roster, int]:
     """The peers that a call asks for, and how many tokens the answer may cost."""
     everyone = await gate.peers(call.room_id)
-    return select(everyone, **call.model_dump(exclude={"room_id"})), default_budget(call.limit)
+    view = roster.select(everyone, **call.model_dump(exclude={"room_id"}))
+    return view, roster.default_budget(call.limit)
 
 
 def report(ended: Action | ActiveRoomsError) -> Answered:
-    """The text for the model, and the artifact. `ended` is the action, or what stopped it.
-
-    Raises:
-        ToolException: the call failed, and was surely not executed.
-    """
+    """The text for the model, and the artifact. `ended` is the action, or what stopped it. Raises
+    ToolException if the call failed, and was surely not executed."""
     if isinstance(ended, OutcomeUnknown):
         return ended.for_model(), {"state": "unknown", "executed": "maybe"}
     if isinstance(ended, ActiveRoomsError):

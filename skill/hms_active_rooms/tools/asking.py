@@ -68,19 +68,12 @@ _FORGETS = Refuse("this subgraph keeps no answer; compile it without checkpointe
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a LangGraph run a tool is called. Outside a graph, all texts are "".
+    """Where in a LangGraph run a tool is called. Outside a graph, all texts are ""."""
 
-    Attributes:
-        thread: LangGraph's thread id.
-        task: the checkpoint namespace; it is the same each time this task runs again.
-        can_interrupt: whether a checkpointer can keep the graph paused.
-        approver: who answers interrupts, from `configurable["approver"]`.
-    """
-
-    thread: str
-    task: str
-    can_interrupt: bool
-    approver: str
+    thread: str  # LangGraph's thread id
+    task: str  # the checkpoint namespace; it is the same each time this task runs again
+    can_interrupt: bool  # a checkpointer can keep the graph paused
+    approver: str  # who answers interrupts, from `configurable["approver"]`
 
     def position(self, number: int) -> str:
         """The name under which the journal keeps this task's question with this number."""
@@ -119,12 +112,8 @@ def payload(request: ApprovalRequest, tool_call_id: str) -> dict[str, Any]:
 
 
 Pause = Callable[[Sequence[ApprovalRequest]], Sequence[object]]
-"""Shows questions in one `interrupt`, and returns one answer for each.
-
-Raises:
-    GraphInterrupt: nobody has answered yet; the graph pauses.
-    BadAnswerError: the answer does not fit these questions.
-"""
+"""Shows questions in one `interrupt`, and returns one answer for each. Raises GraphInterrupt if nobody
+has answered yet, or BadAnswerError if the answer does not fit these questions."""
 
 
 class Interrupts:
@@ -142,11 +131,8 @@ class Interrupts:
 
     async def rows(self, keys: Sequence[str]) -> dict[str, Action]:
         """Record the answers that LangGraph saved, each for its own questions. Then return the
-        newest action of each call, by `call_key`. Calls without an action are left out.
-
-        Raises:
-            GraphInterrupt: an answer is still missing.
-        """
+        newest action of each call, by `call_key`. Calls without an action are left out. Raises
+        GraphInterrupt if an answer is still missing."""
         return await asyncio.to_thread(self._rows, keys)
 
     def _rows(self, keys: Sequence[str]) -> dict[str, Action]:
@@ -229,11 +215,7 @@ class Interrupts:
         return self._forgets
 
     async def drive(self, actions: Sequence[Action]) -> list[Action | ActiveRoomsError]:
-        """Do what `Gate.drive` does, and ask the questions by interrupts.
-
-        Raises:
-            GraphInterrupt: the graph pauses to ask.
-        """
+        """Do what `Gate.drive` does, and ask the questions by interrupts. Raises GraphInterrupt."""
         by, problems = self._by, self._problems
         return await self._gate.drive(
             actions, self._ask, by=by, way="interrupt", on_record=None, problems=problems
@@ -273,11 +255,8 @@ async def perform(
     gate: Gate, call: StateChange, origin: Origin, place: Place, confirm: Confirm | None = None
 ) -> Action:
     """Propose a state-changing call, ask about it and run it. Returns its action's newest revision.
-
-    Raises:
-        GraphInterrupt: the graph pauses to ask.
-        ActiveRoomsError: the call is refused, or the room or the journal cannot be read.
-    """
+    Raises GraphInterrupt if the graph pauses to ask, or ActiveRoomsError if the call is refused, or
+    the room or the journal cannot be read."""
     if place.can_interrupt:
         # One message can hold the same call twice: the second has to find the answer to the first.
         async with _one_at_a_time(call_key(call, origin)):

@@ -34,9 +34,6 @@ LABEL: Final = (24, 24)  # of roles and user ids; ordinary values are shorter
 
 _MOST: Final = (NAME, NAME, LABEL, LABEL)
 
-_LIKELY_CHARS: Final = 2  # per token in ordinary rows
-_FEW_ROWS: Final = 8
-
 _ROLE_LIST_TOKENS: Final = 160
 _MAX_TWINS: Final = 3
 _MAX_TWIN_IDS: Final = 6
@@ -77,27 +74,16 @@ def _rows(peers: Sequence[Peer], shorts: Mapping[str, str]) -> tuple[Row, ...]:
 
 @dataclass(frozen=True)
 class Roster:
-    """A room's peers, counted, filtered and cut to what a model is shown.
+    """A room's peers, counted, filtered and cut to what a model is shown."""
 
-    Attributes:
-        total: peers in the room.
-        by_role: (role, count) of all peers, the largest first.
-        filters: the given arguments that select peers, by their names.
-        matching: how many peers match.
-        matching_by_role: (role, count) of those that match.
-        offset: how many matching peers come before the first row, in the order of joining.
-        rows: the peers shown.
-        unreadable: how many more people are in the room, about whom 100ms told nothing usable.
-    """
-
-    total: int
-    by_role: tuple[tuple[str, int], ...]
-    filters: Mapping[str, str]
+    total: int  # peers in the room
+    by_role: tuple[tuple[str, int], ...]  # (role, count) of all peers, the largest first
+    filters: Mapping[str, str]  # the given arguments that select peers, by their names
     matching: int
     matching_by_role: tuple[tuple[str, int], ...]
-    offset: int
+    offset: int  # matching peers before the first row, in the order of joining
     rows: tuple[Row, ...]
-    unreadable: int = 0
+    unreadable: int = 0  # further people in the room, about whom 100ms told nothing usable
 
     @property
     def left_out(self) -> int:
@@ -180,46 +166,23 @@ def _matching(peers: Iterable[Peer], filters: Mapping[str, str]) -> list[Peer]:
 
 
 def fitting(
-    view: Roster,
-    budget: int,
-    written: Callable[[Roster], tuple[str, ...]],
-    row: Callable[[Row], str],
+    view: Roster, budget: int, written: Callable[[Roster], tuple[str, ...]]
 ) -> tuple[Roster, tuple[str, ...]]:
-    """Cut the roster `view` to as many rows as the budget allows. Returns it and its texts.
-
-    Args:
-        budget: the most tokens of all texts together, by `token_bound`. One row is always kept.
-        written: makes the texts of a roster.
-        row: makes what one row adds to these texts.
-    """
-    rows, too_many = view.rows, len(view.rows) + 1
-    kept = len(rows)
-    lengths = [len(row(one)) for one in rows]
-    if sum(lengths) > _LIKELY_CHARS * budget:
-        # Not all rows will fit. Guess how many do, from the cost per character of the first rows.
-        some = "".join(map(row, rows[:_FEW_ROWS]))
-        left = budget - sum(map(token_bound, written(replace(view, rows=()))))
-        most = left * len(some) / token_bound(some)
-        kept = max(sum(length <= most for length in itertools.accumulate(lengths)), 1)
+    """Leave out the last rows of `view` until `written`, its texts, cost at most `budget` tokens
+    together, by `token_bound`. One row is always kept. Returns the shorter roster and its texts."""
     while True:
-        fewer = replace(view, rows=rows[:kept])
-        texts = written(fewer)
-        # The text around the rows depends on the rows, so its length is measured again.
-        over = sum(map(token_bound, texts)) - budget
-        while kept > 1 and over > 0:
-            too_many, kept = kept, kept - 1
-            over -= token_bound(row(rows[kept]))
-        while kept + 1 < too_many and over + (cost := token_bound(row(rows[kept]))) <= 0:
-            kept, over = kept + 1, over + cost
-        if kept == len(fewer.rows):
-            return fewer, texts
+        texts, count = written(view), len(view.rows)
+        cost = sum(map(token_bound, texts))
+        if cost <= budget or count <= 1:
+            return view, texts
+        # So many would fit if each row cost the same, and the text around the rows nothing.
+        fewer = min(count * budget // cost, count - 1)
+        view = replace(view, rows=view.rows[: max(fewer, 1)])
 
 
 def shown(view: Roster, budget: int) -> tuple[str, Roster]:
     """Cut a roster to what the budget allows. Returns its text for a model, and the cut roster."""
-    view, (text,) = fitting(
-        view, budget, lambda fewer: (render_roster(fewer),), lambda row: f"{row.line}\n"
-    )
+    view, (text,) = fitting(view, budget, lambda fewer: (render_roster(fewer),))
     return text, view
 
 
@@ -435,22 +398,13 @@ def peers_data(room_id: str, view: Roster) -> dict[str, Any]:
 def peers_within(
     room_id: str, view: Roster, budget: int, written: Callable[[dict[str, Any]], str]
 ) -> dict[str, Any]:
-    """The data of a roster, with as many of its rows as the budget allows.
-
-    Args:
-        budget: the most tokens of the written data, by `token_bound`. One row is always kept.
-        written: turns the data into the text that the reader gets.
-    """
+    """The data of a roster, with as many of its rows as the budget allows. `written` turns the data
+    into the text that the reader gets."""
     # The roles are fitted first, so that rows do not take all the space.
     roles, nobody = min(len(view.by_role), SHOWN_ROLES), replace(view, rows=())
     while roles > 1 and token_bound(written(_data(room_id, nobody, roles))) > FIXED_TOKENS:
         roles -= 1
-    view, _ = fitting(
-        view,
-        budget,
-        lambda fewer: (written(_data(room_id, fewer, roles)),),
-        lambda row: written(_person(row)),
-    )
+    view, _ = fitting(view, budget, lambda fewer: (written(_data(room_id, fewer, roles)),))
     return _data(room_id, view, roles)
 
 
@@ -468,12 +422,7 @@ def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str,
         data.update(_counted(room_id, fewer), peers=rows, **_details(fewer))
         return render_roster(fewer), json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
-    def twice(row: Row) -> str:
-        # The line is escaped already, except for its backslashes.
-        in_json = row.line.replace("\\", "\\\\")
-        return f"{row.line}\n{in_json},"
-
-    _, (text, _) = fitting(view, budget, written, twice)
+    _, (text, _) = fitting(view, budget, written)
     return text, data
 
 

@@ -99,14 +99,3 @@ def test_no_secret_is_shown_by_repr(logins: Logins) -> None:
     token = logins.link()
     session, cookie, key = logins.open(token, "ada")
     assert not any(secret in repr((logins, session)) for secret in (token, cookie, key))
-
-
-def test_links_that_are_forgotten_open_nothing_and_sessions_stay() -> None:
-    logins = Logins(link_s=60, session_s=60)
-    session, *halves = logins.open(logins.link("ada"), "")
-    old = logins.link("bob")
-    logins.forget_links()
-    with pytest.raises(InvalidCall, match="too old"):
-        logins.open(old, "")
-    assert logins.find(*halves) == session
-    assert logins.open(logins.link("bob"), "")[0].name == "bob"

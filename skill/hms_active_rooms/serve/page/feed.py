@@ -39,7 +39,7 @@ _GENTLE: Final = 5  # after a read of the rooms, the pause is at least this many
 @dataclass(frozen=True)
 class PageSettings:
     link_s: float = 12 * 3600.0  # how long a login link can be used (once)
-    session_s: float = 12 * 3600.0  # how long a login lasts
+    session_s: float = 7 * 24 * 3600.0  # how long a login lasts
     journal_s: float = 1.0  # between two reads of the journal
     room_s: float = 2.0  # between two reads of the rooms; longer if a read takes long
     hold_s: float = 3.0  # how long a request may wait for a new picture

@@ -26,7 +26,7 @@ function showLogin(text) {
   document.title = "Approvals";
   byId("login-form").hidden = !link.has("login");
   byId("login-text").textContent = link.has("login") ? text :
-    `${text} Open a login link: the server prints one when it starts, and when it is told to. Each works once.`.trim();
+    `${text} Open a login link: the server prints one when it starts. Each works once.`.trim();
   if (link.has("name")) {
     byId("name").value = link.get("name");
     byId("name").readOnly = true;

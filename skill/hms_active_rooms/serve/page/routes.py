@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,9 +91,6 @@ class Logins:
         self._links[hashed(token)] = (person, self._clock() + self._link_s)
         return token
 
-    def forget_links(self) -> None:
-        self._links.clear()
-
     def open(self, token: str, name: str) -> tuple[Session, str, str]:
         """Log a person in, and use up the login link whose secret is `token`. Returns the new
         session, its cookie and its key. `name` counts only if the link has no name of its own.
@@ -169,12 +166,6 @@ class Page:
         stands after the "#". Browsers do not send that part, so no log holds the secret."""
         person = f"&name={quote(person_name(name), safe='')}" if name else ""
         return f"{base_url.rstrip('/')}{PATH}#login={self._logins.link(name)}{person}"
-
-    def new_links(self, base_url: str, people: Sequence[str]) -> dict[str, str]:
-        """A `login_link` for each of these people, by name. If `people` is empty, there is one
-        link, under the name "". All earlier links become invalid."""
-        self._logins.forget_links()
-        return {name: self.login_link(base_url, name) for name in people or ("",)}
 
     def _session(self, request: Request) -> Session:
         cookie = request.cookies.get(_cookie_name(request), "")
