@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from hms_active_rooms.capability import capability
+from hms_active_rooms.cli import rooms
 from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.policy import Policy, gate_for
 
@@ -38,6 +39,14 @@ CONTROL = """## The control API
 """
 SESSION = "who is here\nkick Spam Bot\nyes\n"
 
+_COMMANDS = {
+    "hms-retrieve-active-room": rooms.room,
+    "hms-list-peers": rooms.peers,
+    "hms-send-message": rooms.send,
+    "hms-remove-peers": rooms.remove,
+    "hms-end-active-room": rooms.end,
+}
+_DOES = {name: inspect.getdoc(command).split(".")[0] for name, command in _COMMANDS.items()}  # type: ignore[union-attr]
 _ASKS = {"none": "no", "soft": "asks", "hard": "asks, and lists everybody affected"}
 _SESSION_ANSWER = {
     "none": "-",
@@ -62,7 +71,7 @@ def hints_table() -> str:
         else:
             again = "no"
         flags = (hints.read_only, hints.destructive, hints.idempotent)
-        cells = [f"`{tool.name}`", tool.description, *("yes" if f else "no" for f in flags)]
+        cells = [f"`{tool.name}`", _DOES[tool.name], *("yes" if f else "no" for f in flags)]
         lines.append("| " + " | ".join([*cells, _ASKS[gate], again, _SESSION_ANSWER[gate]]) + " |")
     return "\n".join(lines)
 

@@ -78,7 +78,9 @@ class PolicyRefusal(ActiveRoomsError):
 
     code = "policy_refusal"
     default_hint = "Do not try again. Tell the person what the policy does not allow."
-    person_hint = "HMS_POLICY_FILE and the variables HMS_POLICY_* set the policy."
+    person_hint = (
+        "The policy is set by --policy or HMS_POLICY_FILE, and by the variables HMS_POLICY_*."
+    )
 
 
 class OutcomeUnknown(ActiveRoomsError):

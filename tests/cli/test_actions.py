@@ -279,6 +279,7 @@ def test_an_approval_that_could_not_be_sent_is_said_to_be_still_open(
     child.sendline("yes")
     code, rest = ended(child)
     assert code == 1
+    rest = " ".join(rest.split())
     assert "its approval is still open until" in rest
     assert f"hms-active-rooms reject {waiting} takes the approval back" in rest
     assert call("actions", "show", waiting, "--json").json["state"] == "approved"
@@ -431,7 +432,7 @@ def test_a_journal_that_is_not_there_is_not_shown_as_an_empty_one(
         done = call(*command, *where)
         assert done.code == 2
         assert "There is no journal at" in done.out + done.err
-        assert "--journal and HMS_JOURNAL" in done.out + done.err
+        assert "--journal or HMS_JOURNAL" in done.out + done.err
     assert not mistyped.parent.exists()
 
 

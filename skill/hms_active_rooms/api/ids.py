@@ -37,7 +37,9 @@ def parse_peer_id(value: object) -> str:
 def parse_peer_ref(value: object) -> str:
     """Return a full or a short peer id in lower case. A short id is the first 8 or more characters
     of a full id. This function does not check whether a peer has the id."""
-    told = f"a peer id, which is a UUID or at least its first {SHORT_ID_CHARS} characters"
+    told = (
+        f"a peer id. A peer id is a UUID; its first {SHORT_ID_CHARS} or more characters are enough"
+    )
     rest = _ANY_UUID[max(len(value), SHORT_ID_CHARS) :] if isinstance(value, str) else ""
     return _parsed(value, _PEER_ID, f"{told}. The list of peers shows each peer's id", rest)
 

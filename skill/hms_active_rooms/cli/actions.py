@@ -306,7 +306,7 @@ def reject(
     elif decided.counted:
         screen.out(f"Rejected. Nothing was sent, and nothing will be sent (action {row.id}).")
     else:
-        late = "It was rejected before." if row.state == "rejected" else "Too late to reject."
+        late = "" if row.state == "rejected" else "Too late to reject."
         screen.err(" ".join(filter(None, (late, already(row), outcome(row)))))
     # If the action was executed before, the person prevented nothing, so this is not DONE.
     return DONE if row.state == "rejected" else BY_STATE[row.state] or FAILED

@@ -35,8 +35,8 @@ def _group(**settings: Any) -> typer.Typer:
 
 app = _group(
     name="hms-active-rooms",
-    help="Look into and moderate live 100ms rooms. A change is first shown to a person. It runs only"
-    " after a yes, and only once.",
+    help="Look into and moderate live 100ms rooms. A change is first shown to a person, and runs only"
+    " after a yes, unless the policy allows it without one.",
     epilog=f"{EPILOG}\n{_SETTINGS}",
     add_completion=True,
     pretty_exceptions_enable=False,

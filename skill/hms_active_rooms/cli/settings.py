@@ -63,7 +63,7 @@ Model = Annotated[
     Option(
         metavar="NAME",
         envvar="HMS_MODEL",
-        help='A chat model, as "provider:model". Default: an offline parser for commands.',
+        help='A chat model as "provider:model", or "commands", the offline model (the default).',
     ),
 ]
 

@@ -31,7 +31,7 @@ def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> Bas
     except Exception as error:  # noqa: BLE001 - each provider's constructor has errors of its own
         found, why = None, f'"{message_of(error)}"'
         if "infer model provider" in why:  # a long list of names follows
-            why = "LangChain knows no provider of that name"
+            why = "it does not begin with a provider that LangChain knows"
     if not isinstance(found, BaseChatModel):
         raise ConfigurationError(f"The model {quoted(model)} cannot be used: {why}.", hint=_HINT)
     return found

@@ -60,8 +60,8 @@ _POLL_S: Final = 0.02
 _MAX_RESTARTS = 3  # if a subgraph asks so often in one run, it seems to have no checkpointer
 
 NOBODY = Refuse(
-    "nobody can be asked here. Outside a graph, give `confirm` to the toolkit. In a graph, give it a "
-    "checkpointer, and each run a `thread_id`"
+    "nobody can be asked here. Outside a graph, make the toolkit with a `confirm` function. In a graph, "
+    "compile the graph with a checkpointer, and put a `thread_id` into the config of each run"
 )
 _FORGETS = Refuse("this subgraph keeps no answer; compile it without checkpointer=False")
 

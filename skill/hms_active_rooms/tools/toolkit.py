@@ -29,7 +29,7 @@ class ActiveRoomsToolkit(BaseToolkit):
 
     Args:
         client: the API client.
-        policy: what an agent may do. It must name its rooms.
+        policy: what an agent may do. Its `rooms` must not be empty.
         confirm: asks a person where no graph can pause. Without `confirm`, a call that needs an
             approval is refused there.
         journal: a `Journal`, a URL, a `Path`, or None for the file in the user's state directory.

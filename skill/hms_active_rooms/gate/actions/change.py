@@ -161,7 +161,7 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def effect(self, impact: Impact, total: int) -> str:
-        """A sentence that says what the call did, if 100ms accepted it."""
+        """A sentence that says what the accepted call did. `total` is how many people it affected."""
 
     def condition(self, impact: Impact) -> str:
         """The text of the outcome if 100ms's answer was lost, and the room now is as the call wanted

@@ -194,7 +194,8 @@ class Database:
     def _missing(self) -> ConfigurationError:
         return ConfigurationError(
             f"There is no journal at {self.place}.",
-            hint="The first change of a room makes one. Or check --journal and HMS_JOURNAL.",
+            hint="It is made when a room is changed for the first time. If it is somewhere else, name it by "
+            "--journal or HMS_JOURNAL.",
         )
 
     def close(self) -> None:

@@ -115,9 +115,10 @@ class Reading:
     """What a text means.
 
     Attributes:
-        why: the reply that says why there are no orders.
-        rooms: the rooms it names.
-        people: everybody whom it names.
+        orders: what the text asks the moderator to do.
+        why: the reply if there are no orders. It says why.
+        rooms: the rooms that the text names.
+        people: everybody whom the text names.
         unknown: words that are in no list. They may be names; only a roster can show that.
     """
 
