@@ -97,6 +97,17 @@ def two_removals(sim: Simulation) -> ScriptedModel:
     return ScriptedModel.saying(calls(*wanted), text("finished"))
 
 
+def test_a_model_that_answers_nothing_is_told_but_not_after_an_outcome(
+    sim: Simulation, converse: Converse
+) -> None:
+    wanted = calls((REMOVE, {"room_id": sim.room_id, "role": "viewer"}))
+    io = Talk("hello", "remove the viewers", "yes")
+    converse(ScriptedModel.saying(text(""), wanted, text("")), io)
+    (error,) = io.of("error")
+    assert "The model answered nothing" in error["message"]
+    assert [event["state"] for event in io.of("outcome")] == ["done"]
+
+
 def test_each_action_of_a_turn_is_asked_for_itself(sim: Simulation, converse: Converse) -> None:
     io = Talk("remove both", "yes", "no")
     assert not converse(two_removals(sim), io)

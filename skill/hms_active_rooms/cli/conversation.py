@@ -158,6 +158,7 @@ class Conversation:
 
     def _streamed(self, given: Given) -> Sequence[Interrupt]:
         asked: list[Interrupt] = []
+        shown: list[bool] = []
 
         async def stream() -> None:
             async for update in self._graph.astream(
@@ -168,12 +169,15 @@ class Conversation:
                 for change in update.values():
                     found = change.get("messages", []) if isinstance(change, dict) else []
                     for message in found if isinstance(found, list) else [found]:
-                        self._show(message)
+                        shown.append(self._show(message))
 
         failed = {"type": "error", "hint": "The conversation goes on."}
         try:
             with self._io.busy():
                 blocking.run(stream)
+            if shown and not (asked or any(shown) or self._told):
+                text = "The model answered nothing. Say it again, or in other words."
+                self._io.emit({"type": "error", "code": "model", "message": text})
         except ActiveRoomsError as error:
             self._io.emit(failed | screen.error_document(error)["error"])
         except GraphRecursionError:
@@ -187,13 +191,17 @@ class Conversation:
             self._io.emit({**failed, "code": "model", "message": text})
         return asked
 
-    def _show(self, message: AnyMessage) -> None:
+    def _show(self, message: AnyMessage) -> bool:
+        """Show what the person should see of this message. Returns False if that is nothing."""
         if isinstance(message, AIMessage) and message.text.strip():
             self._io.emit({"type": "message", "text": message.text})
         elif isinstance(message, ToolMessage) and message.name in CALLS:
             # The artifact's text is for people. The message's text may have advice for a model.
             told = {"state": "failed", "decided_way": "", "executed": "no", "text": message.text}
             self._outcome(told | (message.artifact or {}))
+        else:
+            return False
+        return True
 
     def _tell(self, row: Action) -> None:
         """Show at once how an action ended. The graph would show it only at the end of the turn."""
