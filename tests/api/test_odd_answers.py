@@ -505,15 +505,6 @@ def test_an_answer_from_a_cache_is_not_the_room_now() -> None:
     assert answered(lambda c: c.list_peers(ROOM), {"peers": {}}, age="0") == ()
 
 
-@pytest.mark.parametrize(
-    "head", [("grpc-status", "14"), ("content-type", "application/problem+json")]
-)
-def test_a_head_of_an_error_under_a_success_may_have_been_executed(head: tuple[str, str]) -> None:
-    with pytest.raises(BadResponse) as caught:
-        answered(lambda c: c.end_room(ROOM), b"", 200, **dict([head]))
-    assert caught.value.executed == "maybe"
-
-
 @pytest.mark.parametrize("said", [{"peer_id": A}, {"peerId": A}, {"peer": {"id": A}}])
 def test_an_acknowledgement_of_what_another_peer_was_sent_is_none(said: Any) -> None:
     for call in (

@@ -884,24 +884,6 @@ def test_a_disk_without_room_is_named_as_one(tmp_path: Path) -> None:
     assert at(journal, "approved", journal.now()).state == "approved"
 
 
-@pytest.mark.parametrize("mode", ["", "?mode=ro"])
-@pytest.mark.parametrize("room", [0, 1024])
-def test_on_a_disk_without_room_a_journal_can_be_read(room: int, mode: str, tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource")
-    url = f"sqlite:///{tmp_path / 'j.sqlite'}"
-    with closing(Journal(url)) as journal:
-        action = at(journal, "approved", journal.now())
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-    try:
-        with closing(Journal(url + mode, create=False)) as journal:
-            assert journal.get(action.id) == action
-            with pytest.raises(JournalError, match="can only be read"):
-                journal.note(action.id, "looked")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_what_only_reads_does_not_speak_of_sending(tmp_path: Path) -> None:
     (file := tmp_path / "j.sqlite").write_bytes(b"no database" * 100)
     with pytest.raises(JournalError) as told:

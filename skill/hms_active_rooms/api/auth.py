@@ -76,7 +76,6 @@ class SignedTokens:
 
     Args:
         clock: returns Unix time in seconds.
-        new_id: returns the id (`jti`) of the next token.
         sources: what error texts call the access key and the secret.
 
     Raises:
@@ -89,12 +88,11 @@ class SignedTokens:
         secret: str | SecretStr,
         *,
         clock: Callable[[], float] = time.time,
-        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
         sources: tuple[str, str] = ("The access key", "The app secret"),
     ) -> None:
         self._access_key = _checked(access_key, sources[0])
         self._secret = _checked(secret, sources[1])
-        self._clock, self._new_id = clock, new_id
+        self._clock = clock
         self._lock = threading.Lock()
         self._cached: SecretStr | None = None
         self._made_at = 0.0
@@ -125,7 +123,7 @@ class SignedTokens:
             "iat": starts,
             "nbf": starts,
             "exp": starts + int(LIFETIME_S),
-            "jti": self._new_id(),
+            "jti": str(uuid.uuid4()),
         }
         head = {"alg": "HS256", "typ": "JWT"}
         text = b".".join(_base64(json.dumps(part).encode()) for part in (head, claims))

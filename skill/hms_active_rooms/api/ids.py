@@ -15,18 +15,13 @@ from hms_active_rooms.untrusted import SHORT_ID_CHARS, quoted, storable
 # The shapes are those of the examples in the 100ms docs.
 _ROOM_ID: Final = re.compile(r"[0-9a-fA-F]{24}")
 _PEER_ID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_ROOM_CODE: Final = re.compile(r"[a-z]{3,4}-[a-z]{3,4}-[a-z]{3,4}")
 _ANY_UUID: Final = "00000000-0000-0000-0000-000000000000"
 
 
 def parse_room_id(value: object) -> str:
     """Return a room id (24 hexadecimal characters) in lower case. A wrong id raises InvalidCall."""
-    if isinstance(value, str) and _ROOM_CODE.fullmatch(value):
-        raise InvalidCall(
-            f"{shown(value)} is not a room id. It looks like a room code.",
-            hint="Use the room id, 24 hexadecimal characters, from the 100ms dashboard.",
-        )
-    return _parsed(value, _ROOM_ID, "a room id, which is 24 hexadecimal characters")
+    told = "a room id, which is 24 hexadecimal characters (a room code is no room id)"
+    return _parsed(value, _ROOM_ID, told)
 
 
 def parse_peer_id(value: object) -> str:

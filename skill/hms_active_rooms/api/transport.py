@@ -24,7 +24,7 @@ from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.installing import extra
 
 CustomTransport = httpx.AsyncBaseTransport
-"""For tests: httpx's MockTransport, ASGITransport or one of your own."""
+"""For tests: httpx's MockTransport, ASGITransport or one of your own. It must not read the body."""
 
 TransportChoice = Literal["httpx", "aiohttp"] | CustomTransport
 
@@ -145,16 +145,11 @@ class HttpxPool:
 
     async def _exchange(self, message: httpx.Request) -> wire.Answer:
         response = await self._transport.handle_async_request(message)
-        status, stream = response.status_code, response.stream
+        status, chunks = response.status_code, response.stream
         headers = dict(response.headers.items())  # httpx searches a list for each header
-        # A custom transport may have read the body already, for example to log it.
-        read = response.is_stream_consumed and not isinstance(stream, httpx.ByteStream)
-        chunks = httpx.ByteStream(response.content) if read else stream
         assert isinstance(chunks, httpx.AsyncByteStream)
         try:
-            return await wire.answer(
-                status, headers, chunks, self._max_bytes, _HTTPX, packed=not read
-            )
+            return await wire.answer(status, headers, chunks, self._max_bytes, _HTTPX)
         finally:
             await response.aclose()
 

@@ -178,12 +178,10 @@ async def answer(
     chunks: AsyncIterable[bytes],
     limit: int,
     library: Library,
-    *,
-    packed: bool = True,
 ) -> Answer:
     """Read the body, and return the whole answer. Raises Unusable if the body has over `limit`
-    bytes. A `packed` body is decompressed here, since the libraries decompress without a limit."""
-    coding = headers.get("content-encoding") if packed else None
+    bytes. The body is decompressed here, since the libraries decompress without a limit."""
+    coding = headers.get("content-encoding")
     lost: tuple[type[BaseException], ...] = (*library.errors, Unusable)
     try:
         return Answer(status, await _body(coding, chunks, limit), headers)

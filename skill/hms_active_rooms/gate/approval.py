@@ -227,8 +227,6 @@ def parse_answer(answer: object) -> Decision:
 
 # --- a decision on an action, inside one transaction of the journal -----------------------------
 
-_LATE = "This answer came too late, or after another one."
-
 
 @dataclass(frozen=True)
 class Decided:
@@ -291,7 +289,8 @@ def _did_not_count(
 ) -> Decided:
     newest, now = tx.latest(row.call_key), tx.expire_if_late(row)
     if records.by_person(way):
-        tx.note(row.id, "late_answer", by=by, way=way, reason=_LATE)
+        why = "This answer came too late, or after another one."
+        tx.note(row.id, "late_answer", by=by, way=way, reason=why)
     return Decided(False, now, newest or row, problem)
 
 

@@ -63,14 +63,12 @@ class _Reread:
 
 
 _Claim = tuple[bool, Action | None]
-"""First, whether this caller has claimed the action and must send it. Second, the action as it is
-now. None means: read the room again, since the last read is too old or another destructive request
-is under way."""
+"""Whether this caller has claimed the action and must send it, and the action as it is now. None:
+read the room again, since the last read is too old or another destructive request is under way."""
 
 
 HELD = "held"
-"""Kind of event: an approved action could not be sent for now, and its caller was told so. Either
-too many actions were sent in this minute, or the room could not be read."""
+"""Kind of event: an approved action could not be sent for now, and its caller was told so."""
 
 _BROKEN_BEFORE: Final = (
     "The same call was made before. Its record is broken, so nobody knows whether it was sent."
@@ -85,7 +83,7 @@ _REREAD_LASTS = timedelta(seconds=10)
 """An action is claimed only if the room was read at most this long ago."""
 
 _LONGEST_LEASE = timedelta(hours=2)
-"""Longer than any lease. (A lease is the time for which a worker may be sending an action.)"""
+"""Longer than any lease, the time for which a worker may be sending an action."""
 
 _SLOW_REREADS: Final = 3
 """After this many reads that took longer than `_REREAD_LASTS`, `run` raises TimedOut."""
@@ -186,8 +184,6 @@ class Gate:
         """Record a call as an action. If this origin made the call before, return its action.
 
         Args:
-            call: what to do.
-            origin: where the call was made.
             is_new: the caller knows that the journal has no action for this call.
             shown: how the caller will show the question; the journal records this.
             place: where in a graph the question is shown; only one call may ask there.
@@ -330,7 +326,6 @@ class Gate:
         """Record a decision about an action. Every interface uses this to approve, reject or edit.
 
         Args:
-            action_id: the action that was shown.
             answer: a `Decision`, a `Refuse`, or a plain dict that matches an answer model of
                 `gate.approval`.
             by: who decides. A name in the answer takes precedence.
@@ -360,7 +355,6 @@ class Gate:
         A question is asked again if the room changed or the answer was not valid.
 
         Args:
-            actions: as they were proposed.
             ask: shows a person all open questions at once, and returns one answer for each.
             by: who answers. A name in the answer takes precedence.
             way: how this person is asked.
@@ -407,17 +401,10 @@ class Gate:
             return error
 
     async def withdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[Action]:
-        """Take back what a conversation has not sent yet: open questions, approved actions, and
-        approvals with the scope "session".
-
-        Args:
-            thread: the conversation; for a graph its thread id.
-            by: who takes it back.
-            reason: why. The model is told.
-
-        Returns:
-            The actions that were taken back. An action with a broken record is skipped, and logged.
-        """
+        """Take back what a conversation (for a graph, its thread id) has not sent yet: open
+        questions, approved actions, and approvals with the scope "session". The record names who
+        did so (`by`), and the model is told the `reason`. Returns the actions that were taken back.
+        An action with a broken record is skipped, and logged."""
 
         def take_back(tx: Writing) -> list[Action]:
             no, taken = Reject(reason or "withdrawn"), list[Action]()
@@ -469,7 +456,8 @@ class Gate:
                 )
                 if row is None and self._is_old(reread):
                     slow += 1
-                    _not_too_often(slow)
+                    if slow == _SLOW_REREADS:
+                        raise _too_slow()
             except (ApiError, PolicyRefusal) as error:
                 # The action stays approved. The same call, made again, runs it.
                 said: dict[str, Any] = {"by": this_worker(), "way": "claim", "reason": str(error)}
@@ -598,13 +586,10 @@ class Gate:
         return await self._sending(action, Drift("go")).look()
 
     async def look_again(self) -> list[Action]:
-        """Look after actions that an earlier process left unfinished: read their rooms, and record
-        how they ended. Call this when a program starts. It sends nothing, does not wait for other
-        workers, and reads only rooms that the policy allows.
-
-        Returns:
-            The actions that were checked. An action with a broken record is skipped, and logged.
-        """
+        """Look after actions that an earlier process left unfinished: read their rooms, record how
+        they ended, and return them. Call this when a program starts. It sends nothing, waits for no
+        other worker, and reads only rooms that the policy allows. An action with a broken record is
+        skipped, and logged."""
         find, rooms, looked = self.journal.actions, self.policy.only_rooms, list[Action]()
         for action in await asyncio.to_thread(find, "sent", "unknown", rooms=rooms, limit=None):
             with suppress(ActiveRoomsError), skip_if_broken(action.id):
@@ -645,13 +630,12 @@ def _there(action: Action | None) -> Action:
     return action
 
 
-def _not_too_often(slow: int) -> None:
-    if slow >= _SLOW_REREADS:
-        raise errors.TimedOut(
-            f"Reading the room took over {_REREAD_LASTS.total_seconds():.0f} s, {slow} times. So "
-            "nobody can tell who will be there when the request arrives.",
-            hint="The action is still approved and was not sent. Try again when 100ms answers faster.",
-        )
+def _too_slow() -> ApiError:
+    return errors.TimedOut(
+        f"Reading the room took over {_REREAD_LASTS.total_seconds():.0f} s, {_SLOW_REREADS} times. "
+        "So nobody can tell who will be there when the request arrives.",
+        hint="The action is still approved and was not sent. Try again when 100ms answers faster.",
+    )
 
 
 def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:

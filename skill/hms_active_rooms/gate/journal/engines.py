@@ -45,7 +45,6 @@ anew, so readers and writers have connections of their own."""
 
 _FULL = 2  # what SQLite answers for synchronous=FULL
 _LONGEST_WAIT_S: Final = 10  # for a lock or a server; a call takes two such waits at most
-_SHARED_BYTES: Final = 32_768  # of SQLite's shared memory, a file beside the journal
 _NO_WAL = "WAL mode, which locks and shares the file, is not possible here: "
 
 
@@ -160,8 +159,6 @@ class Database:
             if (read_only or not create) and not path.exists():
                 raise self._missing()
             read_only = read_only or (path.exists() and not os.access(path, os.W_OK))
-            # A command that only looks can do so on a full disk, too.
-            read_only = read_only or not (create or _takes_files(path.parent))
             for beside in ("", "-journal", "-wal", "-shm"):
                 _refuse_special(Path(f"{path}{beside}"))
             real = path.resolve()
@@ -432,16 +429,9 @@ def _path(url: sa.URL, name: str) -> Path:
 def _reading(url: sa.URL, path: Path, read_only: bool) -> sa.URL:
     query, log = dict(url.query) | {"mode": "ro", "uri": "true"}, Path(f"{path}-wal")
     logged = log.exists() and log.stat().st_size
-    if read_only and not logged and not _takes_files(path.parent):
+    if read_only and not logged and not os.access(path.parent, os.W_OK):
         query["immutable"] = "1"  # SQLite cannot make its files, so nobody can write either
     return url.set(database=f"file:{quote(os.fsencode(path.absolute()))}", query=query)
-
-
-def _takes_files(folder: Path) -> bool:
-    """Whether SQLite can make its files here: the folder can be written, and its disk has room."""
-    with contextlib.suppress(OSError), NamedTemporaryFile(dir=folder, buffering=0) as file:
-        return file.write(bytes(_SHARED_BYTES)) == _SHARED_BYTES
-    return False
 
 
 def _refuse_special(file: Path) -> None:

@@ -75,9 +75,8 @@ KEPT = "(kept) "
 """`Journal.prune` keeps a row of the table `hms_asks` if its `place` has this prefix."""
 
 CALLED_AGAIN = "called_again"
-"""Kind of event: a call was made again, and ran an earlier action that was held back (`HELD`). The
-earlier action gets one such event, and the new call another. In the event of the new call, `runs`
-is the id of the earlier action."""
+"""Kind of event: a call was made again, and ran an earlier action that was held back (`HELD`). Both
+get the event. In that of the new call, `runs` is the id of the earlier action."""
 
 PRUNED = "pruned"
 """Kind of event: the action was exported and deleted. This event stays."""
@@ -254,7 +253,6 @@ def canonical(value: object) -> bytes:
 
 
 def digest(value: Mapping[str, object]) -> str:
-    """SHA-256 of the canonical JSON, 64 hex characters."""
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
@@ -332,10 +330,11 @@ _IMPACT = TypeAdapter(Impact)
 _RESULT = TypeAdapter(Result)
 _FIELDS = {field.name for field in fields(Action)}
 _PLAIN = _FIELDS - {"call", "impact", "result", "contradiction", "mark"}
-_UNSEALED = {"worker", "lease_until", "told_at"}
-"""Columns that `seal` does not cover. They can change while the state stays the same."""
-_OF_CALL = {"tool", "room_id", "arguments"}
-_SEALED = sorted(_PLAIN - _UNSEALED | _OF_CALL | {"impact", "result"})
+_SEALED = sorted(
+    # All columns but those that can change while the state stays the same.
+    _PLAIN - {"worker", "lease_until", "told_at"}
+    | {"tool", "room_id", "arguments", "impact", "result"}
+)
 _KNOWN = {"state": get_args(State), "gate": ("soft", "hard"), "decided_way": ("", *get_args(Way))}
 _UNKNOWN = {"state": "unknown", "gate": "hard", "decided_way": ""}
 
@@ -398,8 +397,8 @@ def sealed(key: bytes, **values: object) -> str:
 
 
 def seal(key: bytes, columns: Columns, event: Columns) -> str:
-    """A hash of a row and of the event that last changed its state. If somebody changes the row or
-    the event, the stored seal is wrong. Without a key, `key` is b""."""
+    """A hash of a row and of the event that last changed its state. It shows whether somebody
+    changed either. Without a key, `key` is b""."""
     row = {name: columns[name] for name in _SEALED}
     said = [event[name] for name in ("at", "kind", "by", "way", "data")]
     return sealed(key, row=row, event=said)

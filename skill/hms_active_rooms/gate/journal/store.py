@@ -8,7 +8,6 @@ has read stays true until it commits. A state change and its event are written t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -366,9 +365,8 @@ def _event(row: dict[str, Any]) -> Event:
 def _is_within(name: str) -> sa.ColumnElement[bool]:
     if not name.endswith(":"):
         return actions.c.thread == name
-    begin = re.sub("([/_%])", r"/\1", name)
-    one, more = (actions.c.thread.like(begin + rest, escape="/") for rest in ("%", "%:%"))
-    return sa.and_(one, ~more)
+    rest = sa.func.substr(actions.c.thread, len(name) + 1)
+    return sa.and_(actions.c.thread.startswith(name, autoescape=True), ~rest.contains(":"))
 
 
 class Writing(Reading):

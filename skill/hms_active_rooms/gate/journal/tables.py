@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -198,17 +197,6 @@ _FROM_0_1_0 = [
 ]
 
 
-@cache
-def _tables(dialect: str) -> list[str]:
-    """The statements that create the tables and their indexes. To compile them takes long."""
-    made: list[str] = []
-    mock: Any = sa.create_mock_engine(
-        f"{dialect}://", lambda what, *_, **__: made.append(str(what.compile(dialect=mock.dialect)))
-    )
-    metadata.create_all(mock, checkfirst=False)
-    return made
-
-
 def prepare(db: sa.Connection, key: bytes) -> bool:
     """Create the tables, or migrate those of an earlier release. With a key, state changes are
     sealed from now on. Raises the errors of `check`.
@@ -218,18 +206,10 @@ def prepare(db: sa.Connection, key: bytes) -> bool:
     """
     found = check(db, key)
     if found is None:
-        for statement in _tables(db.dialect.name):
-            db.exec_driver_sql(statement)
+        metadata.create_all(db, checkfirst=False)
         db.execute(versions.insert().values(version=SCHEMA_VERSION))
         _protect_events(db)
     elif found < SCHEMA_VERSION:
-        if "content" in {column["name"] for column in sa.inspect(db).get_columns(actions.name)}:
-            raise JournalError(
-                f"The journal has schema version {found}, of a development build. It cannot be "
-                "migrated.",
-                hint="Nothing is sent without a record. Use another journal (HMS_JOURNAL). Only the "
-                "build that wrote this one can read it.",
-            )
         on_postgresql = db.dialect.name == "postgresql"
         for statement in _FROM_0_1_0:
             aggregate = "json_object_agg" if on_postgresql else "json_group_object"
