@@ -28,11 +28,8 @@ def run(work: Work[T]) -> T:
     """Run a coroutine (or a function that makes one) on the background loop. Returns its result.
 
     The coroutine sees a copy of the caller's context variables. An exception that interrupts the
-    wait, such as Ctrl-C, first cancels the coroutine.
-
-    Raises:
-        RuntimeError: the caller runs on the background loop, which would wait for itself for ever.
-    """
+    wait, such as Ctrl-C, first cancels the coroutine. On the background loop itself, which would
+    wait for itself for ever, this raises RuntimeError."""
     try:
         background = _current()
     except RuntimeError:

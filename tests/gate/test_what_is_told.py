@@ -412,7 +412,7 @@ def test_what_changed_comes_first_when_asked_again_and_a_note_last_otherwise() -
 def test_how_long_ago_the_same_was_sent_is_told(ago_s: int, told: str) -> None:
     now = datetime(2026, 11, 1, tzinfo=UTC)
     before = replace(row(now), state="done", sent_at=now)
-    sent = sent_before(before, before, now + timedelta(seconds=ago_s))
+    sent = sent_before(before, now + timedelta(seconds=ago_s))
     assert sent.startswith(f"The same call was sent {told}")
 
 

@@ -51,14 +51,8 @@ class TokenSource(Protocol):
 
 
 class StaticToken:
-    """One management token (a JWT) that comes from the dashboard or from your backend.
-
-    Args:
-        source: what error texts call the token, for example the name of a variable.
-
-    Raises:
-        ConfigurationError: the token is empty, or has a forbidden character.
-    """
+    """One management token (a JWT) that comes from the dashboard or from your backend. Error texts
+    call it `source`. Raises ConfigurationError if it is empty, or has a forbidden character."""
 
     def __init__(self, token: str | SecretStr, *, source: str = "The management token") -> None:
         self._token = _checked(token, source)
@@ -72,15 +66,9 @@ class StaticToken:
 
 
 class SignedTokens:
-    """Signs management tokens with the access key and the secret. Renews a token before it expires.
-
-    Args:
-        clock: returns Unix time in seconds.
-        sources: what error texts call the access key and the secret.
-
-    Raises:
-        ConfigurationError: the access key or the secret is empty, or has a forbidden character.
-    """
+    """Signs management tokens with the access key and the secret, which error texts call `sources`.
+    Renews a token before it expires. `clock` returns Unix time in seconds. Raises ConfigurationError
+    if the key or the secret is empty, or has a forbidden character."""
 
     def __init__(
         self,
@@ -139,12 +127,8 @@ def from_env(token_variable: str, environ: Mapping[str, str] = os.environ) -> To
     """Make a token source from environment variables. An empty variable counts as not set.
 
     If HMS_ACCESS_KEY and HMS_SECRET are set, `token_variable` is ignored. Its token would expire
-    within days, while signed tokens are renewed.
-
-    Raises:
-        ConfigurationError: no variable is set, HMS_ACCESS_KEY or HMS_SECRET is set alone, or a
-            value cannot be used.
-    """
+    within days, while signed tokens are renewed. Raises ConfigurationError for values that are
+    missing or cannot be used."""
     key, secret = environ.get(ACCESS_KEY_VARIABLE, ""), environ.get(SECRET_VARIABLE, "")
     names = (ACCESS_KEY_VARIABLE, SECRET_VARIABLE)
     if key and secret:

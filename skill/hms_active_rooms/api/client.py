@@ -53,13 +53,12 @@ class ActiveRoomsClient:
     Every operation takes the room's id first. A `peer_id` is always a full id. Removals and ends
     happen a moment after the answer. The people who are removed see the `reason`.
 
-    A wrong argument raises InvalidCall, and nothing is sent. Any other failure raises an ApiError.
-    Its `executed` says whether the request may have been executed.
+    A wrong argument raises InvalidCall, and nothing is sent. Any other failure raises an ApiError,
+    whose `executed` says whether the request may have been executed.
 
-    A read that fails for a passing reason is sent again after a wait. A write is not sent again,
-    even if nothing was executed (no connection, 429). Read the room before you repeat a write,
-    since another session may run by then. Only after a 401, the client sends a read or a write once
-    more, with a new token. A request with a refused token executes nothing, so this is safe.
+    A read that fails for a passing reason is sent again after a wait. A write is not: read the room
+    first, since another session may run by then. Only after a 401 any request is sent once more,
+    with a new token, since a request with a refused token executes nothing.
 
     Args:
         auth: where the management token comes from.
@@ -69,9 +68,7 @@ class ActiveRoomsClient:
         transport: "httpx" (default), "aiohttp" (extra `fast`), or an httpx transport object.
         max_answer_bytes: the size of the largest answer that is read, after decompression.
         backoff: how often and how fast a failed read is sent again.
-        sleep: waits for a number of seconds.
-        rng: returns a number in [0, 1), to vary the waits.
-        clock: returns Unix time in seconds, to compare with a date in Retry-After.
+        sleep, rng, clock: waits for seconds, returns a number in [0, 1), returns Unix time.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -110,12 +107,9 @@ class ActiveRoomsClient:
         *,
         transport: TransportChoice | None = None,
     ) -> Self:
-        """Make a client from environment variables. It needs HMS_ACCESS_KEY and HMS_SECRET, or
-        HMS_MANAGEMENT_TOKEN. HMS_BASE_URL and HMS_TRANSPORT ("httpx", "aiohttp") are optional.
-
-        Raises:
-            ConfigurationError: a variable is missing or wrong.
-        """
+        """Make a client from environment variables: HMS_ACCESS_KEY and HMS_SECRET, or
+        HMS_MANAGEMENT_TOKEN; HMS_BASE_URL and HMS_TRANSPORT ("httpx", "aiohttp") are optional.
+        Raises ConfigurationError if a variable is missing or wrong."""
         url = environ.get(BASE_URL_VARIABLE) or capability().base_uri
         chosen = one_of(environ, TRANSPORT_VARIABLE, "httpx", "aiohttp")
         return cls(
@@ -138,12 +132,7 @@ class ActiveRoomsClient:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
 
     async def retrieve_active_room(self, room_id: str) -> ActiveRoom:
-        """The room and its running session.
-
-        Raises:
-            NotActive: nobody is in the room now.
-            Forbidden: the room is not in this account, or the id is wrong.
-        """
+        """The room and its running session. Raises NotActive if nobody is in the room now."""
         return await self._call("retrieveactiveroom", room_id, read_room)
 
     async def list_peers(
@@ -151,13 +140,8 @@ class ActiveRoomsClient:
     ) -> Peers:
         """The peers who are connected now, in the order of the API's answer. The API has no paging.
 
-        Args:
-            user_id: list only this user's peers. A user may be connected more than once.
-            role: list only peers with this role. In both filters, "" means the same as None.
-
-        Raises:
-            NotActive: nobody is in the room now.
-        """
+        A `user_id` (which may be connected more than once) or a `role` limits the list; "" means
+        the same as None. Raises NotActive if nobody is in the room now."""
         query = _texts(user_id=user_id or None, role=role or None)
         return await self._call("listpeers", room_id, read_roster, query=query)
 
@@ -176,12 +160,8 @@ class ActiveRoomsClient:
         metadata: str | None = None,
     ) -> PeerDetails:
         """Change a peer, and return the changed peer. A field whose argument is None stays as it
-        is. A new role applies at once. Nobody asks the peer for consent.
-
-        Args:
-            role: a role of the room's template.
-            metadata: a text, by convention JSON. This text replaces the old metadata completely.
-        """
+        is. A new role (of the room's template) applies at once, without the peer's consent.
+        `metadata` is a text, by convention JSON, which replaces the old one completely."""
         body = _texts(may_be_empty=("name", "metadata"), name=name, role=role, metadata=metadata)
         if not body:
             raise InvalidCall("There is nothing to change. Give name, role or metadata.")
@@ -237,11 +217,8 @@ class ActiveRoomsClient:
         reason: str | None = None,
         lock: bool = False,
     ) -> Acknowledgement:
-        """End the running session for everyone. Raises NotActive if no session is running.
-
-        Args:
-            lock: also disable the room. Then nobody can join until somebody enables the room again.
-        """
+        """End the running session for everyone. `lock` also disables the room: nobody can join
+        until somebody enables it again. Raises NotActive if no session is running."""
         if lock is not True and lock is not False:
             raise InvalidCall("lock must be true or false.")
         body: dict[str, object] = {**_texts(reason=reason), **({"lock": True} if lock else {})}
@@ -329,11 +306,7 @@ def _blocking(
 
 class SyncActiveRoomsClient:
     """`ActiveRoomsClient` for synchronous code. Arguments, answers and errors are the same. Each
-    call runs on a background event loop.
-
-    Args:
-        client: the client that sends the requests. `close` closes it, too.
-    """
+    call runs on a background event loop. `close` also closes the `client`."""
 
     def __init__(self, client: ActiveRoomsClient) -> None:
         self.client = client

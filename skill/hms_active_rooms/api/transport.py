@@ -77,14 +77,11 @@ def to_app(app: Any) -> CustomTransport:
 
 
 async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s: float) -> str:
-    """Send one POST with JSON to a server that is not 100ms. The token for 100ms is not sent.
+    """Send one POST with JSON to a server that is not 100ms, without the token for 100ms. Returns
+    "" if the server took the message, else the status or the name of the exception.
 
     The call ends within `within_s` seconds. It follows no redirect, repeats nothing, and reads only
-    the status and the beginning of the answer.
-
-    Returns:
-        "" if the server took the message. Else the status or the name of the exception.
-    """
+    the status and the beginning of the answer."""
     took = False
     try:
         async with asyncio.timeout(within_s):

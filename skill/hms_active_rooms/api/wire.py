@@ -29,13 +29,8 @@ ALL_BUSY: Final = f"all {MAX_CONNECTIONS} connections of this program were in us
 
 
 class Cause(NamedTuple):
-    """What to do after one kind of failure.
-
-    A write that may have been executed is never sent again, since 100ms documents no idempotency
-    key. A write that was not executed is not sent again after a wait, since the room may have
-    changed, and only the caller can look. The one exception is a 401. After a 401, a write is sent
-    once more, at once, with a new token.
-    """
+    """What to do after one kind of failure. A write is never sent again (`ActiveRoomsClient` says
+    why), but once after a 401."""
 
     error: type[ApiError]
     write: Executed  # whether a write was executed; a read never executes anything
@@ -62,17 +57,11 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How often a failed read is sent again, and how fast.
+    """How often a failed read is sent again, and how fast."""
 
-    Attributes:
-        attempts: how many requests are sent at most. The first one counts.
-        base_s: how long the first wait may be, in seconds. Each further wait may be twice as long.
-        cap_s: how long any wait may be, in seconds, unless the server asks for a longer one.
-    """
-
-    attempts: int = 4
-    base_s: float = 0.5
-    cap_s: float = 8.0
+    attempts: int = 4  # how many requests are sent at most; the first one counts
+    base_s: float = 0.5  # the longest first wait; each further one may be twice as long
+    cap_s: float = 8.0  # the longest wait, unless the server asks for a longer one
 
     def ceiling_s(self, attempt: int) -> float:
         """The longest wait in seconds after attempt number `attempt`, counted from 1."""
@@ -131,12 +120,8 @@ class Pool(Protocol):
     """The connections of one client on one event loop."""
 
     async def send(self, request: Request, token: SecretStr) -> Answer:
-        """Send one request and return the answer.
-
-        Raises:
-            Unusable: no usable answer came. The HTTP library's own exceptions are not passed on,
-                since they hold the token.
-        """
+        """Send one request and return the answer. Raises Unusable if no usable answer came. The
+        HTTP library's own exceptions are not passed on, since they hold the token."""
 
     async def aclose(self) -> None: ...
 

@@ -57,11 +57,9 @@ class Reject:
 
 @dataclass(frozen=True)
 class Edit:
-    """Run the action with changed arguments. `changes` has the new message, message type or reason.
-
-    `changes` may also repeat other arguments, and `tool` may repeat the tool's name. If `whole` is
-    set, as for LangChain's edits, `changes` must have all arguments. `by` is who decided.
-    """
+    """Run the action with changed arguments. `changes` has the new message, message type or reason,
+    and may repeat other arguments. `tool` may repeat the tool's name. If `whole` is set, as for
+    LangChain's edits, `changes` must have all arguments. `by` is who decided."""
 
     digest: str
     changes: Mapping[str, object]
@@ -197,11 +195,8 @@ def answer_schema(digest: str) -> dict[str, Any]:
 
 
 def parse_answer(answer: object) -> Decision:
-    """The decision in an answer. The answer must match an answer model exactly.
-
-    Raises:
-        BadAnswerError: the answer matches no model, or is itself a BadAnswerError.
-    """
+    """The decision in an answer. Raises BadAnswerError if the answer does not match an answer model
+    exactly, or is itself a BadAnswerError."""
     if isinstance(answer, BadAnswerError):
         raise answer
     if not isinstance(answer, Decision | dict):

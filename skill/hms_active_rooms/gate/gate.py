@@ -82,11 +82,18 @@ _POLL_S = 0.2
 _REREAD_LASTS = timedelta(seconds=10)
 """An action is claimed only if the room was read at most this long ago."""
 
+_SLOW_REREADS: Final = 3
+_TOO_SLOW: Final = (
+    f"{_SLOW_REREADS} times, reading the room took over {_REREAD_LASTS.total_seconds():.0f} s. So "
+    "nobody can tell who will be there when the request arrives."
+)
+_STILL_APPROVED: Final = (
+    "The action is still approved and was not sent. Wait a minute. Then make the same call again, or "
+    "use `approve` again, to send it."
+)
+
 _LONGEST_LEASE = timedelta(hours=2)
 """Longer than any lease, the time for which a worker may be sending an action."""
-
-_SLOW_REREADS: Final = 3
-"""After this many reads that took longer than `_REREAD_LASTS`, `run` raises TimedOut."""
 
 REFUSED = (PolicyRefusal, errors.InvalidCall, errors.PeerNotFound, errors.NotActive)
 """If proposing a call raises one of these errors, the call is rejected. The journal records it."""
@@ -195,8 +202,7 @@ class Gate:
         Raises:
             PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused, and the
                 refusal is in the journal.
-            ApiError: the room could not be read; nothing was executed.
-            JournalError: the call could not be recorded; nothing was executed.
+            ApiError, JournalError: the room could not be read, or the call not be recorded.
         """
         if not is_new and (found := await self.find(call, origin)) is not None:
             return refused_again(found)
@@ -260,7 +266,7 @@ class Gate:
                 tx.note(before.id, again, by=by, way="call", call_key=action.call_key)
                 return before
             if sent is not None and not action.note:
-                action = replace(action, note=sent_before(sent, action, tx.now()))
+                action = replace(action, note=sent_before(sent, tx.now()))
             row = action if found is None else found
             if found is None:
                 if may_run_unasked and action.state == "proposed":
@@ -332,9 +338,7 @@ class Gate:
             way: how this person was asked.
             rooms: only actions in these rooms may be decided; None allows any room.
 
-        Raises:
-            InvalidCall: there is no such action.
-            BrokenRecord: the record of the action is broken.
+        Raises InvalidCall if there is no such action, BrokenRecord if its record is broken.
         """
         return await sending.write_in_thread(
             self.journal,
@@ -454,10 +458,9 @@ class Gate:
                 mine, row = await sending.run_to_its_end(
                     self._claim, action, reread, undo=self._give_back
                 )
-                if row is None and self._is_old(reread):
-                    slow += 1
-                    if slow == _SLOW_REREADS:
-                        raise _too_slow()
+                slow += row is None and self._is_old(reread)
+                if slow == _SLOW_REREADS:
+                    raise errors.TimedOut(_TOO_SLOW, hint=_STILL_APPROVED)
             except (ApiError, PolicyRefusal) as error:
                 # The action stays approved. The same call, made again, runs it.
                 said: dict[str, Any] = {"by": this_worker(), "way": "claim", "reason": str(error)}
@@ -630,14 +633,6 @@ def _there(action: Action | None) -> Action:
     return action
 
 
-def _too_slow() -> ApiError:
-    return errors.TimedOut(
-        f"Reading the room took over {_REREAD_LASTS.total_seconds():.0f} s, {_SLOW_REREADS} times. "
-        "So nobody can tell who will be there when the request arrives.",
-        hint="The action is still approved and was not sent. Try again when 100ms answers faster.",
-    )
-
-
 def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
     alike, whole = tx.sent_lately(row)
     for sent, most, where in (
@@ -647,8 +642,7 @@ def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
         if sent >= most:
             raise PolicyRefusal(
                 f"The policy allows {most} actions per minute {where}.",
-                hint="The action is still approved and was not sent. Wait a minute. Then make the "
-                "same call again, or use `approve` again, to send it.",
+                hint=_STILL_APPROVED,
             )
 
 

@@ -136,31 +136,21 @@ class Policy(BaseModel):
 
     @classmethod
     def build(cls, **values: Any) -> Policy:
-        """A policy from arguments.
-
-        Raises:
-            ConfigurationError: an unknown key or a wrong value; the message names it.
-        """
+        """A policy from arguments. Raises ConfigurationError, which names what is wrong."""
         return _validated(values)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Policy:
-        """A policy from a TOML file with the field names as keys.
-
-        Raises:
-            ConfigurationError: the file cannot be read, or has an unknown key or a wrong value.
-        """
+        """A policy from a TOML file with the field names as keys. Raises ConfigurationError if the
+        file cannot be read, or has an unknown key or a wrong value."""
         return _validated(*_read(path))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **overrides: Any) -> Policy:
         """A policy from the TOML file that `HMS_POLICY_FILE` names, and from variables
         `HMS_POLICY_<FIELD>`. Names in a variable have commas between them. `overrides` come from
-        code. They replace other values, and only they may set `unattended`.
-
-        Raises:
-            ConfigurationError: an unknown variable or a wrong value.
-        """
+        code. They replace other values, and only they may set `unattended`. Raises
+        ConfigurationError for an unknown variable or a wrong value."""
         known = {ENV_PREFIX + field.upper(): field for field in ("file", *cls.model_fields)}
         refuse_unknown(environ, known)
         file = environ.get(ENV_PREFIX + "FILE")
@@ -250,8 +240,8 @@ def _list(variable: str, text: str, field: str) -> list[str]:
 
 
 def _validated(values: Mapping[str, Any], outside: Mapping[str, str] | None = None) -> Policy:
-    """The policy with these settings. `outside` has the settings that do not come from code, each
-    with its variable or its key in the file, for error messages."""
+    """`outside` has, for error messages, the place (a variable, or a key in the file) of each value
+    that does not come from code."""
     outside = outside or {}
     if "unattended" in outside:
         raise ConfigurationError(

@@ -118,15 +118,9 @@ class Sending:
         return pause_s if pause_s < left_s else None
 
     async def send(self) -> Action | float:
-        """Send the action and record how it ended.
-
-        Returns:
-            The action with its outcome. Or, if nothing was executed and another attempt may help:
-            the seconds to wait before that attempt. The action is then `approved` again.
-
-        Raises:
-            OutcomeUnknown: an exception stopped the sending; the request may have been executed.
-        """
+        """Send the action, record how it ended, and return it. Or, if nothing was executed and
+        another attempt may help, return the seconds to wait before that attempt: the action is then
+        `approved` again. Raises OutcomeUnknown if an exception stopped the sending."""
         try:
             try:
                 state, result = await self.carry_out()
@@ -153,14 +147,9 @@ class Sending:
 
     async def carry_out(self) -> Ended:
         """Send the request once, then read the room. If the answer is lost, the room tells the
-        outcome, and the request is not sent again.
-
-        One exception: with the hint `idempotent` the request is sent a second time, if the room
-        shows no effect, the same session still runs, and the claim still holds.
-
-        Raises:
-            ApiError: the request was surely not executed.
-        """
+        outcome, and the request is not sent again. One exception: with the hint `idempotent` it is
+        sent a second time, if the room shows no effect, the same session still runs, and the claim
+        still holds. Raises ApiError if the request was surely not executed."""
         call, shown, total = self.action.call, self.action.shown, self.change.total
         if parts := call.per_person(shown):
             return await self._send_each(parts)

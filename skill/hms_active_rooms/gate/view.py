@@ -39,12 +39,7 @@ def describe(action: Action) -> str:
 
 def already(action: Action, newest: Action | None = None) -> str:
     """A sentence that says what was decided, by whom, how and when; "" if no person decided, or if
-    the record cannot be trusted.
-
-    Args:
-        action: the action that somebody was asked about.
-        newest: the newest revision of the same call. It shows whether a person edited the action.
-    """
+    the record cannot be trusted. The `newest` revision shows whether a person edited the action."""
     if action.contradiction or action.decided_at is None or not by_person(action.decided_way):
         return ""
     edited = newest is not None and newest.edited_from == action.id
@@ -84,12 +79,11 @@ def outcome(action: Action) -> str:
     return f"{text} {' '.join(action.result.notes)}".strip() + f" (action {action.id})"
 
 
-def sent_before(action: Action, same: Action, now: datetime) -> str:
-    """Says when `action` sent the same call as that of `same`, and what came of it."""
+def sent_before(action: Action, now: datetime) -> str:
+    """Says when `action` sent a call that is made again now, and what came of it."""
     ago_s = max((now - (action.sent_at or now)).total_seconds(), 0.0)  # clocks can be set back
     ago = f"{ago_s:.0f} s" if ago_s < 120 else f"{ago_s / 60:.0f} min"
-    edited = action.edited_from and action.call != same.call
-    how = "asked for, and sent with other words" if edited else "sent"
+    how = "asked for, and sent with other words" if action.edited_from else "sent"
     return f"The same call was {how} {ago} ago. {outcome(action)}"
 
 
@@ -215,7 +209,6 @@ def view(
     """An action as data, the same for every interface.
 
     Args:
-        action: the action to show.
         approve_at: where a person decides; shown only while the action waits for a decision.
         text: what came of the action, in words; by default `outcome`.
         people: the most people to show. None shows all people, and every text in full; use it for a

@@ -23,11 +23,8 @@ CALLS: dict[str, type[StateChange]] = {
 
 
 def parse_call(tool: str, arguments: dict[str, Any]) -> StateChange:
-    """The checked call of a state-changing tool, from plain arguments.
-
-    Raises:
-        InvalidCall: there is no such state-changing tool, or an argument is wrong.
-    """
+    """The checked call of a state-changing tool, from plain arguments. Raises InvalidCall if there
+    is no such tool, or an argument is wrong."""
     model = CALLS.get(tool)
     if model is None:
         raise InvalidCall(f"{quoted(tool)} is not a state-changing tool.")

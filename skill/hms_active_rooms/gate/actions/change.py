@@ -91,14 +91,10 @@ class Arguments(BaseModel):
 class StateChange(Arguments, ABC):
     """A call that changes a room. Each tool that changes rooms has a subclass."""
 
-    tool: ClassVar[str]
-    """The tool's name in capability.yaml."""
-    noun: ClassVar[str]
-    """The word for what is sent, as in "the message may have reached the room"."""
-    editable: ClassVar[frozenset[str]]
-    """The arguments that the approving person may edit: texts that others will read."""
-    visible: ClassVar[bool] = True
-    """Whether reading the room can show the effect."""
+    tool: ClassVar[str]  # the tool's name in capability.yaml
+    noun: ClassVar[str]  # what is sent, as in "the message may have reached the room"
+    editable: ClassVar[frozenset[str]]  # texts that others will read, which the approver may edit
+    visible: ClassVar[bool] = True  # whether reading the room can show the effect
 
     @abstractmethod
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
@@ -131,11 +127,7 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     async def request(self, client: ActiveRoomsClient) -> None:
-        """Send the request.
-
-        Raises:
-            ApiError: its `executed` says whether the request may have changed the room.
-        """
+        """Send the request. Raises ApiError, which says whether it may have changed the room."""
 
     def per_person(self, impact: Impact) -> Sequence[StateChange]:
         """The calls to send, one for each person shown. Empty if one request is enough."""
@@ -146,11 +138,7 @@ class StateChange(Arguments, ABC):
     ) -> Observation:
         """Read the room once. `gone` of the result tells whether the room shows the effect: all
         `people` have left or, if `people` is empty, the session is over. `gone` may be False only
-        if the same session still runs, since the gate may then send the request again.
-
-        Raises:
-            ApiError: the room could not be read.
-        """
+        if the same session still runs, since the gate may then send the request again."""
         try:
             room = await client.retrieve_active_room(self.room_id)
         except NotActive:
@@ -179,11 +167,8 @@ class StateChange(Arguments, ABC):
         return ""
 
     def edited(self, changes: dict[str, object]) -> StateChange:
-        """This call with changed arguments, validated like any call.
-
-        Raises:
-            InvalidCall: an argument is not in `editable`, or its value is wrong.
-        """
+        """This call with changed arguments, validated like any call. Raises InvalidCall if an
+        argument is not in `editable`, or its value is wrong."""
         edited = self.parse({**self.arguments(), **changes})
         old, new = self.model_dump(), edited.model_dump()
         if foreign := [k for k in sorted(old) if old[k] != new[k] and k not in self.editable]:

@@ -136,12 +136,8 @@ class Room:
         )
 
     def person(self, ref: str) -> Person:
-        """The person with this peer id, short or full.
-
-        Raises:
-            PeerNotFound: nobody has this id now.
-            InvalidCall: a short id fits several peers, or is also the name of another peer.
-        """
+        """The person with this peer id, short or full. Raises PeerNotFound if nobody has this id
+        now, and InvalidCall if a short id fits several peers or is also somebody's name."""
         matches = resolve_short_id(ref, [p.id for p in self.people])
         names = {ref, *lookalikes(ref, [p.name for p in self.people])}
         if matches == [ref.lower()]:
@@ -167,12 +163,8 @@ class Room:
             )
 
     def holders(self, role: str | None) -> tuple[Person, ...]:
-        """Everyone who has the role now; everyone in the room if `role` is None.
-
-        Raises:
-            PeerNotFound: nobody has the role.
-            BadResponse: somebody's role could not be read.
-        """
+        """Everyone who has the role now; everyone in the room if `role` is None. Raises
+        PeerNotFound if that is nobody, and BadResponse if somebody's role could not be read."""
         self.must_be_readable()
         found = tuple(p for p in self.people if role is None or p.role == role)
         if found:
@@ -215,8 +207,8 @@ class Impact:
         return f"{count}: {self.roles()}"
 
     def roles(self) -> str:
-        """The counts by role, as in: 3 as "host". Without the Latin word "as", a role name in a
-        script that runs from right to left would move the count."""
+        """The counts by role, as in: 3 as "host". The Latin word "as" keeps the count in its place
+        before a role name in a script that runs from right to left."""
         shown = self.by_role[:SHOWN_ROLES]
         text = " and ".join(f"{count:,} as {quoted(role, 30)}" for role, count in shown)
         left = len(self.by_role) - len(shown)

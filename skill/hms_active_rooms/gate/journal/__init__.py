@@ -153,12 +153,9 @@ class Journal:
 
     @contextmanager
     def write(self, *, notes_only: bool = False) -> Iterator[Writing]:
-        """A transaction for reading and writing. Nobody else writes meanwhile.
-
-        Args:
-            notes_only: the transaction changes no action's state. Its commit does not wait for the
-                disk, so its events may be lost if the machine loses power soon afterwards.
-        """
+        """A transaction for reading and writing. Nobody else writes meanwhile. With `notes_only` it
+        changes no action's state, and its commit does not wait for the disk: its events may be lost
+        if the machine loses power soon afterwards."""
         from hms_active_rooms.gate.journal.store import Writing
         from hms_active_rooms.gate.journal.tables import check_still
 
@@ -185,18 +182,14 @@ class Journal:
             tx.note(action_id, kind, by=by, way=way, **data)
 
     def export(self, file: IO[str], *, before: datetime, by: str) -> int:
-        """Write the actions that ended before a certain time to a file, as JSON Lines.
-
-        The last line has the SHA-256 of all lines above it. Once the file is on disk, the journal
-        records which actions the file has. Only these can be pruned.
+        """Write the actions that ended before a certain time to a file, as JSON Lines, and return
+        their number. The last line has the SHA-256 of all lines above it. Once the file is on disk,
+        the journal records which actions it has. Only these can be pruned.
 
         Args:
             file: open for writing text, with `newline=""`.
-            before: the time, an aware datetime. All revisions of a call must have ended before it.
+            before: an aware datetime. All revisions of a call must have ended before it.
             by: who exports, for the record.
-
-        Returns:
-            How many actions were exported.
         """
         from hms_active_rooms.gate.journal import archive
 
@@ -204,12 +197,7 @@ class Journal:
 
     def prune(self, *, before: datetime, by: str) -> Pruned:
         """Delete actions that ended before a certain time, if an export has their last state.
-        One event of each action stays, so that the same call is never sent again.
-
-        Args:
-            before: the time, as for `export`.
-            by: who prunes, for the record.
-        """
+        One event of each action stays, so that the same call is never sent again."""
         from hms_active_rooms.gate.journal import archive
 
         return archive.prune(self, before, by)

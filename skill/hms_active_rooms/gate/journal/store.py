@@ -57,16 +57,11 @@ _LATEST = _ROW.where(_OF_CALL).order_by(actions.c.revision.desc()).limit(1)
 _GRANTS = _ROW.where(actions.c.thread == _given("thread"), actions.c.granted_in != "")
 _ALIKE = [actions.c[name] == _given(name) for name in ("content", "thread", "requester")]
 _SAME_CALL = _newest(*_ALIKE)
-_WORDS = sa.bindparam("given_words", type_=actions.c.arguments.type, required=False)
-_AS_SENT = sa.cast(actions.c.arguments, sa.Text) == sa.cast(_WORDS, sa.Text)
 _SAME_SENT = _ROW.where(
     actions.c.sent_at >= _given("since"),
     # With the index of `thread`, SQLite would read every action of a long thread.
     actions.c.thread + "" == _given("thread"),
-    sa.or_(
-        actions.c.content == _given("content"),
-        sa.and_(actions.c.tool == _given("tool"), _AS_SENT),
-    ),
+    actions.c.content == _given("content"),
 ).order_by(actions.c.sent_at.desc())
 _OF_ROOM = [actions.c[name] == _given(name) for name in ("room_id", "requester")]
 _SENT_LATELY = sa.select(
@@ -99,8 +94,7 @@ def _ids(items: object) -> list[str]:
 
 @dataclass(frozen=True)
 class _Compiled:
-    """A statement that SQLAlchemy compiled once. The database's driver runs it, since SQLAlchemy
-    takes several times as long to run a statement."""
+    """A statement that SQLAlchemy compiled once, and the driver runs, which is far quicker."""
 
     text: str
     fixed: Row  # values that are part of the statement, as the driver takes them
@@ -171,8 +165,8 @@ class Reading:
         return self._one(_BY_ID, id=action_id)
 
     def latest(self, call_key: str) -> Action | None:
-        """The newest revision of a call, or None. A call that was made again may have run an
-        earlier action (`CALLED_AGAIN`). Then this is the newest revision of that action."""
+        """The newest revision of a call, or None. If the call ran an earlier action
+        (`CALLED_AGAIN`), the newest revision of that action."""
         if (row := self._one(_LATEST, key=call_key)) is not None:
             return row
         told = self.events(action_id(call_key, 1))
@@ -196,11 +190,10 @@ class Reading:
         return self._one(_SAME_CALL, requester=action.requester, **alike)
 
     def same_sent(self, action: Action, requesters: Collection[str]) -> Action | None:
-        """The action that one of these requesters sent last, in the same thread and within
-        `SENT_BEFORE`, with the same call, or with one that came to it by full ids or an edit."""
-        words, since = action.call.arguments(), self.now() - records.SENT_BEFORE
-        given = {"thread": action.thread, "content": action.content, "tool": action.tool}
-        found = self._rows(_SAME_SENT, since=since, words=words, **given)
+        """The action with the same call that one of these requesters sent last, in the same thread
+        and within `SENT_BEFORE`."""
+        given = {"thread": action.thread, "content": action.content}
+        found = self._rows(_SAME_SENT, since=self.now() - records.SENT_BEFORE, **given)
         mine = [row for row in found if row["requester"] in requesters][:1]
         return next(iter(self._actions(mine)), None)
 
@@ -212,8 +205,7 @@ class Reading:
         is_same: Callable[[Action], bool] = lambda _: True,
     ) -> tuple[Action | None, list[str], int]:
         """The calls with this `Action.content` in a thread: the caller's newest action that
-        `is_same`, all who made the call and are the caller, and how often anybody made it.
-        `is_mine` tells whether a requester is the caller."""
+        `is_same`, all requesters who are the caller (`is_mine`), and how often anybody called."""
         same: tuple[sa.ColumnElement[bool], ...]
         same = (actions.c.thread == thread, actions.c.content == content)
         calls = sa.func.count(actions.c.call_key.distinct()).label("calls")
@@ -243,9 +235,8 @@ class Reading:
         return self.db.scalar(query) or 0
 
     def sent_lately(self, like: Action) -> tuple[int, int]:
-        """How many actions were sent in the last minute: first, by the requester of `like` in the
-        room of `like`; second, in all. An action does not count if its claim was given back, or if
-        a wrong clock dated it far ahead."""
+        """How many actions were sent in the last minute: by the requester of `like` in its room,
+        and in all. One that a wrong clock dated far ahead does not count."""
         since, until = self.now() - records.RATE_WINDOW, self.now() + records.RATE_WINDOW
         given = {"since": since, "until": until, "room_id": like.room_id}
         [found] = self._rows(_SENT_LATELY, requester=like.requester, **given)
@@ -385,12 +376,8 @@ class Writing(Reading):
         return files[-1:] not in ([], [None], [self._file])
 
     def insert(self, action: Action) -> Action:
-        """Insert an action and its first event. Returns the action with its `mark`.
-
-        Raises:
-            JournalError: another call has this id.
-            BrokenRecord: an action with this id was deleted.
-        """
+        """Insert an action and its first event. Returns the action with its `mark`. Raises
+        JournalError if another call has this id, BrokenRecord if its action was deleted."""
         row = records.row_of(action)
         if self.events(action.id):
             if self.get(action.id) is not None:
@@ -418,11 +405,10 @@ class Writing(Reading):
         data: dict[str, Any] | None = None,
         **changes: Any,
     ) -> Action:
-        """Move an action to another state, and return the changed action.
+        """Move an action to the state `after`, and return the changed action.
 
         Args:
             action: as this transaction read it.
-            after: the new state.
             by: who decided or did it.
             way: how it came about; for a decision one of `Way`.
             kind: the event's kind, if it is not the new state's name.
@@ -533,8 +519,8 @@ class Writing(Reading):
             self.note(action_id, "told", way="call")
 
     def revoke_grants(self, thread: str, *, by: str, way: str) -> None:
-        """Take back all approvals with the scope "session" in a conversation. This changes the
-        actions that were approved: read such an action again before you `move` it."""
+        """Take back all approvals with the scope "session" in a conversation. Read their actions
+        again before you `move` them."""
         for row in self.grants(thread):
             own = replace(row, granted_in="")
             self._step(own, ["granted_in"], [row.state], "revoked", by, way, {})
