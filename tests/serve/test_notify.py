@@ -222,7 +222,7 @@ async def test_what_was_not_taken_is_sent_again_until_it_is(
         told = await receiver.told(6)
     assert [each["action_id"] for each in told][5:] == [second.id]
     assert receiver.asked == []
-    assert "HTTP 404" in caplog.text
+    assert "HTTP 404; it is sent again" in caplog.text
     assert receiver.url not in caplog.text
 
 

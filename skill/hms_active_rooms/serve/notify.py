@@ -171,7 +171,8 @@ async def _tell(journal: Journal, action: Action, settings: NotifySettings, page
         made = hmac.new(os.fsencode(settings.secret), body, hashlib.sha256).hexdigest()
         headers["X-HMS-Signature-256"] = f"sha256={made}"
     if problem := await post_once(settings.url, headers, body, _TIMEOUT_S):
-        _log.warning("no notice of action %s: %s", action.id, problem)
+        again = "it is sent again while the action waits"
+        _log.warning("a notice of action %s was not accepted: %s; %s", action.id, problem, again)
     else:
         await write_in_thread(journal, lambda tx: tx.ask(f"{place}told", [""]))
 
