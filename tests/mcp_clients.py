@@ -261,7 +261,7 @@ async def as_adapter(script: str) -> bool:
     from hms_active_rooms.serve.app import create_app
     from hms_active_rooms.serve.guard import guard_settings
     from hms_active_rooms.serve.mcp import build_server, entry
-    from hms_active_rooms.sim import environment, running_sim
+    from hms_active_rooms.sim.server import environment, running_sim
     from serve.people import serving
 
     with warnings.catch_warnings():

@@ -398,20 +398,6 @@ def test_a_role_of_thousands_is_told_in_json_by_a_few(
         # The question names up to 50 of them, a short line each.
         assert token_bound(json.dumps(told)) < 800 + most * 160 + 50 * 40 * ("question" in told)
 
-    [whole] = call("actions", "show", action, "--all").out.splitlines()
-    record = json.loads(whole)
-    assert len(record["impact"]["people"]) == record["impact"]["total"] == 19_903
-    assert any(len(person["user_id"]) > 200 for person in record["impact"]["people"])
-    assert set(shown) < set(record)
-    assert [event["kind"] for event in record["events"]] == ["proposed", "rejected"]
-
-
-def test_a_whole_record_is_not_written_to_a_terminal(waiting: str, terminal: Open) -> None:
-    code, shown = ended(terminal("actions", "show", waiting, "--all"))
-    assert code == 2
-    assert "> FILE" in shown
-    assert "Spam Bot" not in shown
-
 
 @pytest.mark.parametrize(
     "command",

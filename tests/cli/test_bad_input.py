@@ -291,7 +291,6 @@ def test_bytes_that_are_no_text_are_refused(call: Run, sim: Simulation, words: s
         (("mcp", "--stdio", "--host", "127.0.0.1"), "--host", "--stdio"),
         (("mcp", "--stdio", "--port", "9090"), "--port", "--stdio"),
         (("mcp", "--stdio", "--allow-host", "rooms.example"), "--allow-host", "--stdio"),
-        (("mcp", "--stdio", "--allow-origin", "https://a.example"), "--allow-origin", "--stdio"),
         (("mcp", "--stdio", "--json"), "--json", "--stdio"),
         (("actions", "--refused", "--state", "done"), "--state", "--refused"),
         (("actions", "--refused", "--room", "0" * 24), "--room", "--refused"),

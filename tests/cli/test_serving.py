@@ -131,7 +131,6 @@ def until_refused(url: str) -> None:
         (["--room", "ROOM", "--person", "ada", "--person", ""], {}, 'and no quotes; "" has not'),
         (["--room", "ROOM", "--allow-host", "https://x"], {}, "is no host name"),
         (["--room", "ROOM", "--allow-host", "rooms.example"], {}, "needs a token"),
-        (["--room", "ROOM", "--allow-origin", "https://rooms.example"], {}, "needs a token"),
         (["--room", "ROOM"], {"HMS_SERVER_URL": "rooms.example/approvals"}, "is not an address"),
         (["--room", "ROOM"], {"HMS_SERVER_URL": "https://rooms.example"}, "needs a token"),
     ],

@@ -26,7 +26,8 @@ from hms_active_rooms.gate.approval import BadAnswerError, parse_answer
 from hms_active_rooms.gate.journal.records import Origin
 from hms_active_rooms.gate.view import question
 from hms_active_rooms.moderator.moderator import hitl_request, parse_hitl_answer
-from hms_active_rooms.sim import LoggedRequest, build_world
+from hms_active_rooms.sim import build_world
+from hms_active_rooms.sim.request_log import LoggedRequest
 from hms_active_rooms.tools.asking import payload
 from stand_in import ROOM as STAND_IN
 from stand_in import StandInRoom, gate_on

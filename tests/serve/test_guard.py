@@ -230,8 +230,6 @@ def test_a_bound_address_is_a_name_it_is_reached_by() -> None:
         {"callers": {"": TOKEN}, "approvers": {"ada": TOKEN}},
         {"hosts": ("http://rooms.example",)},
         {"hosts": ("rooms.example:9090",)},
-        {"origins": ("rooms.example",)},
-        {"callers": {"": TOKEN}, "origins": ("https://rooms_example",)},
     ],
 )
 def test_a_wrong_setting_is_an_error(wrong: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hms_active_rooms.sim import ROOM_IDS, SCENES, SceneError, build_world, load_scene
+from hms_active_rooms.sim.scenes import ROOM_IDS, SCENES, SceneError, build_world, load_scene
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,12 @@ from accepted import waits_for_acknowledgements
 from hms_active_rooms.sim import (
     ROOM_IDS,
     Fault,
-    ServerError,
     SimApp,
     Simulation,
     build_world,
-    environment,
     running_sim,
 )
-from hms_active_rooms.sim.server import KEEP_ALIVE_S
+from hms_active_rooms.sim.server import KEEP_ALIVE_S, ServerError, environment
 from hms_active_rooms.sim.settings import sign
 
 

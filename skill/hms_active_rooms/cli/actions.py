@@ -17,7 +17,6 @@ from hms_active_rooms.cli.main import BY_STATE, DONE, FAILED, INTERRUPTED
 from hms_active_rooms.cli.screen import at, time_left
 from hms_active_rooms.cli.settings import (
     ActionId,
-    All,
     JournalUrl,
     Json,
     Settings,
@@ -36,11 +35,7 @@ if TYPE_CHECKING:
 
 Before = Annotated[
     str,
-    Option(
-        "--before",
-        metavar="DATE",
-        help="A date in your time zone (2026-11-01), or a time (2026-11-01T18:00+01:00).",
-    ),
+    Option("--before", metavar="DATE", help="A date (2026-11-01) or 2026-11-01T18:00+01:00."),
 ]
 
 
@@ -55,11 +50,7 @@ def actions(
     room: Annotated[str | None, Option(metavar="ROOM", help="Only this room.")] = None,
     limit: Annotated[int, Option(min=1, max=1_000_000, help="Rows to show.")] = 20,
     refused: Annotated[
-        bool,
-        Option(
-            "--refused",
-            help="Instead of actions, list the HTTP requests that `serve` and `mcp` refused.",
-        ),
+        bool, Option("--refused", help="List the requests that `serve` and `mcp` refused.")
     ] = False,
     json: Json = False,
     journal: JournalUrl = None,
@@ -122,20 +113,13 @@ def show(
     action: ActionId,
     wait: Annotated[
         float | None,
-        Option(
-            min=0,
-            max=86_400,
-            metavar="SECONDS",
-            help="Wait until the action ends, but no longer than this many seconds.",
-        ),
+        Option(min=0, max=86_400, metavar="SECONDS", help="Wait at most so long for its end."),
     ] = None,
-    all: All = False,
     json: Json = False,
     journal: JournalUrl = None,
 ) -> int:
     """Show one action and its events. With --wait, the exit code says how the action ended."""
     from hms_active_rooms.cli.person import next_step, still_open
-    from hms_active_rooms.gate.journal.records import row_of
     from hms_active_rooms.gate.view import already, describe, outcome, view
 
     until, settings = time.monotonic() + (wait or 0), Settings(journal=journal)
@@ -148,12 +132,9 @@ def show(
         row = row if wait is None else newest
         events, now = book.events(row.id), book.now()
     code = DONE if wait is None else BY_STATE[row.state]
-    if all or json:
-        # --all: everybody who is affected, and the journal's other columns.
-        columns = {name: _plain(value) for name, value in row_of(row).items()} if all else {}
-        shown = view(row, people=None) if all else view(row)
-        record = {**columns, **shown.model_dump(mode="json"), "events": [*map(_event, events)]}
-        screen.document({**record, "newest": newest.id})
+    if json:
+        record = view(row).model_dump(mode="json")
+        screen.document({**record, "events": [*map(_event, events)], "newest": newest.id})
         return code
     is_by_nobody = row.decided_way and not row.contradiction
     nobody = f"by nobody ({row.decided_way})" if is_by_nobody else ""

@@ -27,7 +27,6 @@ WAITING: Final = 3
 REFUSED: Final = 4
 UNKNOWN: Final = 5
 INTERRUPTED: Final = 130  # after Ctrl-C, as in shells: 128 plus the signal's number
-
 BROKEN_PIPE: Final = 141  # the program that read the output is gone: 128 plus SIGPIPE's number
 
 EPILOG: Final = """\b

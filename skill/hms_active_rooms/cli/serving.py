@@ -37,25 +37,16 @@ _EXTRA: Final = ("fastapi", "mcp", "mcp_types", "starlette", "uvicorn")
 class Where:
     room: Annotated[
         list[str] | None,
-        Option(
-            metavar="ROOM",
-            help="A room that the tools may read and change (repeatable). Not needed if the policy names rooms.",
-        ),
+        Option(metavar="ROOM", help="Allow this room (repeatable). Default: the policy's rooms."),
     ] = None
     host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 9090
     allow_host: Annotated[
         list[str] | None, Option(metavar="NAME", help="Accept this Host header too (repeatable).")
     ] = None
-    allow_origin: Annotated[
-        list[str] | None, Option(metavar="URL", help="Accept this Origin header too (repeatable).")
-    ] = None
     no_elicitation: Annotated[
         bool,
-        Option(
-            "--no-elicitation",
-            help="Do not ask through the MCP client. People decide elsewhere, e.g. with `approve`.",
-        ),
+        Option("--no-elicitation", help="Never ask through the client: people decide elsewhere."),
     ] = False
 
 
@@ -79,7 +70,7 @@ def mcp(
     if not stdio:
         _listening(settings, where, people=None)
         return
-    refuse_idle(ctx, "--stdio", "host", "port", "allow_host", "allow_origin", "json")
+    refuse_idle(ctx, "--stdio", "host", "port", "allow_host", "json")
     guard_from(settings, where)
     toolkit = open_toolkit(settings, where.room or ())
     notices = notifying(toolkit.gate, settings.environ())
@@ -95,10 +86,7 @@ def serve(
     settings: Settings,
     person: Annotated[
         list[str] | None,
-        Option(
-            metavar="NAME",
-            help="Print a one-time login link to the page for NAME (repeatable). Default: one link, for anybody.",
-        ),
+        Option(metavar="NAME", help="Login link for NAME (repeatable). Default: one for anybody."),
     ] = None,
 ) -> None:
     """Serve MCP, REST and a page where people approve, until Ctrl-C.
@@ -186,7 +174,7 @@ def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()
         callers=guard.caller_tokens(environ),
         approvers=guard.approver_tokens(environ),
         hosts=(*(where.allow_host or ()), *([guard.origin_host(url)] if url else ())),
-        origins=(*(where.allow_origin or ()), *([url] if url else ())),
+        origins=(url,) if url else (),
         own_login=own_login,
     )
 

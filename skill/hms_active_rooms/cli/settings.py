@@ -37,11 +37,7 @@ ActionId = Annotated[str, Argument(metavar="ACTION", help="Action id; `actions` 
 Json = Annotated[bool, Option("--json", help="JSON on standard output, one document a line.")]
 All = Annotated[
     bool,
-    Option(
-        "--all",
-        callback=screen.refuse_a_terminal,
-        help="Print whole records as JSON Lines, nothing cut. Only to a file or a pipe.",
-    ),
+    Option("--all", callback=screen.refuse_a_terminal, help="Whole records, to a file or a pipe."),
 ]
 JournalUrl = Annotated[
     str | None,
@@ -53,10 +49,7 @@ PolicyFile = Annotated[
 Reason = Annotated[str | None, Option(metavar="TEXT", help="The reason, shown in the room.")]
 Scene = Annotated[
     str,
-    Option(
-        metavar="NAME",
-        help="Who is in the room: classroom, webinar, arena, hostile, idle, or a .yaml file.",
-    ),
+    Option(metavar="NAME", help="classroom, webinar, arena, hostile, idle, or a .yaml file."),
 ]
 Model = Annotated[
     str | None,

@@ -42,7 +42,6 @@ TWICE: Final = (
     "another id."
 )
 MOST_OPEN: Final = 10_000  # open requests to remember; the oldest is forgotten first; our choice
-
 IDLE_S: Final = 30 * 60.0  # how long a session lasts after its last request
 
 

@@ -28,13 +28,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from hms_active_rooms.errors import (
-    ActiveRoomsError,
-    InvalidCall,
-    JournalError,
-    PolicyRefusal,
-    RateLimited,
-)
+from hms_active_rooms import errors
 from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.gate import REFUSED, Gate, refused_again
@@ -52,7 +46,6 @@ from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
 
 MAX_OPEN: Final = 100  # questions of one caller; our choice: twice what the approvals page shows
-
 TOLD_WITHIN: Final = timedelta(hours=1)  # our choice; see the module's docstring
 
 _log = logging.getLogger(__name__)
@@ -139,7 +132,7 @@ async def read(
             text, view = roster.shown(view, budget)
             return Answer(text, roster.peers_data(call.room_id, view))
         live = await gate.active_room(call.room_id)
-    except PolicyRefusal as error:
+    except errors.PolicyRefusal as error:
         # A call that only reads is no action, so its refusal is recorded here.
         what = f"{name} of room {call.room_id}"
         refusals_of(gate.journal).add(error.code, what, caller.requester)
@@ -162,7 +155,7 @@ async def open_call(
     if found is not None and not await _is_over(gate, found, caller):
         try:
             return refused_again(found), False
-        except ActiveRoomsError:
+        except errors.ActiveRoomsError:
             await _record_told(gate, found)
             raise
     _keep_pace(gate, call, caller)
@@ -205,7 +198,7 @@ def _admit(caller: Caller, tx: Writing) -> None:
     if waiting >= MAX_OPEN:
         # No action is recorded, so that a flood of calls cannot fill the journal.
         _log.warning("refused %s: %d questions wait", quoted(caller.requester, 80), waiting)
-        raise PolicyRefusal(
+        raise errors.PolicyRefusal(
             f"{waiting} calls wait for a person; no more are taken until some are decided.",
             hint="Tell the person what waits. Call again when they have decided.",
         )
@@ -215,7 +208,7 @@ def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:
     place, content = json.dumps(["key", caller.thread, caller.key]), records.as_made(call)
     with gate.journal.write() as tx:
         if not tx.ask(place, [content]) and tx.asked_at(place) != [content]:
-            raise InvalidCall(
+            raise errors.InvalidCall(
                 "This idempotency key was used for another call.",
                 hint="Use a new key for a new call.",
             )
@@ -228,8 +221,8 @@ def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
     for name, limit in ((who, most), (f"token {caller.token}", most * CALLERS_OF_A_TOKEN)):
         if wait_s := refusals.take_one(name, limit):
             what = f"{call.tool} of room {call.room_id}"
-            refusals.add(RateLimited.code, what, caller.requester)
-            raise RateLimited(
+            refusals.add(errors.RateLimited.code, what, caller.requester)
+            raise errors.RateLimited(
                 f"{limit} new calls came in this minute, which is the limit.",
                 hint=f"Call again in {ceil(wait_s)} s.",
                 retry_after_s=wait_s,
@@ -271,7 +264,7 @@ async def _record_told(gate: Gate, action: Action) -> None:
         return
     try:
         await asyncio.to_thread(note)
-    except JournalError as error:
+    except errors.JournalError as error:
         # Without this note, the next same call gets the same outcome, which does no harm.
         _log.warning("told, and not on record: %s: %s", action.id, error)
 
@@ -286,7 +279,7 @@ async def _is_over(gate: Gate, action: Action, caller: Caller) -> bool:
     if action.told_at is None or now - action.told_at > TOLD_WITHIN:
         return action.told_at is not None
     # An unknown outcome matters only for the session in which it came about.
-    with suppress(ActiveRoomsError):
+    with suppress(errors.ActiveRoomsError):
         session = (await gate.active_room(action.room_id)).session
         return session.id != action.shown.session_id
     return False

@@ -33,17 +33,13 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.store import Which
 
 MAX_LISTED = 500
-
+NO_ACTION: Final = "There is no such action."
 _SENT_HERE: tuple[Way, ...] = ("page", "rest")
 """After a decision by these ways, this server sends; after others, the program that asked."""
 
 _log = logging.getLogger(__name__)
-
 _running: set[asyncio.Task[Any]] = set()
-
 _T = TypeVar("_T")
-
-NO_ACTION: Final = "There is no such action."
 
 
 class NoAction(InvalidCall):

@@ -49,13 +49,12 @@ _ORIGIN: Final = re.compile(r"https?://([^/?#@\s]+)")
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _ANY: Final = ("", "0.0.0.0", "::")  # noqa: S104  # recognised here, not bound
 _PROXIED: Final = re.compile(r"forwarded|via|x-real-ip|x-forwarded-.*")
-
 _DRAIN_BYTES: Final = 1024 * 1024
 _DRAIN_S: Final = 2.0
 
 _HINTS: Final = {
     "host": "If it is right, start the server with --allow-host NAME.",
-    "origin": "If it is right, start the server with --allow-origin URL.",
+    "origin": "If it is right, start the server with HMS_SERVER_URL=URL.",
     "token": "Send Authorization: Bearer TOKEN, with a token that the server was given.",
     "proxy": "Start the server with a token in HMS_SERVER_TOKEN or HMS_SERVER_TOKENS.",
 }
@@ -173,22 +172,18 @@ def guard_settings(
 ) -> GuardSettings:
     """Settings for a server that listens on `host`.
 
-    Clients may also reach the server by the names `hosts` and at the origins `origins`. For the
-    other arguments see `GuardSettings`.
+    Clients may also reach the server by the names `hosts` and at `origins`, each a right origin. For
+    the other arguments see `GuardSettings`.
 
     Raises ConfigurationError if other machines could reach the server without a token, if the server
-    listens on every address and has no name, or if a host or an origin is malformed.
+    listens on every address and has no name, or if a host is malformed.
     """
     names = [_host_name(name) for name in hosts]
-    for origin in origins:
-        if not origin_host(origin):
-            hint = "Write it like https://rooms.example or https://rooms.example:8443."
-            raise ConfigurationError(f"{quoted(origin)} is not an origin.", hint=hint)
     reached = [*names, *map(origin_host, origins)]
     foreign = [name for name in reached if not is_loopback(name.strip("[]"))]
     # A name of another machine means a proxy, behind which all requests seem to be local.
     lets_in = f"Answering to the name {quoted(foreign[0])}" if foreign else ""
-    alone = "leave out --allow-host, --allow-origin and HMS_SERVER_URL"
+    alone = "leave out --allow-host and HMS_SERVER_URL"
     if is_loopback(host):
         names += _LOOPBACK
     else:

@@ -34,9 +34,7 @@ MOST_A_MINUTE: Final = 5
 flood then adds about 2 MB a day to the journal."""
 
 BUSY: Final = "busy"  # why a request is refused when too many are open
-
 KEY: Final = "hms_active_rooms.refusals"  # in the ASGI scope of a request: the `Refusals`
-
 _MINUTE_S: Final = 60
 _MAX_CHARS: Final = 120
 

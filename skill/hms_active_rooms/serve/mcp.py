@@ -234,17 +234,11 @@ class _Lines(anyio.AsyncFile[str]):
 
 WAY: Final[Way] = "elicitation"
 KEY: Final = "approval"  # of the question, in `input_requests` and `input_responses`
-
 MOST_QUESTIONS: Final = 5  # to the client about one call; after these, people decide elsewhere
-
 PROGRESS_S: Final = 15.0  # between two reports while a person is asked; clients give up after 60 s
-
-_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
-
 LATE: Final = "it was for another question, and came too late. Nothing is sent"
-
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
 _CHOICE: Final = re.compile(r"(?:approve|reject) [0-9a-f]{32}")
-
 _POLL_S: Final = 0.5
 _AFTER: Final = "after_the_call"
 MOST_LATE: Final = 100

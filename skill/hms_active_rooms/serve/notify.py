@@ -44,14 +44,10 @@ _PAUSE_S: Final = 15  # after the first try; doubles after each further try
 _LONGEST_PAUSE_S: Final = 600
 _MAX_CHARS: Final = 1500  # of a notice's text; Discord accepts 2,000
 
-_HOSTS: Final[Mapping[str, Form]] = {
-    "hooks.slack.com": "slack",
-    "hooks.slack-gov.com": "slack",
-    "webhook.office.com": "teams",
-    "logic.azure.com": "teams",
-    "powerplatform.com": "teams",
-    "discord.com": "discord",
-    "discordapp.com": "discord",
+_HOSTS: Final[Mapping[Form, tuple[str, ...]]] = {
+    "slack": ("hooks.slack.com", "hooks.slack-gov.com"),
+    "teams": ("webhook.office.com", "logic.azure.com", "powerplatform.com"),
+    "discord": ("discord.com", "discordapp.com"),
 }
 
 _MARKDOWN: Final = re.compile(r"[*_~|\[]")
@@ -86,7 +82,9 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
             host = parts.hostname or ""
     if not host:
         raise ConfigurationError("HMS_NOTIFY_URL is no http:// or https:// address.")
-    by_host = (form for name, form in _HOSTS.items() if f".{host}".endswith(f".{name}"))
+    by_host = (
+        form for form, names in _HOSTS.items() if f".{host}".endswith(tuple(f".{n}" for n in names))
+    )
     forms: dict[str, Form] = {form: form for form in (next(by_host, "json"), *get_args(Form))}
     form = forms[one_of(environ, "HMS_NOTIFY_FORM", *forms)]
     names = one_of(environ, "HMS_NOTIFY_NAMES", "0", "1") == "1"

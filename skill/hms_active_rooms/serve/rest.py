@@ -76,13 +76,9 @@ class Problem(BaseModel):
     status: int
     detail: str = ""
     code: str = Field(default="", description="Stable, for programs.")
-    executed: Literal["no", "maybe", "yes"] = Field(
-        default="no", description="Whether this request changed a room."
-    )
+    executed: Literal["no", "maybe", "yes"] = Field("no", description="Whether a room was changed.")
     hint: str = Field(default="", description="What to do next.")
-    action: ActionView | None = Field(
-        default=None, description="If another decision came first: the action as it is now."
-    )
+    action: ActionView | None = Field(None, description="The action, if it was decided before.")
 
 
 class Approval(_Model):

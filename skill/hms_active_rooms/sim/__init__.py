@@ -11,18 +11,10 @@ from __future__ import annotations
 
 from hms_active_rooms.sim.app import SimApp as SimApp
 from hms_active_rooms.sim.faults import Fault as Fault
-from hms_active_rooms.sim.faults import Faults as Faults
 from hms_active_rooms.sim.records import Role as Role
-from hms_active_rooms.sim.request_log import LoggedRequest as LoggedRequest
 from hms_active_rooms.sim.scenes import ROOM_IDS as ROOM_IDS
-from hms_active_rooms.sim.scenes import SCENES as SCENES
-from hms_active_rooms.sim.scenes import SceneError as SceneError
 from hms_active_rooms.sim.scenes import build_world as build_world
-from hms_active_rooms.sim.scenes import load_scene as load_scene
-from hms_active_rooms.sim.server import ServerError as ServerError
 from hms_active_rooms.sim.server import Simulation as Simulation
-from hms_active_rooms.sim.server import environment as environment
-from hms_active_rooms.sim.server import in_process as in_process
 from hms_active_rooms.sim.server import running_sim as running_sim
 from hms_active_rooms.sim.settings import Settings as Settings
 from hms_active_rooms.sim.world import RefusedError as RefusedError

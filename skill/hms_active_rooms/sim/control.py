@@ -74,9 +74,8 @@ class Control:
             route[0]: (*route[2:], m) for route in self._routes if (m := route[1].fullmatch(path))
         }
         if method not in fits:
-            listed = f"there is no {path}; GET {PREFIX}/ lists what there is"
-            text = f"{path} takes {', '.join(fits)}" if fits else listed
-            return 405 if fits else 404, _json({"message": text})
+            text = f"there is no {method} {path}; GET {PREFIX}/ lists what there is"
+            return 404, _json({"message": text})
         run, call, ids = fits[method]
         try:
             given = _OBJECT.validate_json(body or b"{}") | ids.groupdict()

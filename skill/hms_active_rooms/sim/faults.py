@@ -49,7 +49,6 @@ class Fault(BaseModel, extra="forbid", frozen=True):
     when: Literal["before", "after"] = "before"
     latency_s: float = Field(default=0.0, ge=0.0, le=600.0)  # waited `when` it happens, by any kind
     status: int = Field(default=503, ge=400, le=599)  # of the kind `status`
-    message: str | None = None  # of the kind `status`; None: the usual text of that status
     retry_after_s: int | None = Field(default=None, ge=0)  # header of the answer
     size_bytes: int = Field(default=8 * 1024 * 1024, ge=0, le=256 * 1024 * 1024)  # if `oversized`
 
@@ -64,7 +63,7 @@ class Fault(BaseModel, extra="forbid", frozen=True):
         """The error answer of the kinds `status` and `unauthorized`. None for other kinds."""
         if self.kind == "unauthorized":
             return UNAUTHORIZED
-        text = _TEXTS.get(self.status, "error") if self.message is None else self.message
+        text = _TEXTS.get(self.status, "error")
         return error(self.status, text) if self.kind == "status" else None
 
     def damaged(self, body: bytes) -> bytes:

@@ -13,6 +13,7 @@ from hms_active_rooms.untrusted import quoted
 
 DEFAULT_ROWS: Final = 50
 MAX_ROWS: Final = 100
+Filter = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 def _whole(value: object) -> object:
@@ -28,12 +29,8 @@ class ListPeers(Arguments):
     """Arguments of hms-list-peers."""
 
     role: Label | None = Field(default=None, description="Exactly this role.")
-    user_id: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
-        default=None, description="Exactly this user id."
-    )
-    name: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
-        default=None, description="A part of the name, case ignored."
-    )
+    user_id: Filter | None = Field(default=None, description="Exactly this user id.")
+    name: Filter | None = Field(default=None, description="A part of the name, case ignored.")
     limit: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_ROWS)] = Field(
         default=DEFAULT_ROWS, description="At most 100; default 50."
     )

@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 _CHECKPOINTER_KEY: Final = "__pregel_checkpointer"
 
 MAX_QUESTIONS: Final = 20  # in one graph task; then the action is rejected
-
 _HEARD: Final = "heard "  # prefix of a position in the journal: an answer was decided on
 _UNANSWERED: Final = "unanswered "  # the question was decided without an answer in the graph
 

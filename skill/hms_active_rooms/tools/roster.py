@@ -28,24 +28,17 @@ from hms_active_rooms.untrusted import escaped, quoted, same_looks, short_ids, s
 FIXED_TOKENS: Final = 300  # of a roster's budget, for the text around the rows
 TOKENS_PER_ROW: Final = 24
 LEAST_TOKENS: Final = 900  # the smallest budget: even the most expensive row fits
-
 NAME: Final = (40, 60)  # of names and peer ids: the most code points, and the most tokens
 LABEL: Final = (24, 24)  # of roles and user ids; ordinary values are shorter
-
 _MOST: Final = (NAME, NAME, LABEL, LABEL)
-
+_METADATA: Final = (200, 100)  # as `NAME`, of a peer's metadata
 _ROLE_LIST_TOKENS: Final = 160
 _MAX_TWINS: Final = 3
 _MAX_TWIN_IDS: Final = 6
 _LEAST_LOOKS_CHARS: Final = 3
-
 _ARTIFACT_ROLES: Final = 100
 _ARTIFACT_CHARS: Final = 256  # of each text of a row in the artifact
-
 MOST_DETAILED: Final = 5  # if more peers match, no details: they would fit no answer
-
-_METADATA: Final = (200, 100)  # of a peer's metadata: the most code points, and the most tokens
-
 _RULE, _HEAD = (line.rstrip("\n") for line in LINES)
 
 
@@ -355,13 +348,8 @@ class _RosterData(_Data):
     matching: int = Field(description="People who match the filters.")
     offset: int
     left_out: int = Field(description="Matching people behind the last row.")
-    unreadable: int = Field(
-        default=0, description="Further people, about whom 100ms told nothing usable."
-    )
-    details: list[PeerDetail] = Field(
-        default=[],
-        description=f"For each row, if at most {MOST_DETAILED} people match; else empty.",
-    )
+    unreadable: int = Field(0, description="Further people, of whom 100ms told nothing usable.")
+    details: list[PeerDetail] = Field([], description=f"If at most {MOST_DETAILED} people match.")
 
 
 class PeersData(_RosterData):
@@ -426,10 +414,6 @@ def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str,
     return text, data
 
 
-def _person(row: Row) -> dict[str, str]:
-    return dict(zip(("short_id", "name", "role", "user_id"), row.cells, strict=True))
-
-
 def _details(view: Roster) -> dict[str, Any]:
     if view.matching > MOST_DETAILED:
         return {}
@@ -445,7 +429,9 @@ def _details(view: Roster) -> dict[str, Any]:
 
 
 def _data(room_id: str, view: Roster, roles: int = SHOWN_ROLES) -> dict[str, Any]:
-    return {**_counted(room_id, view, roles), "peers": [_person(row) for row in view.rows]}
+    names = ("short_id", "name", "role", "user_id")
+    people = [dict(zip(names, row.cells, strict=True)) for row in view.rows]
+    return {**_counted(room_id, view, roles), "peers": people}
 
 
 def _counted(room_id: str, view: Roster, roles: int = SHOWN_ROLES) -> dict[str, Any]:

@@ -27,7 +27,6 @@ from hms_active_rooms.untrusted import cut, same_looks
 
 MAX_ROOMS: Final = 20
 MAX_WAITING: Final = 50
-
 SHOWN_ROWS: Final = 50
 _MAX_ROLES: Final = 50
 _MAX_TEXT_CHARS: Final = 80

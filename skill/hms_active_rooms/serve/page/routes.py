@@ -52,12 +52,11 @@ HEADERS: Final[Mapping[str, str]] = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 
-_FILES: Final = ("page.css", "icon.svg", "page.js", "cards.js", "lists.js", "server.js", "text.js")
-_KINDS: Final = {
-    ".html": "text/html",
-    ".css": "text/css",
-    ".svg": "image/svg+xml",
-    ".js": "text/javascript",
+_SCRIPTS: Final = ("page.js", "cards.js", "lists.js", "server.js", "text.js")
+_FILES: Final = {
+    "page.css": "text/css",
+    "icon.svg": "image/svg+xml",
+    **dict.fromkeys(_SCRIPTS, "text/javascript"),
 }
 
 _Answer = Response | dict[str, Any]
@@ -154,8 +153,8 @@ class Page:
             ("GET", "/journal"): self._rows,
         }
         routes = [
-            *(Route(f"{PATH}/{name}", _file(name)) for name in _FILES),
-            *(Route(PATH + end, _file("page.html")) for end in ("", "/")),
+            *(Route(f"{PATH}/{name}", _file(name, kind)) for name, kind in _FILES.items()),
+            *(Route(PATH + end, _file("page.html", "text/html")) for end in ("", "/")),
             _route("POST", "/login", self._login),
             *(_route(*place, work, self._session) for place, work in works.items()),
         ]
@@ -240,9 +239,8 @@ class Page:
         return {"rows": [action_view(row) for row in rows]}
 
 
-def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
-    place = Path(__file__).with_name(name)
-    content, kind = place.read_bytes(), _KINDS[place.suffix]
+def _file(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
+    content = Path(__file__).with_name(name).read_bytes()
 
     async def serve(_: Request) -> Response:
         return Response(content, media_type=kind, headers=HEADERS)
