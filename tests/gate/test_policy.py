@@ -189,6 +189,7 @@ def test_an_empty_variable_does_not_clear_a_protection(tmp_path: Path) -> None:
         ('["teacher"]', {"teacher"}),
         ('["teacher", "a;b # c, [d]"]', {"teacher", "a;b # c, [d]"}),
         ('["teacher"] # them', {"teacher"}),
+        ('"all", "none of them"', {"all", "none of them"}),
     ],
 )
 def test_a_list_in_a_variable_is_read_as_meant(text: str, roles: set[str]) -> None:
@@ -220,7 +221,8 @@ def test_a_list_in_a_variable_is_read_as_meant(text: str, roles: set[str]) -> No
             "a\\,b",
         ),
         *("“teacher”", "«teacher»", "`teacher`", "$ROLE", "${ROLE}", "<teacher>", "{teacher}"),
-        *("role:teacher", "teacher*", "(a)", "a=b"),
+        *("role:teacher", "teacher*", "(a)", "a=b", "- teacher"),
+        *("true", "none", "teacher, null", "ALL", "everyone"),  # no role is called so
         *("[]", ",", " , ,", "-", "teacher, _", '["*"]', '["teacher", "."]'),  # of nobody
     ],
 )
@@ -229,7 +231,9 @@ def test_a_list_that_cannot_be_meant_is_an_error_that_says_how_to_write_it(text:
         Policy.from_env({"HMS_POLICY_PROTECTED_ROLES": text})
 
 
-@pytest.mark.parametrize("text", ["u-1 u-2", "u-1\tu-2", "staff-*", "*", "u-1;u-2", "[]", ","])
+@pytest.mark.parametrize(
+    "text", ["u-1 u-2", "u-1\tu-2", "staff-*", "*", "u-1;u-2", "[]", ",", "none"]
+)
 def test_user_ids_that_cannot_be_meant_are_an_error(text: str) -> None:
     with pytest.raises(ConfigurationError, match="is no list of names"):
         Policy.from_env({"HMS_POLICY_PROTECTED_USER_IDS": text})

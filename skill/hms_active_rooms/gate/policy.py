@@ -206,6 +206,11 @@ _PLAIN: Final = {
 _IN_OTHERS: Final = r"[\w ,*-]*"
 """A list without quotes in a variable must match this or, if there is one, its `_PLAIN` pattern."""
 
+_NO_NAME: Final = re.compile(
+    r"-.*|true|false|yes|no|on|off|none|null|nobody|all|any|everyone|everybody", re.IGNORECASE
+)
+"""What is no role or user id in a variable, unless it stands in quotes."""
+
 _NOT_TOML: Final = (ValueError, RecursionError)
 """What `tomllib` raises for a text that is not TOML, or is nested too deeply."""
 
@@ -225,8 +230,10 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _list(variable: str, text: str, field: str) -> list[str]:
     text, found = text.strip(), None
-    if re.fullmatch(_PLAIN.get(field, _IN_OTHERS), text):
-        found = [item.strip() for item in text.split(",") if item.strip()]
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    odd = field in _PLAIN and any(map(_NO_NAME.fullmatch, items))
+    if re.fullmatch(_PLAIN.get(field, _IN_OTHERS), text) and not odd:
+        found = items
     else:
         with suppress(*_NOT_TOML):
             found = tomllib.loads(f"list = {text if text.startswith('[') else f'[{text}]'}")["list"]
