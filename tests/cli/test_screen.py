@@ -45,8 +45,8 @@ class Screen(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize("columns", [1, 20, 30, 45, 80])
-def test_the_columns_of_a_table_stand_below_each_other_on_any_terminal(
+@pytest.mark.parametrize("columns", [23, 30, 45, 80])
+def test_the_columns_of_a_table_stand_below_each_other_where_they_fit(
     columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -55,6 +55,19 @@ def test_the_columns_of_a_table_stand_below_each_other_on_any_terminal(
     table(("NAME", "ROLE"), [("Omar Haddad", "|x"), ("Al", "|x"), ("Liam van der Berg", "|x")])
     places = {line.index("|") for line in shown.getvalue().splitlines() if "|" in line}
     assert places == {shown.getvalue().index("ROLE")}
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100])
+def test_a_table_that_does_not_fit_breaks_no_word(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = ("2moyt7uxzjf3", "rejected", "6" * 24, "15 people of all roles", "chat:root", "17:00 UTC")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr("sys.stdout", shown := Screen())
+    table(("ACTION", "STATE", "ROOM", "WHOM", "ASKED BY", "WHEN"), [row, row])
+    assert max(map(len, shown.getvalue().splitlines())) <= columns
+    assert shown.getvalue().split()[-22:] == " ".join((*row, *row)).split()
 
 
 @given(st.text(alphabet="ab- \n.", max_size=200), st.integers(20, 40))

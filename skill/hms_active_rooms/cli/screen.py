@@ -17,7 +17,6 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from itertools import zip_longest
 from typing import TextIO
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
@@ -195,25 +194,21 @@ def time_left(deadline: datetime, now: datetime) -> str:
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], nothing: str = "") -> None:
     """Write a table to standard output; the cells must be escaped already. On a terminal, columns
-    are aligned and wide cells are wrapped. Elsewhere, tabs separate the columns. If there are no
-    rows, write the sentence `nothing` to standard error."""
+    are aligned if it is wide enough; if not, each row is wrapped for itself. Elsewhere, tabs
+    separate the columns. If there are no rows, write the sentence `nothing` to standard error."""
     if nothing and not rows:
         err(nothing)
         return
     if not is_terminal(sys.stdout):
         write(sys.stdout, "".join("\t".join(row) + "\n" for row in (heads, *rows)))
         return
-    columns = list(zip(heads, *rows, strict=True))
-    widths = [max(map(_cells, column)) for column in columns]
-    least = [max(_cells(word) for cell in c for word in cell.split(" ")) for c in columns]
-    room = _columns() - 2 * (len(widths) - 1)
-    for number in sorted(range(len(widths)), key=lambda n: least[n] - widths[n]):
-        widths[number] -= min(max(sum(widths) - room, 0), widths[number] - least[number])
+    widths = [max(map(_cells, column)) for column in zip(heads, *rows, strict=True)]
+    if sum(widths) + 2 * (len(widths) - 1) > _columns():
+        widths = [0] * len(widths)
     for row in (heads, *rows):
-        for line in zip_longest(*map(_lines, row, widths), fillvalue=""):
-            padded = (c + " " * (w - _cells(c)) for c, w in zip(line, widths, strict=True))
-            text = "  ".join(padded).rstrip()
-            write(sys.stdout, (bold(text, sys.stdout) if row is heads else text) + "\n")
+        cells = (c + " " * (w - _cells(c)) for c, w in zip(row, widths, strict=True))
+        text = "  ".join(cells).rstrip()
+        out(bold(text, sys.stdout) if row is heads else text)
 
 
 def _cells(text: str) -> int:
