@@ -18,7 +18,7 @@ import yaml
 from pydantic import AliasChoices, BaseModel, Field, PrivateAttr, StrictBool, ValidationError
 from pydantic.alias_generators import to_camel
 
-from hms_active_rooms.errors import ConfigurationError, InvalidCall
+from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.plain import explain
 
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
@@ -74,12 +74,7 @@ class Operation(_Part):
         return any(parameter.place == "body" for parameter in self.input_parameters)
 
     def url_path(self, **values: str) -> str:
-        """The path with a percent-encoded value for each placeholder. Raises InvalidCall if a value
-        is missing, has no placeholder, or would change the path ("", "." or "..")."""
-        if sorted(values) != sorted(names := _PLACEHOLDER.findall(self.path)):
-            raise InvalidCall(f"{self.name} needs exactly these values: {', '.join(names)}.")
-        if unusable := [name for name, value in values.items() if value in ("", ".", "..")]:
-            raise InvalidCall(f"{self.name} cannot use the value of {', '.join(unusable)}.")
+        """The path with a percent-encoded value, which is a checked id, for each placeholder."""
         return _PLACEHOLDER.sub(lambda match: quote(values[match[1]], safe=""), self.path)
 
 
@@ -182,15 +177,9 @@ class Capability(_Part):
         return self.capability.exposes[0].tools
 
     def operation(self, name: str) -> Operation:
-        """The operation with this name. Raises InvalidCall if there is none."""
-        if name not in self._operations:
-            raise InvalidCall(f"There is no operation {ascii(name)[:80]}.")
         return self._operations[name]
 
     def tool(self, name: str) -> Tool:
-        """The tool with this name. Raises InvalidCall if there is none."""
-        if name not in self._tools:
-            raise InvalidCall(f"There is no tool {ascii(name)[:80]}.")
         return self._tools[name]
 
     @pydantic.model_validator(mode="after")

@@ -1,5 +1,4 @@
-"""Makes the command that installs an extra of this package. The command names the source that the
-package itself was installed from.
+"""Makes the command that installs an extra of this package, from where it was installed itself.
 
 The public package index does not have this package. A command with the name alone would install a
 stranger's package, if a stranger publishes one under this name.

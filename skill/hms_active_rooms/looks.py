@@ -44,21 +44,17 @@ def folded(name: str) -> str:
 
 
 def skeleton(name: str) -> str:
-    """A key for the looks of a name. Names that look the same to a person have the same key.
-
-    Case, accents and invisible characters do not count. Each character becomes the one that it
-    looks like by Unicode's confusables: Cyrillic "а" becomes "a", "0" becomes "o", "m" becomes
-    "rn", and "I", "1" and "i" become "l". The key is not for display.
-    """
+    """A key for the looks of a name. Names that look the same to a person have the same key. Case,
+    accents and invisible characters do not count. Each character becomes the one that it looks like
+    by Unicode's confusables: Cyrillic "а" becomes "a", "0" becomes "o", "m" becomes "rn", and "I",
+    "1" and "i" become "l"."""
     return " ".join(unicodedata.normalize("NFD", _seen(name)).translate(_LOOKS).split())
 
 
 def glance(name: str) -> str:
-    """A looser key than `skeleton`, for warnings. More names have the same key.
-
-    `skeleton` is made first. Then blanks and punctuation are dropped, "5" becomes "s", "8" becomes
-    "b", and "nn" becomes "m". "5am Lee", "Sann Lee" and "SamLee" have the key of "Sam Lee".
-    """
+    """A looser key than `skeleton`, for warnings. Blanks and punctuation are dropped, "5" becomes
+    "s", "8" becomes "b", and "nn" becomes "m". "5am Lee", "Sann Lee" and "SamLee" have the key of
+    "Sam Lee"."""
     looks = skeleton(name).replace("nn", "rn").translate(_DIGITS)
     return "".join(c for c in looks if unicodedata.category(c)[0] not in "PZ") or looks
 

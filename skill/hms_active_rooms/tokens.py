@@ -1,8 +1,7 @@
 """Computes an upper bound for the tokens in a text, fast and without a tokenizer.
 
-The bound holds for o200k_base and cl100k_base, the vocabularies that OpenAI publishes. Other
-vocabularies give similar counts, without a guarantee. For a list of peers (a roster) the bound is
-usually 1.3 to 1.6 times the real count.
+The bound holds for o200k_base and cl100k_base, the vocabularies that OpenAI publishes; others give
+similar counts. For a list of peers (a roster) it is usually 1.3 to 1.6 times the real count.
 
 Both vocabularies first split a text into pieces. A piece is, for example, a word with one character
 before it, punctuation, or up to three digits. Inside a piece, each byte is one token at first. Then

@@ -1,10 +1,9 @@
 """Makes strangers' texts safe to show, and finds names that look alike.
 
-Strangers write names, user ids, roles, metadata and room names. Such a text may hold terminal
-commands, marks that reorder a line, invisible letters, ten megabytes of accents, or a sentence
-addressed to the model. So it is shown only through `quoted`, or through `shortened` or `escaped`,
-which add no quotes. The result is one line. Characters that are invisible, or that mean something
-in Markdown or HTML, become JSON escapes.
+Strangers write names, user ids, roles, metadata and room names: terminal commands, marks that
+reorder a line, invisible letters, ten megabytes of accents, or a sentence addressed to the model.
+So such a text is shown only through `quoted`, or through `shortened` or `escaped`, which add no
+quotes. Characters that are invisible, or mean something in Markdown or HTML, become JSON escapes.
 
 Hebrew and Arabic letters stay. A line shows them from right to left, together with digits and
 punctuation beside them, up to the next Latin letter. So our own sentences have a Latin word between
@@ -60,20 +59,16 @@ _EMOJI: Final = re.compile(f"[0-9#*]\ufe0f\u20e3|{_ONE_PICTURE}(?:\u200d{_ONE_PI
 
 def quoted(text: str, cap: int = 60) -> str:
     """A stranger's text as a JSON string literal on one line, safe in a terminal and in Markdown.
-
     At most `cap` code points are shown. If the text is longer, "…" follows the closing quote. With
-    its escapes the result has at most `12 * cap + 3` characters.
-    """
+    its escapes the result has at most `12 * cap + 3` characters."""
     body = f'"{escaped(text[:cap])}"'
     return body if len(text) <= cap else f"{body}…"
 
 
 def escaped(text: str) -> str:
-    """Escape a text as in a JSON string, but add no quotes. The length of the text has no limit.
-
-    Letters of all scripts, accents and emoji stay. Up to `MAX_MARKS` combining marks in a row stay.
-    No mark stays at the start or after an escape, where it would change our own characters.
-    """
+    """Escape a text of any length as in a JSON string, but add no quotes. Letters of all scripts,
+    accents, emoji, and up to `MAX_MARKS` combining marks in a row stay. No mark stays at the start
+    or after an escape, where it would change our own characters."""
     if _PLAIN.fullmatch(text):
         return text
     active = {match.start() for match in _ACTIVE.finditer(text)}
@@ -168,12 +163,9 @@ _plain: Final = lru_cache(maxsize=4096)(folded)
 
 
 def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict[str, str]:
-    """The short id of each id: the shortest prefix that no other id has. `among` has the ids to
-    compare with. By default these are `ids`.
-
-    A short id has at least `SHORT_ID_CHARS` characters, and does not end in a dash. If an id has
-    fewer characters, or is the beginning of another id, its short id is the whole id.
-    """
+    """The short id of each id: the shortest prefix of at least `SHORT_ID_CHARS` characters, without
+    a dash at its end, that no other id of `among` (by default `ids`) has. If there is none, it is
+    the whole id."""
     short = {full: full[:SHORT_ID_CHARS] for full in ids}
     heads = set(short.values())
     # Only ids that begin alike can have the same prefix. In a sorted list they are neighbours.

@@ -17,14 +17,10 @@ _PLAIN: Final = re.compile(r"https?://[!$&->A-\[\]-~]+")
 
 
 def checked_base_url(url: str, source: str = "The base URL") -> str:
-    """Return the URL without slashes at its end. Error texts call the URL `source`.
-
-    Only https is accepted, so that nobody can read the token on its way. For the simulator, http to
-    this machine is accepted too. Errors do not show the URL, since it may hold a password.
-
-    Raises:
-        ConfigurationError: the URL has more than scheme, host, port and path, or is not https.
-    """
+    """Return the URL without slashes at its end. Raises ConfigurationError if it has more than
+    scheme, host, port and path, or is not https: others could read the token on its way. For the
+    simulator, http to this machine is accepted too. Errors call the URL `source`, and do not show
+    it, since it may hold a password."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

@@ -13,11 +13,9 @@ from hms_active_rooms.errors import InvalidCall
 
 
 class Held:
-    """A connection pool that closes only when no request uses it, so that no connection leaks.
-
-    `keeper` is an asynchronous generator that closes the pool when the generator ends.
-    `asyncio.run` and `asyncio.Runner` end all such generators before they close their loop. So no
-    socket stays open, even if nobody closes the client.
+    """A connection pool that closes only when no request uses it, so that no connection leaks. The
+    asynchronous generator `keeper` closes the pool when it ends. `asyncio.run` ends all such
+    generators before it closes its loop. So no socket stays open, even if nobody closes the client.
     """
 
     def __init__(self, pool: Pool) -> None:

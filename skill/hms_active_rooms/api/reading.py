@@ -70,7 +70,6 @@ _FAILED: Final = re.compile(
 )
 _SAID: Final = ("status", "statustext", "state", "result", "outcome", "code")
 _DONE: Final = ("success", "ok", "succeeded", "accepted", "acknowledged")
-_STATUS_LINE: Final = re.compile(r"(\d{3}) .*")
 
 # Nested objects whose fields are read like those beside them.
 _ABOUT_ANSWER: Final = re.compile(
@@ -301,7 +300,7 @@ def _object(body: bytes, asked: Mapping[str, str], about: str = "") -> Fields:
 
 def _refuse_error(found: Fields) -> None:
     for name, value in _said(found):
-        status = (_status(value) if _STATUS.fullmatch(name) else None) or 0
+        status = (_number(value) if _STATUS.fullmatch(name) else None) or 0
         if (
             status >= 400
             # gRPC's codes are small numbers, 0 for OK.
@@ -332,12 +331,6 @@ def _contradicts(reason: str) -> Unusable:
     return Unusable(CONTRADICTS, reason)
 
 
-def _status(value: object) -> float | None:
-    """The number in 404, "404" or "404 Not Found". None for any other value."""
-    line = _STATUS_LINE.fullmatch(value) if isinstance(value, str) else None
-    return _number(line[1] if line else value)
-
-
 def _number(value: object) -> float | None:
     try:
         return float(value) if isinstance(value, int | float | str) else None
@@ -346,11 +339,9 @@ def _number(value: object) -> float | None:
 
 
 def json_document(body: bytes) -> Any:
-    """Parse JSON. Raises ValueError if the text is not JSON. NaN and Infinity are not JSON.
-
-    A lone surrogate becomes "?", since it cannot be encoded later, for example in a log. It is not
-    an error, since one stranger's name must not make the whole list of peers unreadable.
-    """
+    """Parse JSON. Raises ValueError if the text is not JSON, as with NaN and Infinity. A lone
+    surrogate, which a log could not encode, becomes "?": one stranger's name must not make the
+    whole list of peers unreadable."""
     text = body.decode("utf-8-sig", "replace")
     found = json.loads(text, parse_constant=_refuse, object_pairs_hook=_documented_once)
     if _SURROGATE.search(text):

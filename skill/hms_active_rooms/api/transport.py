@@ -53,13 +53,9 @@ _BEGIN_BYTES: Final = 1000  # of an answer to `post_once`
 def pools(
     choice: TransportChoice, base_url: str, timeouts: wire.Timeouts, max_bytes: int
 ) -> Callable[[], wire.Pool]:
-    """Return a function that makes a connection pool on the running event loop. That function
-    raises ConfigurationError if the proxy that the environment sets cannot be used.
-
-    Raises:
-        ConfigurationError: there is no such transport, its package is not installed, or the CA
-            bundle that the environment sets cannot be read.
-    """
+    """Return a function that makes a connection pool on the running event loop. Raises
+    ConfigurationError for a transport that does not exist or is not installed, and for a CA bundle
+    of the environment that cannot be read; the function, for a proxy that cannot be used."""
     if not isinstance(choice, str):
         return lambda: HttpxPool(timeouts, max_bytes, choice)
     tls = _tls(not is_local(base_url))  # reads files, which must not block an event loop

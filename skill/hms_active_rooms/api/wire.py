@@ -194,9 +194,7 @@ async def _body(given: str | None, chunks: AsyncIterable[bytes], limit: int) -> 
         try:
             with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
                 body = packed.read(limit + 1)
-        except EOFError:
-            raise Unusable(CUT_OFF, "the answer ended too early") from None
-        except (OSError, zlib.error):
+        except (EOFError, OSError, zlib.error):
             raise Unusable(CUT_OFF, "the answer cannot be decompressed") from None
         if len(body) > limit:
             raise too_large

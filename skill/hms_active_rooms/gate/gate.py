@@ -365,9 +365,8 @@ class Gate:
             on_record: ids of actions whose question is on record. None: `ask` records them.
             problems: by action id, why the person's last answer did not count.
 
-        Returns:
-            For each action its newest revision, or the error that stopped it. If nobody answered,
-            the revision is still `proposed`.
+        Returns for each action its newest revision (still `proposed` if nobody answered), or the
+        error that stopped it.
         """
         ended: list[Action | ActiveRoomsError] = [*actions]
         problems = dict(problems or {})
@@ -425,14 +424,12 @@ class Gate:
     # --- run -------------------------------------------------------------------------------
 
     async def run(self, wanted: Action | str) -> Action:
-        """Send an approved action once, and return it with its outcome.
+        """Send an approved action (as just read or decided, or its id) once, and return it with its
+        outcome.
 
         If the room has changed since a person saw the question, nothing is sent, and `run` returns
         a new revision in the state `proposed`, to ask about. If another worker has begun to send
         the action, `run` waits for that worker, then looks in the room for the effect.
-
-        Args:
-            wanted: the action, as just read or decided, or its id.
 
         Raises:
             InvalidCall: there is no action with this id.
@@ -656,11 +653,8 @@ def _is_held_back(tx: Writing, row: Action, call: StateChange) -> bool:
 
 
 def drift(action: Action, room: Room, policy: Policy) -> Drift:
-    """Whether an approved action may still be sent to the room as it is now.
-
-    Raises:
-        PolicyRefusal: somebody affected is protected now, or too many people are affected.
-    """
+    """Whether an approved action may still be sent to the room as it is now. Raises PolicyRefusal
+    if somebody affected is protected now, or too many people are affected."""
     if room.session_id != action.shown.session_id:
         reason = "The session that was shown is over; another one is running."
         return Drift("ask_again", reason)

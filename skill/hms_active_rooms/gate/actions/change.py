@@ -3,9 +3,6 @@
 Each file has one subclass of `StateChange`. Its fields are the tool's arguments. Its methods tell
 whom a call affects, whether an approval still holds after the room has changed, what a person reads
 before deciding, how the request is sent and checked, and what the outcome is in words.
-
-The person who approves may change only the arguments in `editable`, never the target: the room, the
-peer, the role or the lock.
 """
 
 from __future__ import annotations
@@ -89,7 +86,8 @@ class Arguments(BaseModel):
 
 
 class StateChange(Arguments, ABC):
-    """A call that changes a room. Each tool that changes rooms has a subclass."""
+    """A call that changes a room. Whoever approves it may change only the arguments in `editable`,
+    never the target: the room, the peer, the role or the lock."""
 
     tool: ClassVar[str]  # the tool's name in capability.yaml
     noun: ClassVar[str]  # what is sent, as in "the message may have reached the room"
@@ -98,13 +96,8 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """This call with full ids, and its impact: whom it would affect in this room.
-
-        Raises:
-            PeerNotFound: nobody has this peer id or role now.
-            InvalidCall: a short id fits several peers.
-            PolicyRefusal: a peer or role is protected, or too many people are affected.
-        """
+        """This call with full ids, and its impact: whom it would affect in this room. Raises
+        PeerNotFound, InvalidCall (a short id fits several peers) or PolicyRefusal."""
 
     @abstractmethod
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:

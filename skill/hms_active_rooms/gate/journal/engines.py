@@ -266,17 +266,14 @@ def _place(url: str) -> str:
 
 
 def _postgresql(url: sa.URL) -> sa.Engine:
-    # A pooler that lends a session for one transaction (PgBouncer) has no prepared statements.
-    text = url.query.get("prepare_threshold", "none")
-    if text != "none" and not (isinstance(text, str) and text.isdigit()):
-        raise ConfigurationError("prepare_threshold of the journal must be a number, or none.")
     if foreign := sorted(_NOT_BY_URL & url.query.keys()):
         raise ConfigurationError(f"The URL of the journal cannot set {foreign[0]}.")
     wait = {} if "connect_timeout" in url.query else {"connect_timeout": _LONGEST_WAIT_S}
     options: dict[str, str | int | None] = {**wait}
     if url.get_driver_name() == "psycopg":
         options["client_encoding"] = "utf8"  # names can hold any character
-        options["prepare_threshold"] = None if text == "none" else int(text)
+        # A pooler that lends a session for one transaction (PgBouncer) has no prepared statements.
+        options["prepare_threshold"] = None
     engine = sa.create_engine(
         url.difference_update_query(["prepare_threshold"]),
         pool_pre_ping=True,

@@ -182,12 +182,8 @@ class Action:
 
     @property
     def shown(self) -> Impact:
-        """The impact that was shown.
-
-        Raises:
-            JournalError: there is none, since the call was refused at once.
-            BrokenRecord: the record cannot be read, or contradicts its events.
-        """
+        """The impact that was shown. Raises JournalError if there is none, since the call was
+        refused at once, and BrokenRecord as `check` does."""
         self.check()
         if self.impact is None:
             raise JournalError(f"The action {self.id} was refused before anybody was looked up.")

@@ -199,11 +199,7 @@ _FROM_0_1_0 = [
 
 def prepare(db: sa.Connection, key: bytes) -> bool:
     """Create the tables, or migrate those of an earlier release. With a key, state changes are
-    sealed from now on. Raises the errors of `check`.
-
-    Returns:
-        Whether the tables were created.
-    """
+    sealed from now on. Returns whether the tables were created. Raises the errors of `check`."""
     found = check(db, key)
     if found is None:
         metadata.create_all(db, checkfirst=False)
@@ -230,11 +226,8 @@ def is_bound(db: sa.Connection) -> bool:
 
 
 def check(db: sa.Connection, key: bytes) -> int | None:
-    """The schema version of the journal; None if there is no journal yet.
-
-    Raises:
-        JournalError: the journal is of a newer release, lacks a table, or has another key.
-    """
+    """The schema version of the journal; None if there is no journal yet. Raises JournalError if
+    the journal is of a newer release, lacks a table, or has another key."""
     there = set(sa.inspect(db).get_table_names()) & set(metadata.tables)
     if not there:
         return None
