@@ -154,10 +154,7 @@ def show(
 
 
 def export(
-    file: Annotated[
-        str,
-        Argument(metavar="FILE", help="The file to write, as JSON Lines. It must not exist yet."),
-    ],
+    file: Annotated[str, Argument(metavar="FILE", help="A new file, for JSON Lines.")],
     before: Before,
     json: Json = False,
     journal: JournalUrl = None,

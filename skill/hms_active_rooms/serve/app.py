@@ -95,9 +95,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
         listener.listen(2048)  # the queue of connections to accept, as in uvicorn
-    except (OSError, OverflowError) as problem:
+    except OSError as problem:
         listener.close()
-        reason = getattr(problem, "strerror", None) or problem
+        reason = problem.strerror or problem
         raise ConfigurationError(
             f"Cannot listen on {shortened(host, 60)}:{port}: {reason}.",
             hint="Use another --host or --port. With --port 0 any free port is taken.",

@@ -26,7 +26,6 @@ from hms_active_rooms.serve.guard import Principal, handing_on, hashed, principa
 from hms_active_rooms.serve.problems import strict_json
 
 HEADER: Final = "mcp-session-id"
-VERSION: Final = "mcp-protocol-version"
 KEY: Final = "hms_active_rooms.mcp_sessions"  # in an ASGI scope: `Sessions` and the session's tag
 
 CONNECTIONS: Final = "hms_active_rooms.connections"
@@ -74,7 +73,7 @@ class Sessions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        session, version = headers.get(HEADER, ""), headers.get(VERSION)
+        session, version = headers.get(HEADER, ""), headers.get("mcp-protocol-version")
         has_one = session and (version is None or version in self._versions)
         # The session's id is not stored, since whoever knows the id can use the session.
         tag = hashed(session).hex()[:8] if has_one else ""

@@ -24,7 +24,6 @@ from hms_active_rooms.sim.request_log import RequestLog
 from hms_active_rooms.sim.world import RefusedError, World
 
 PREFIX: Final = "/_sim"
-
 _OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 

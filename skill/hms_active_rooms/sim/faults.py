@@ -75,9 +75,8 @@ class Fault(BaseModel, extra="forbid", frozen=True):
     @property
     def executes(self) -> bool:
         """Whether the simulator executes the operation although the fault happens."""
-        if self.kind in ("latency", "truncated", "malformed", "oversized"):
-            return True
-        return self.when == "after" and self.kind != "unauthorized"
+        late = self.when == "after" and self.kind != "unauthorized"
+        return late or self.kind in ("latency", "truncated", "malformed", "oversized")
 
 
 @dataclass
@@ -109,18 +108,17 @@ class Faults:
 
     def take(self, operation: str, method: str) -> Fault | None:
         """Return the first fault that hits this request, or None. Counts the hit."""
-        hit: _Armed | None = None
         with self._lock:
-            for one in self._armed:
-                of, how = one.fault.operation, one.fault.method or method
-                if of in (None, operation) and how.upper() == method:
-                    one.seen += 1
-                    if (
-                        hit is None
-                        and one.seen > one.fault.after
-                        and one.happened != one.fault.times
-                    ):
-                        hit = one
-            if hit is not None:
-                hit.happened += 1
-        return None if hit is None else hit.fault
+            matching = [
+                one
+                for one in self._armed
+                if one.fault.operation in (None, operation)
+                and (one.fault.method or method).upper() == method
+            ]
+            for one in matching:
+                one.seen += 1
+            for one in matching:
+                if one.seen > one.fault.after and one.happened != one.fault.times:
+                    one.happened += 1
+                    return one.fault
+            return None

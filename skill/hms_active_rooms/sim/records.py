@@ -13,12 +13,9 @@ import pydantic
 from pydantic import AfterValidator, Field
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
-
 Medium = Literal["audio", "video", "screen"]
 PeerKind = Literal["regular", "sip"]
-
 MAX_S: Final = 1e9  # thirty years; with this limit no date overflows
-
 Seconds = Annotated[float, Field(ge=0.0, le=MAX_S, allow_inf_nan=False)]
 
 PathId = Annotated[str, Field(pattern=r"^[^/\s]*$")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from inspect import Signature, signature
-from typing import Any, no_type_check
+from typing import Any, cast, no_type_check
 from uuid import uuid4
 
 from langchain_core.messages import ToolCall, ToolMessage
@@ -39,9 +39,7 @@ class ActiveRoomsTool(StructuredTool):
     @property
     def tool_call_schema(self) -> type[BaseModel]:
         """The argument model itself. LangChain's own copy would allow unknown fields."""
-        assert isinstance(self.args_schema, type)
-        assert issubclass(self.args_schema, BaseModel)
-        return self.args_schema
+        return cast(type[BaseModel], self.args_schema)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         return super().invoke(_with_id(input), config, **kwargs)
