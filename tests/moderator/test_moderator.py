@@ -14,7 +14,7 @@ from langgraph.types import Command
 
 from hms_active_rooms import ActiveRoomsToolkit, Approve, Policy
 from hms_active_rooms.api.models import ActiveRoom
-from hms_active_rooms.errors import Forbidden, ServerError
+from hms_active_rooms.errors import Forbidden, InvalidCall, PolicyRefusal, ServerError
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.moderator import build_moderator
@@ -735,3 +735,12 @@ def test_a_bad_edit_is_asked_again_and_every_ui_shows_why() -> None:
     assert again["problem"] in request["description"]
     assert (request["gate"], request["editable"]) == ("soft", ["message", "type"])
     assert request["impact"]["total"] == 4
+
+
+@pytest.mark.parametrize(("room_id", "refused"), [("x", InvalidCall), ("7" * 24, PolicyRefusal)])
+def test_a_room_that_no_call_could_be_about_is_refused_when_it_is_built(
+    room_id: str, refused: type[Exception]
+) -> None:
+    kit, model = three_removals().kit, ScriptedModel.saying(text("hi"))
+    with pytest.raises(refused):
+        build_moderator(model, kit, room_id=room_id)

@@ -32,6 +32,7 @@ from langgraph.types import Command, Send, interrupt
 from typing_extensions import TypedDict
 
 from hms_active_rooms import blocking
+from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import ActiveRoomsError, BrokenRecord, InvalidCall
 from hms_active_rooms.gate.actions.change import Arguments, StateChange
@@ -104,7 +105,11 @@ def build_moderator(
     "approve", "digest": ...}]}})`. Give one decision for each of the interrupt's `action_requests`,
     with the digest of the request. Say who decided by `config={"configurable": {"thread_id": ...,
     "approver": "ada"}}`.
+
+    Raises InvalidCall if `room_id` is no room id, and PolicyRefusal if the policy does not allow it.
     """
+    if room_id is not None:
+        toolkit.gate.policy.check_room(parse_room_id(room_id))
     chosen = resolve_model(model, room_id)
     shown: Way | None = "interrupt" if records_questions else None
     nodes = _Nodes(chosen, toolkit, room_id, max_steps, max_prompts, plain_answers, shown)
