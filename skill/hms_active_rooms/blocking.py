@@ -19,8 +19,6 @@ T = TypeVar("T")
 GRACE_S: Final = 5.0
 """How many seconds an interrupted call, or the end of the process, waits for clean-up."""
 
-_LOOK_S: Final = 0.5
-
 Work = Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]]
 
 
@@ -61,7 +59,7 @@ def run(work: Work[T]) -> T:
         # This call copies the context variables. An interruption may come before it returns.
         loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(main())))
         while not result.done():
-            wait([result], _LOOK_S)  # on Windows, Ctrl-C is only noticed between two waits
+            wait([result], 0.5)  # on Windows, Ctrl-C is only noticed between two waits
         return result.result()
     except BaseException:
         if not result.done():

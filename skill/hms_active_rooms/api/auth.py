@@ -124,11 +124,9 @@ def _base64(data: bytes) -> bytes:
 
 
 def from_env(token_variable: str, environ: Mapping[str, str] = os.environ) -> TokenSource:
-    """Make a token source from environment variables. An empty variable counts as not set.
-
-    If HMS_ACCESS_KEY and HMS_SECRET are set, `token_variable` is ignored. Its token would expire
-    within days, while signed tokens are renewed. Raises ConfigurationError for values that are
-    missing or cannot be used."""
+    """Make a token source from environment variables. An empty variable counts as not set. If
+    HMS_ACCESS_KEY and HMS_SECRET are set, `token_variable` is ignored: its token would expire within
+    days. Raises ConfigurationError for values that are missing or cannot be used."""
     key, secret = environ.get(ACCESS_KEY_VARIABLE, ""), environ.get(SECRET_VARIABLE, "")
     names = (ACCESS_KEY_VARIABLE, SECRET_VARIABLE)
     if key and secret:

@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 P = ParamSpec("P")
 
-BASE_URL_VARIABLE: Final = "HMS_BASE_URL"
-TRANSPORT_VARIABLE: Final = "HMS_TRANSPORT"
-
 DEADLINE_S: Final = 30.0
 """How many seconds a whole call may take by default, with repeats and waits."""
 
@@ -110,11 +107,11 @@ class ActiveRoomsClient:
         """Make a client from environment variables: HMS_ACCESS_KEY and HMS_SECRET, or
         HMS_MANAGEMENT_TOKEN; HMS_BASE_URL and HMS_TRANSPORT ("httpx", "aiohttp") are optional.
         Raises ConfigurationError if a variable is missing or wrong."""
-        url = environ.get(BASE_URL_VARIABLE) or capability().base_uri
-        chosen = one_of(environ, TRANSPORT_VARIABLE, "httpx", "aiohttp")
+        url = environ.get("HMS_BASE_URL") or capability().base_uri
+        chosen = one_of(environ, "HMS_TRANSPORT", "httpx", "aiohttp")
         return cls(
             auth_module.from_env(capability().token_variable, environ),
-            base_url=checked_base_url(url, BASE_URL_VARIABLE),
+            base_url=checked_base_url(url, "HMS_BASE_URL"),
             transport=transport or ("aiohttp" if chosen == "aiohttp" else "httpx"),
         )
 
@@ -178,15 +175,9 @@ class ActiveRoomsClient:
     ) -> Acknowledgement:
         """Send a message to one peer, to a role, or to everyone if neither is given.
 
-        Args:
-            message: the text. The client does not check its size. 100ms documents a limit (4 KB)
-                only for the custom events of its client SDKs.
-            type: apps show the type "chat" in their chat panel. The API's default type is unknown.
-
-        Raises:
-            InvalidCall: an argument is wrong. "" as peer_id or role is wrong too, since the API
-                would send the message to everyone.
-        """
+        Apps show the type "chat" in their chat panel; the API's default type is unknown. The size of
+        the message is not checked: 100ms documents a limit (4 KB) only for its client SDKs. "" as
+        peer_id or role raises InvalidCall, since the API would send the message to everyone."""
         body = _texts(message=message, role=role, type=type)
         if "message" not in body:
             raise InvalidCall("message must be a text.")

@@ -1,8 +1,7 @@
 """Checks ids of rooms and peers. `parse_...` returns an id in lower case, or raises InvalidCall.
 
 Ids come from a model or from strangers, and become a part of URLs. So only hexadecimal digits pass,
-and the dashes of a UUID. A slash, a percent sign or a newline is refused.
-"""
+and the dashes of a UUID."""
 
 from __future__ import annotations
 

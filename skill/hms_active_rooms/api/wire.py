@@ -65,7 +65,6 @@ class Backoff:
 
     def ceiling_s(self, attempt: int) -> float:
         """The longest wait in seconds after attempt number `attempt`, counted from 1."""
-        # The exponent is bounded: 2.0 ** 1024 is an OverflowError.
         return min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 64))
 
 

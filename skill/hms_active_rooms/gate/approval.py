@@ -225,9 +225,7 @@ def parse_answer(answer: object) -> Decision:
 
 @dataclass(frozen=True)
 class Decided:
-    """Whether a decision counted, and the action as it is now."""
-
-    counted: bool  # False if it came second or too late, or was no valid answer
+    counted: bool  # False if the decision came second or too late, or was no valid answer
     action: Action  # the action as it is now; after an edit, the new one
     newest: Action  # the newest revision of the same call
     problem: str = ""  # why the answer was not valid for this question; "" if it was

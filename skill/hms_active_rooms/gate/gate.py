@@ -101,14 +101,8 @@ REFUSED = (PolicyRefusal, errors.InvalidCall, errors.PeerNotFound, errors.NotAct
 
 class Gate:
     """Every change of a room goes through a gate. The gate applies the policy, lets a person be
-    asked, records each step in the journal, and sends the request.
-
-    Args:
-        client: the API client. Only the gate calls its write methods.
-        policy: what is allowed at all, and what may run without asking a person.
-        journal: records every action, and decides which actions may be sent.
-        sleep: awaits the given number of seconds; tests pass their own.
-    """
+    asked, records each step in the journal, and sends the request: only the gate calls the client's
+    write methods. `sleep` awaits a number of seconds; tests pass their own."""
 
     def __init__(
         self,

@@ -31,10 +31,11 @@ _AT_ONCE = 100
 
 @dataclass(frozen=True)
 class Pruned:
-    """How many actions `Journal.prune` deleted, and how many it left."""
+    """How many actions `Journal.prune` deleted, and how many it left though they ended in time: not
+    exported, changed since, or contradictory."""
 
-    actions: int  # how many actions were deleted
-    left: int  # how many ended in time but stay: not exported, changed since, or contradictory
+    actions: int
+    left: int
 
 
 def export(journal: Journal, file: IO[str], before: datetime, by: str) -> int:
