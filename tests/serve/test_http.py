@@ -289,7 +289,12 @@ async def test_a_stream_that_is_open_when_the_server_stops_ends_without_an_error
 @pytest.mark.parametrize(
     ("given", "variables", "warning", "asked"),
     [
-        ((), {}, "may call the tools, and answer its own question in a person's place.", 1),
+        (
+            (),
+            {},
+            "may call the tools. An MCP client may answer its own question; --no-elicitation stops that.",
+            1,
+        ),
         (("--no-elicitation",), {}, "may call the tools.", 0),
         ((), {"HMS_SERVER_TOKEN": TOKEN}, "", 1),
     ],

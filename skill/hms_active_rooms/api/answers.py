@@ -88,7 +88,8 @@ def without(token: SecretStr, answer: Answer) -> Answer:
 
 
 def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
-    """Make the typed answer from a 2xx answer. Raises Unusable or an ApiError for a bad answer."""
+    """What `read` makes of the body of a response. `asked` is what the request was about. Raises
+    Unusable, or an ApiError, if the response is not a whole answer to this request."""
     nothing = answer.status in (204, 205) and read is read_done
     if not nothing and answer.status not in (200, 201, 202, 203):
         raise Unusable(wire.CUT_OFF, f"the answer is not whole (status {answer.status})")

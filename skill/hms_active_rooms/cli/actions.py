@@ -88,7 +88,7 @@ def actions(
                 row.id,
                 _state(row, now),
                 row.tool.removeprefix("hms-"),
-                row.impact.whom() if row.impact else "nobody: refused",
+                row.impact.whom() if row.impact else "- (not asked)",
                 row.room_id,
                 shortened(row.requester, 30),
                 at(row.created_at),

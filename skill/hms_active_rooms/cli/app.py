@@ -36,7 +36,7 @@ def _group(**settings: Any) -> typer.Typer:
 app = _group(
     name="hms-active-rooms",
     help="Look into and moderate live 100ms rooms. A change is first shown to a person, and runs only"
-    " after a yes, unless the policy allows it without one.",
+    " after a yes. A policy can let some changes run without a question.",
     epilog=f"{EPILOG}\n{_SETTINGS}",
     add_completion=True,
     pretty_exceptions_enable=False,

@@ -96,7 +96,8 @@ def serve(
     server that other machines can reach does not start without a token.
 
     Programs that approve by REST send another token. Set it in HMS_APPROVER_TOKEN or
-    HMS_APPROVER_TOKEN_<NAME>; without it, no program can approve. No two tokens may be equal.
+    HMS_APPROVER_TOKEN_<NAME>; without it, no program can approve by REST. No two tokens may be
+    equal.
     """
     with extra("serve", "server", *_EXTRA):
         import hms_active_rooms.serve.rest  # noqa: F401 - brings FastAPI, which `mcp` does without
@@ -147,9 +148,11 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
                 screen.err(f"Approvals page, {whose}, once: {link}")
             screen.err("Ctrl-C ends it.")
         if not guard.callers:
-            answers = ", and answer its own question in a person's place" if elicit else ""
-            warning = f"any program on this machine may call the tools{answers}."
-            screen.err(f"Warning: without HMS_SERVER_TOKEN {warning}")
+            answers = " An MCP client may answer its own question; --no-elicitation stops that."
+            screen.err(
+                "Warning: without HMS_SERVER_TOKEN any program on this machine may call the tools."
+                f"{answers if elicit else ''}"
+            )
 
     if page:
         from hms_active_rooms.serve.rest import rest_entry

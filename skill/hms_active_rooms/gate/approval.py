@@ -202,14 +202,16 @@ def parse_answer(answer: object) -> Decision:
     if not isinstance(answer, Decision | dict):
         raise BadAnswerError(
             f"it is a value of the type {type(answer).__name__}, not an approval or a rejection. "
-            'Give `request.approve()`, `request.reject()`, or an object such as {"type": "reject"}'
+            'Give `request.approve()` or `request.reject()`; in a graph, {"type": "approve", "digest": '
+            'the digest of the question} or {"type": "reject"}'
         )
     try:
         if isinstance(answer, Decision):
             return _OBJECTS[type(answer)].validate_python(vars(answer))
         parsed = _ANSWER.validate_python(answer)
     except ValidationError as error:
-        raise BadAnswerError(explain(error, "field")) from None
+        where = "; copy `digest` from the question" if "digest" in error.errors()[0]["loc"] else ""
+        raise BadAnswerError(f"{explain(error, 'field')}{where}") from None
     match parsed:
         case RejectAnswer():
             return Reject(parsed.message, digest=parsed.digest)

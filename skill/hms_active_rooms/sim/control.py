@@ -68,7 +68,8 @@ class Control:
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         """Call the function for the path, with the fields of the body and the ids in the path.
-        Returns the HTTP status and the result as JSON. Without a result, the JSON has the time."""
+        Returns the HTTP status and the function's result as JSON. If it returns nothing, the JSON has
+        the simulator's time."""
         fits = {
             route[0]: (*route[2:], m) for route in self._routes if (m := route[1].fullmatch(path))
         }

@@ -165,7 +165,7 @@ class Roster(BaseModel):
         return Mention(said, options, sure)
 
     def group(self, said: str) -> RoleGroup | None:
-        """The role that is called so, in the singular or plural. None if there is no such role."""
+        """The role whose name is `said`, in the singular or plural. None if there is no such role."""
         text = " ".join(key(re.sub("[-_]", " ", said)))
         return next((RoleGroup(r, n) for r, n in self.by_role.items() if text in forms(r)), None)
 
