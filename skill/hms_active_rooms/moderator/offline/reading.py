@@ -75,15 +75,16 @@ _PLACES: Final = classes("IN OUT GONE HERE FRONT NUMBER PLEASE negation WORD")
 
 _MARKED: Final = classes("COLON MARK THAT DASH COMMA CHAT")
 _ENDS: Final = classes("AND COMMA STOP DASH")
-_UNSAYS: Final = PEOPLE | classes("negation PLEASE BACK IT THAT")
 _AUDIENCE: Final = _PERSON | LEADS | classes("EVERYONE WORD AND")
 _REWORDS: Final = classes("PLEASE AND SEND SAY QUOTE STOP")
 _TAKES_BACK: Final = classes("BACK negation")
 _EMPTY: Final = (["IN", "ROOM"], ["NAME", "HERE"], ["UNLOCK"], ["DET", "ROOM"])
 
 # Words, not classes.
-_ASKED: Final = classes("if whether for about how why what when where who which")
-_ASKING: Final = _ASKED | classes("can could are is do does have has did will would")
+_ASKING: Final = classes(
+    "if whether for about how why what when where who which "
+    "can could are is do does have has did will would"
+)
 
 
 @dataclass(frozen=True)
@@ -279,8 +280,9 @@ class _Line:
         for n, one in enumerate(self.orders):
             tells = one.verb == "tell"
             corrects = "BACK" in self.kinds or any(t.text == "sorry" for t in self.tokens)
-            said = None if one.again and corrects else reason
-            words, why = (one.words or said or "", None) if tells else (one.words, reason)
+            if one.again and corrects and reason:
+                raise _Blocked("negation")  # "sorry, it is at 5, tell her that"
+            words, why = (one.words or reason or "", None) if tells else (one.words, reason)
             self.orders[n] = replace(one, words=words, reason=why)
         return tuple(self.orders)
 
@@ -372,11 +374,8 @@ class _Line:
                 self.reasons = [self.typed[said[0].start : said[-1].end].strip("\"'")]
             elif self._locks(spoken):
                 self.orders[-1] = replace(self.orders[-1], lock=True)
-            elif (look := self._look(part)) and (
-                (part.asked and (look.who or not self.orders) and kinds != ["NAME"])
-                or (part.joint == "AND" and kinds[0] == "LIST")
-            ):
-                pass  # "Is Ann here? Kick her." and "kick Ann, then show me who is here"
+            elif part.asked and not self.orders and self._look(part):
+                pass  # "Is Ann here? Kick her."
             else:
                 self._check(part, kinds, so, order)
                 own = re.search(r"(?:as|for) (\w+)$", self.tokens[part.start - 1].text)
@@ -455,10 +454,7 @@ class _Line:
             said_last = next((kind for kind in reversed(kinds) if kind != "ME"), first)
             return _SOFT - {first, said_last} - late if first in _SUBJECTS else frozenset()
         if behind and sentence:
-            begins = set([kind for kind in kinds if kind != "PLEASE"][:2])
-            if "BACK" in begins:
-                raise _Blocked("negation")
-            return _SOFT - begins
+            return _SOFT - {*[kind for kind in kinds if kind != "PLEASE"][:2]}
         about = first if first == "HE" else "subject" if first in _SUBJECTS else ""
         soft = _BEHIND[part.joint if part.joint in ("BECAUSE", "FOR") else about]
         # "Kick Ann, he is rude, tomorrow" and "... , or not"
@@ -472,6 +468,7 @@ class _Line:
             return "EVERYONE" not in kinds  # "end the room for the students"
         many = len(last.who) > 1 or any(m.groups for m in last.who)
         some = (kinds[0] == "ONLY" and "IS" not in kinds) or ("NAME" in kinds and kinds[0] != "HE")
+        some = some or kinds[-1] == "negation"  # "remove the viewers. The viewers stay."
         return last.verb == "remove" and many and some
 
     def _aimless(self, part: _Part, kinds: list[str], so: str, order: Order | None) -> bool:
@@ -575,7 +572,8 @@ class _Line:
             cut = token.type in _CUTS and not owned and not dropped
             if cut and fed and (tree := _fed(parser, None)):
                 whole = tree, [*fed], j
-            if cut and self.kinds[i] != "LOCK" and self._starts(j):
+            begun = self.kinds[i] != "TAKE" or whole[0]  # not in "take Ann and Bob out"
+            if cut and begun and self.kinds[i] != "LOCK" and self._starts(j):
                 break
             # Of "tell Ann hello, we start" the greeting is a part of the message.
             begins = self.tokens[told[2]] if told and fed[-1].type in MARKS else token
@@ -628,10 +626,9 @@ class _Line:
         bare = last == start + 1 and (only.type == "TO" or only.text in w.listed("no_message"))
         if bare or not words.strip(" .,:;!?-…–—\"'()"):
             words = ""
-        unsent = any(phrase in words.lower() for phrase in w.listed("unsent"))
-        if unsent and by not in ("COLON", "MARK", "THAT"):
-            raise _Blocked("negation")
-        self._alone(i, start, end, by)
+        led = " ".join("-" if t.text in POLITE else t.type for t in self.tokens[i:start])
+        if re.search("(NAME|ROLE) PLEASE AND", led):
+            raise _Blocked("no_end")  # "tell Ann hi and Bob bye"
         for one in (self.tokens[start]._replace(type="WORDS"), *more, None):
             parser = parser and _fed(parser, one)
         if parser is None:
@@ -640,42 +637,9 @@ class _Line:
             return _Found(Order("status"), end, True)
         single = by == "COLON" and "COLON" not in self.kinds[start:]
         single = (single or by == "EVERYONE") and "KICK" not in self.kinds[start:]
-        sure = single or bool(self.roster.total)
-        self.told = min(self.told, self.tokens[start].start if sure else self.told)
+        if single or self.roster.total:
+            self.told = min(self.told, only.start)
         return _Found(self._meant(parser, fed, words, i), end, "ASK" in self.kinds[i:start])
-
-    def _alone(self, i: int, start: int, end: int, by: str) -> None:
-        """Raises _Blocked if it is not clear that this message is one order, whose words end there."""
-        for j in range(i + 1, end):
-            kind, before, after = self.tokens[j].type, self.kinds[j - 1], self.kinds[j + 1 : j + 3]
-            polite = kind != "PLEASE" or self.tokens[j].text in POLITE
-            if j < start and before in PEOPLE and not polite and after[:1] == ["AND"]:
-                raise _Blocked("no_end")  # "tell Ann hi and Bob bye"
-            if j < start or by == "QUOTE":
-                continue
-            said_first = self.tokens[j].text
-            if said_first in ("or", "else") and after[:1] == ["KICK"] and by not in _MARKED:
-                raise _Blocked("condition")  # "ask Ann to stop or kick her"
-            joined = kind in MARKS - {"ASKED"} or "then" in said_first
-            joined = joined or (kind == "AND" and self.tokens[j - 1].text == ",")
-            if joined and self._changes(j):
-                raise _Blocked("several")
-        if end < len(self.tokens) and by not in _MARKED and "condition" in self.kinds[start:end]:
-            raise _Blocked("condition")  # "tell Ann to stop and if not then remove her"
-        if end < len(self.tokens) and self.tokens[end - 1].text in w.listed("mistaken"):
-            raise _Blocked("negation")  # "tell Ann: hi, sorry, tell Bob: hi"
-        if self.tokens[i].text.startswith(("in ", "on ")) and self._starts(start):
-            raise _Blocked("reported")  # "in the chat: kick Ann"
-
-    def _changes(self, i: int) -> bool:
-        """Whether an order to remove somebody in the room or to end it begins behind this joint."""
-        skipped = _COURTESY | LEADS | classes("COMMA DASH NUMBER")
-        at = [j for j in range(i, len(self.kinds)) if self.kinds[j] not in skipped][:2]
-        kinds = [self.kinds[j] for j in at]
-        counted = any("second" in one.text for one in self.tokens[i : at[0] if at else i])
-        if kinds[:1] == ["KICK"]:
-            return counted or kinds[1:] in (["NAME"], ["ROLE"], ["PRON"])
-        return kinds == ["END", "ROOM"]
 
     def _message_end(self, start: int, by: str) -> int:
         """Where the words of a message end. Of marked words ("that ...") a further order is a part,
@@ -813,13 +777,19 @@ class _Line:
             return str(opening)
         start = next(one.start for one in leaves if one.type == "WORDS")
         inside = [one for one in self.tokens if start <= one.start < start + len(words)]
-        self._stay(inside, by)
+        asked = "asked" in ways or words.lower().startswith("not to ")
+        way = "marked" if by in _MARKED else "asked" if asked else "plain"
+        told = [verb + "+" * bool(opening), way, f"{by}|"]
+        told += [f"{one.type}:{one.text}" for one in inside]
+        told += ["MORE"] * any(t.start > inside[-1].start for t in self.tokens if t.type != "STOP")
+        line = " ".join(one.replace(" ", "_") for one in told)
+        if why := next((why for rule, why in w.rows("unclear") if re.search(rule, line)), ""):
+            raise _Blocked(why)
         words = re.sub("(?i)^that ", "", words)
         led = {one.type for one in self.tokens if one.start < leaves[0].start}
-        asks = "ASK" in led
-        words = words.rstrip("?") if asks else words
+        words = words.rstrip("?") if "ASK" in led else words
         doubted = words.endswith("?") and words.split()[0].lower() not in _ASKING
-        if by == "THAT" and doubted and "FRONT" not in led:
+        if doubted and (way == "plain" or (by == "THAT" and "FRONT" not in led)):
             raise _Blocked("question")  # "tell Ann that we start?"
         if by in _MARKED:
             return words
@@ -835,62 +805,4 @@ class _Line:
         plural = name and name.text.endswith("s") and not {*key(name.text)} & names
         if by == "NAME" and (plural or re.match(r"[A-Z][\w'-]*( [A-Z][\w'-]*)?:", words)):
             raise _Blocked("no_end")  # "tell Ann Kelly: hi" and "tell Anns friends hi"
-        self._unmarked(inside, words, verb, opening)
         return f"{opening} {words}".strip()
-
-    def _stay(self, inside: Sequence[Token], by: str) -> None:
-        """Raises _Blocked if the words of a message take the order back, or leave somebody out."""
-        kinds = [one.type for one in inside]
-        for n, one in enumerate(inside[1:], 1):
-            after = [kind for kind in kinds[n + 1 : n + 4] if kind not in MARKS | {"PLEASE"}][:1]
-            named = {*after} & (PEOPLE | _ORDERS | {"EVERYONE", "ONLY"})
-            meant = one.text in ("no", "i mean", "i meant", "sorry no") and not named
-            back = one.type == "BACK" and not meant
-            if kinds[n - 1] in MARKS | {"BACK"} and (back or one.type == "unquoted"):
-                raise _Blocked("negation")
-        marks = [n for n, kind in enumerate(kinds) if kind in MARKS and {*kinds[n + 1 :]} - MARKS]
-        last = {*kinds[marks[-1] + 1 :]} - MARKS if marks else set()
-        not_one = re.search("STOP negation (WORD|NAME)( STOP)*$|^PAREN negation", " ".join(kinds))
-        if not_one or ("negation" in last and last <= _UNSAYS):
-            raise _Blocked("negation")  # "tell Ann: hi. Not Bob." and "... Actually don't."
-        if by not in _MARKED and re.search("BUT negation (TELL|SEND)", " ".join(kinds)):
-            raise _Blocked("exception")
-        if by not in _MARKED and re.search("COMMA NAME( STOP)*$", " ".join(kinds)):
-            raise _Blocked("no_end")  # "tell Ann hi, Bob"
-        aside = kinds.index("COMMA") if by == "COMMA" and "COMMA" in kinds else 0
-        if PEOPLE & {*kinds[:aside]} and any(one.text == "aside" for one in inside[:aside]):
-            raise _Blocked("exception")
-        denied = kinds[0] in ("negation", "BUT") or inside[0].text.startswith("not ")
-        if by == "COMMA" and denied:
-            raise _Blocked("exception")
-
-    def _unmarked(self, inside: Sequence[Token], words: str, verb: str, opening: str) -> None:
-        """Raises _Blocked if it is not clear that these words are a message. They follow a name, and
-        neither a colon nor "that" stands between."""
-        kinds, first = [one.type for one in inside], words.split()[0].strip(",.").lower()
-        if words.endswith("?") and first not in _ASKING:
-            raise _Blocked("question")
-        stated = verb == "let" and kinds[0] in ("HE", "OURS", "DET")
-        if "condition" in kinds[1:] and verb != "ask" and not stated:
-            raise _Blocked("condition")
-        spared = kinds[-2:-1] == ["negation"] and kinds[-1] == "NAME"
-        if verb == "remind" and kinds[0] == "delay":
-            raise _Blocked("delay")
-        # "Tell Ann she can stay" and "ask Ann if we go on or stop" leave nobody out.
-        left = any(t.type == "exception" and not t.text.endswith("stay") for t in inside)
-        if kinds[0] == "PAREN" or (left and first not in ("if", "whether")) or spared:
-            raise _Blocked("exception")
-        clings: object = first in w.section("clinging").split() or re.fullmatch(
-            r"the \w+|off|him|her|it|that", words
-        )
-        clings = first not in _ASKED if verb == "ask" else clings
-        if (
-            clings
-            and verb != "remind"
-            and not (opening and first in ("for", "from", "about", "on", "of"))
-        ):
-            raise _Blocked("no_end")
-        if verb == "say" and (
-            kinds in (["LIST"], ["question"]) or {"KICK", "reported"} & set(kinds)
-        ):
-            raise _Blocked("reported")

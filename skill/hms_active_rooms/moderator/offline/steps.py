@@ -27,7 +27,6 @@ from hms_active_rooms.moderator.offline import turns
 from hms_active_rooms.moderator.offline.reading import CHANGES, Order, Reading, read
 from hms_active_rooms.moderator.offline.roster import (
     MAX_OPTIONS,
-    Mention,
     Peer,
     RoleGroup,
     Roster,
@@ -50,10 +49,6 @@ _SHORT_ID: Final = re.compile("[0-9a-fA-F]{8}[0-9a-fA-F-]{0,28}")
 _STATUS: Final = Order("status")
 _LOOKING: Final = frozenset(("", "look", "status", "everyone", "who", *CHANGES))
 _NO_ANSWER: Final = ("unreadable", "injection", "negation")
-_NUMBER: Final = re.compile(r"\d[\d:.]*\d|\d")
-_RESENT: Final = classes(
-    "TELL SEND PRON EVERYONE NUMBER NOTE THAT DET TO PLEASE COMMA COLON STOP delay"
-)
 _TOO: Final = frozenset(("too", "as well", "also", "now"))
 _NAMING: Final = classes("NAME BACK PLEASE FRONT COMMA STOP DET LEAD THAT")
 _AGAIN: Final = _NAMING | {"ROLE", "SAME", "AND", "negation", "FOR", "TO", "SEND"}
@@ -188,7 +183,7 @@ class _Turn:
         looks = verb in _LOOKING and reading.why not in ("unreadable", "injection")
         if room and looks and (reading.unknown or named):
             reading = read(self.said, here._roster(reading.unknown))
-        orders = here._reworded(reading) or reading.orders or here._again(reading)
+        orders = reading.orders or here._again(reading)
         if not orders:
             heard = reading.why not in ("injection", "reported", "unreadable")
             here._stop(reading.why, heard=self.said if heard else "")
@@ -441,21 +436,6 @@ class _Turn:
         if chosen == ():
             self._stop("none_of_them", asks=True, order=last, options=options)
         return self._acted(last, chosen, options) if chosen else None
-
-    def _reworded(self, reading: Reading) -> tuple[Order, ...]:
-        """The last message with another number in it: "sorry, 3:30, send them that"."""
-        last, tokens = self.before.order, reading.tokens
-        sends = [n for n, one in enumerate(tokens) if one.type in ("TELL", "SEND")]
-        wrong = listed("mistaken") & {one.text for one in tokens}
-        if not (last and last.verb == "tell" and sends and wrong):
-            return ()
-        old, new = ({*_NUMBER.findall(text)} for text in (last.words, self.said))
-        other = any(one.who for one in tokens) or {t.type for t in tokens[sends[0] :]} - _RESENT
-        if len(old) != 1 or len(new) != 1 or other:
-            return ()
-        him = [t.text for t in tokens if t.type == "PRON" and "them" not in t.text]
-        who = tuple(Mention(text, is_pronoun=True) for text in him[:1]) or last.who
-        return (replace(last, who=who, words=last.words.replace(old.pop(), new.pop())),)
 
     def _again(self, reading: Reading) -> tuple[Order, ...]:
         """The last order for somebody else: "same for Priya", "no, I mean Chen"."""

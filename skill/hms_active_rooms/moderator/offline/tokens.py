@@ -72,10 +72,11 @@ def _raw(line: str) -> Iterator[Token]:
 def _lexed(line: str, roster: Roster) -> list[Token]:
     """The words and marks of a line. Each phrase of `words.yaml` becomes one token."""
     raw = [one._replace(text=_mended(one, roster)) for one in _raw(line)]
-    found, i = list[Token](), 0
+    found, i, asked = list[Token](), 0, False
     while i < len(raw):
         token, behind = raw[i], found[-1].type if found else ""
-        if behind == "ASK" and (stem := _stem(token.text)):
+        asked = asked or behind == "ASK"
+        if asked and behind in ("ASK", "AND") and (stem := _stem(token.text)):
             raw[i] = token = token._replace(text=stem)
         size, kind = _known(raw, i) if token.type == "WORD" else (1, token.type)
         if kind == "WHICH":
@@ -160,7 +161,7 @@ def _mention(
         return 1, Mention(first.text, (group,), sure=True)
     begins = key(first.text.split()[0])[0]
     initial = len(begins) == 1
-    begun = {begins, begins.removesuffix("s")} & roster.begins
+    begun = {begins, begins.removesuffix("s"), f"{begins}s"} & roster.begins  # "Ann's iPad"
     if not begun and not initial and not re.search(r"\d|\W", first.text):
         return 1, None
     for size in range(min(_MAX_NAME_WORDS, len(tokens) - i), 0, -1):

@@ -13,6 +13,7 @@ import yaml
 
 _FILE: Final = Path(__file__).with_name("words.yaml")
 
+_SKIP: Final = r"((PLEASE|FRONT|ASK|AND|HERE|STOP|DET|LEAD|THAT|COMMA|DASH|NUMBER):\S+ )*"
 Phrase = tuple[str, ...]
 """The words of a phrase, in lower case; "<n>" is any number."""
 
@@ -36,7 +37,7 @@ def listed(name: str) -> frozenset[str]:
 def rows(name: str) -> list[tuple[str, str]]:
     """The lines of a section, each "phrases => text"."""
     lines = (line.partition(" => ") for line in section(name).splitlines())
-    return [(told, text) for told, _, text in lines]
+    return [(told.replace("<skip>", _SKIP), text) for told, _, text in lines]
 
 
 def phrases(text: str) -> list[Phrase]:
