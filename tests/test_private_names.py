@@ -46,12 +46,12 @@ def parsed(folder: Path) -> list[tuple[str, ast.Module]]:
     ]
 
 
-OF_NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}
-"""Documented methods of `typing.NamedTuple`; the underscore keeps them apart from the fields."""
+DOCUMENTED = {"_asdict", "_fields", "_make", "_replace", "_exit"}
+"""Documented all the same: methods of `typing.NamedTuple`, and `os._exit`."""
 
 
 def is_private(name: str) -> bool:
-    return name.startswith("_") and not name.startswith("__") and name not in OF_NAMED_TUPLES
+    return name.startswith("_") and not name.startswith("__") and name not in DOCUMENTED
 
 
 def defined(tree: ast.Module) -> set[str]:
