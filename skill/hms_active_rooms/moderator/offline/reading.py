@@ -145,6 +145,11 @@ def read(text: str, roster: Roster = _NOBODY) -> Reading:
     return _Line(typed, line, roster).reading()
 
 
+def spares(tokens: Sequence[Token]) -> bool:
+    """Whether these words name somebody as not meant: "everyone but Ann"."""
+    return any(one.who and one.type == "exception" for one in tokens)
+
+
 @cache
 def _grammar() -> Lark:
     from lark import Lark
@@ -688,6 +693,8 @@ class _Line:
         if spared & {o for m in who for o in m.options} or (but and many):
             raise _Blocked("exception")
         about = tuple(one.who for n, one in enumerate(self.tokens[:i]) if one.who and self._acts(n))
+        if spares(self.tokens[:i]) and any(m.is_pronoun for m in who):
+            raise _Blocked("exception")  # "all but Ann can go, kick them"
         if root.data == "remove":
             return Order("everyone" if everyone else "remove", who, about=about)
         if root.data == "again":

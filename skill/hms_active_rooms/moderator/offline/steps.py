@@ -24,7 +24,7 @@ from hms_active_rooms.gate.actions.remove_peers import RemovePeers
 from hms_active_rooms.gate.actions.send_message import SendMessage
 from hms_active_rooms.gate.journal.records import digest
 from hms_active_rooms.moderator.offline import turns
-from hms_active_rooms.moderator.offline.reading import CHANGES, Order, Reading, read
+from hms_active_rooms.moderator.offline.reading import CHANGES, Order, Reading, read, spares
 from hms_active_rooms.moderator.offline.roster import (
     MAX_OPTIONS,
     Peer,
@@ -258,9 +258,13 @@ class _Turn:
         if groups or not (named or focus):
             role = groups[0].role if groups else None
             told = roster.who_is_here(role, count=count)
-            unseen = not groups and read(self.said, roster).unknown and not count
+            asked = read(self.said, roster)
+            unseen = asked.unknown and not (groups or count)
             told = f"{say('chat_unseen')}\n{told}" if unseen else told
-            self._stop(told, focus=tuple(groups) or self.before.focus)
+            of_one = [one.type for one in asked.tokens[:2]] == ["IS", "NAME"]
+            focus = tuple(chain(*(m.options for m in named))) if of_one else tuple(groups)
+            heard = self.said if spares(asked.tokens) else ""
+            self._stop(told, focus=focus or self.before.focus, heard=heard)
         gone = [p for p in focus if isinstance(p, Peer) and p not in roster.peers]
         here = [*chain(*(m.options for m in named)), *(one for one in focus if one not in gone)]
         lines = [roster.found(here)] if here else []
@@ -362,14 +366,18 @@ class _Turn:
         return tuple(dict.fromkeys(chosen))
 
     def _pronoun(self, word: str, order: Order, roster: Roster) -> tuple[Someone, ...]:
-        told = order.about or (read(self.before.heard, roster).people if self.before.heard else ())
+        heard = read(self.before.heard or "-", roster)
+        if spares(heard.tokens) and not order.about:
+            self._ask("who", order)
+        told = order.about or heard.people
         if unsure := [one for one in told if one.options and not one.sure and order.about]:
             self._ask(roster.which(unsure[0].options), order, unsure[0].options)
         named = tuple(dict.fromkeys(chain(*(one.options for one in told))))
         focus = named or self.before.focus
         if "them" not in word and word != "they":
             focus = tuple(one for one in focus if isinstance(one, Peer)) or focus
-        group = len(focus) > 1 or any(isinstance(one, RoleGroup) for one in focus)
+        kinds = {isinstance(one, RoleGroup) for one in focus}
+        group = len(focus) > 1 or True in kinds
         # "Tell the students: Ann is rude", then "kick them"
         last = self.before.order
         unclear = "them" in word and not order.about and last and any(m.groups for m in last.who)
@@ -377,7 +385,8 @@ class _Turn:
         gone = any(isinstance(one, Peer) and one not in roster.peers for one in focus)
         many = word in ("they", "'em", "em") or "them" in word
         not_two = "both" in word and len(focus) != 2
-        if not focus or gone or not_two or unclear or (group and not many):
+        mixed = len(kinds) > 1 and not order.about  # "is Ann a student?", then "kick them"
+        if not focus or gone or not_two or unclear or mixed or (group and not many):
             self._ask("who", order)
         return focus
 

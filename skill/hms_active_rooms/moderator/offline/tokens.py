@@ -75,9 +75,10 @@ def _lexed(line: str, roster: Roster) -> list[Token]:
     found, i, asked = list[Token](), 0, False
     while i < len(raw):
         token, behind = raw[i], found[-1].type if found else ""
-        asked = asked or behind == "ASK"
-        if asked and behind in ("ASK", "AND") and (stem := _stem(token.text)):
-            raw[i] = token = token._replace(text=stem)
+        if behind == "ASK" or (asked and behind == "AND"):
+            stem = _stem(token.text, "ing" if asked else "ing|ed")
+            raw[i], asked = token._replace(text=stem or token.text), asked or bool(stem)
+            token = raw[i]
         size, kind = _known(raw, i) if token.type == "WORD" else (1, token.type)
         if kind == "WHICH":
             asks = "THAT" if token.text.startswith("that") else "LIST"
@@ -108,9 +109,9 @@ def _known(raw: Sequence[Token], i: int) -> tuple[int, str]:
     return max(fits, key=lambda fit: fit[0], default=(1, ""))
 
 
-def _stem(word: str) -> str:
-    """The word of `words.yaml` behind a form with "ing" or "ed": "kick" for "kicking". Empty if none."""
-    match = re.fullmatch(r"(\w+?)(?:ing|ed)", word)
+def _stem(word: str, ends: str) -> str:
+    """The word of `words.yaml` behind a form with such an end: "kick" for "kicking". Empty if none."""
+    match = re.fullmatch(rf"(\w+?)(?:{ends})", word)
     ways = (match[1], f"{match[1]}e", match[1][:-1]) if match else ()
     return next((one for one in ways if one in w.lexicon()), "")
 
