@@ -47,7 +47,7 @@ _COMMANDS = {
     "hms-end-active-room": rooms.end,
 }
 _DOES = {name: inspect.getdoc(command).split(".")[0] for name, command in _COMMANDS.items()}  # type: ignore[union-attr]
-_ASKS = {"none": "no", "soft": "asks", "hard": "asks, and lists everybody affected"}
+_ASKS = {"none": "no", "soft": "asks", "hard": "asks, and says who is affected"}
 _SESSION_ANSWER = {
     "none": "-",
     "soft": f"yes, for {Policy().grant_ttl_s / 60:.0f} minutes at most (`Policy.grant_ttl_s`)",
@@ -59,7 +59,7 @@ def hints_table() -> str:
     """The tools, their hints and what the hints become."""
     lines = [
         "| tool | what it does | readOnly | destructive | idempotent | gate "
-        "| sent again after an unclear failure | can one yes cover later calls? |",
+        "| sent again if the answer was lost | can one yes cover later calls? |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for tool in capability().tools:

@@ -108,7 +108,8 @@ class Answer(NamedTuple):
 
 
 class Unusable(Exception):
-    """No usable answer came. `reason` quotes no library's error, which may hold a token."""
+    """No usable answer came. An error of a library may hold a token, so `reason` never
+    quotes one."""
 
     def __init__(self, cause: Cause, reason: str) -> None:
         super().__init__(reason)

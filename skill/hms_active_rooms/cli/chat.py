@@ -177,7 +177,9 @@ def prune(
     ] = KEPT_DAYS,
     mb: Annotated[
         float,
-        Option(min=0, max=1_000_000, help="Also the oldest, until the rest takes so many MB."),
+        Option(
+            min=0, max=1_000_000, help="Also delete the oldest, until the rest takes this many MB."
+        ),
     ] = KEPT_MB,
     json: Json = False,
 ) -> None:

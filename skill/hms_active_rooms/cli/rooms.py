@@ -64,7 +64,8 @@ def peers(
     user_id: Annotated[str | None, Option(help="Only this user id.")] = None,
     name: Annotated[str | None, Option(help="Only people whose name contains this.")] = None,
     limit: Annotated[
-        int | None, Option(min=1, help="Rows to show. Default: 100. With --json 50, at most 100.")
+        int | None,
+        Option(min=1, help="Rows to show. Default: 100. In JSON: at most 100, default 50."),
     ] = None,
     offset: Annotated[int, Option(min=0, help="Rows to skip.")] = 0,
     all: All = False,

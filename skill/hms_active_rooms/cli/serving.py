@@ -46,7 +46,9 @@ class Where:
     ] = None
     no_elicitation: Annotated[
         bool,
-        Option("--no-elicitation", help="Never ask through the client: people decide elsewhere."),
+        Option(
+            "--no-elicitation", help="MCP clients do not ask their users; people decide elsewhere."
+        ),
     ] = False
 
 
@@ -148,7 +150,9 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
                 screen.err(f"Approvals page, {whose}, once: {link}")
             screen.err("Ctrl-C ends it.")
         if not guard.callers:
-            answers = " An MCP client may answer its own question; --no-elicitation stops that."
+            answers = (
+                " An MCP client may also answer in its user's place; --no-elicitation stops that."
+            )
             screen.err(
                 "Warning: without HMS_SERVER_TOKEN any program on this machine may call the tools."
                 f"{answers if elicit else ''}"

@@ -37,7 +37,11 @@ ActionId = Annotated[str, Argument(metavar="ACTION", help="Action id; `actions` 
 Json = Annotated[bool, Option("--json", help="JSON on standard output, one document a line.")]
 All = Annotated[
     bool,
-    Option("--all", callback=screen.refuse_a_terminal, help="Whole records, to a file or a pipe."),
+    Option(
+        "--all",
+        callback=screen.refuse_a_terminal,
+        help="Print whole records. Refused on a terminal.",
+    ),
 ]
 JournalUrl = Annotated[
     str | None,

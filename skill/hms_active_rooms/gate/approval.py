@@ -201,9 +201,9 @@ def parse_answer(answer: object) -> Decision:
         raise answer
     if not isinstance(answer, Decision | dict):
         raise BadAnswerError(
-            f"it is a value of the type {type(answer).__name__}, not an approval or a rejection. "
-            'Give `request.approve()` or `request.reject()`; in a graph, {"type": "approve", "digest": '
-            'the digest of the question} or {"type": "reject"}'
+            f"it is of the type {type(answer).__name__}. `confirm` has to return `request.approve()` or "
+            '`request.reject()`; a graph is resumed with {"type": "approve", "digest": the digest of the '
+            'question} or {"type": "reject"}'
         )
     try:
         if isinstance(answer, Decision):

@@ -177,8 +177,8 @@ class Policy(BaseModel):
         if ANY_ROOM not in self.rooms and room_id not in self.rooms:
             raise PolicyRefusal(
                 f"The policy does not allow room {room_id}.",
-                hint="It allows only the rooms that it names (`rooms`, or HMS_POLICY_ROOMS); a model "
-                "must not try others.",
+                hint="Allowed are the rooms in `rooms=`, in HMS_POLICY_ROOMS or in the policy file. A "
+                "person can add the room there; a model must not try others.",
             )
 
     def protects(self, *, role: str, user_id: str) -> str:

@@ -172,8 +172,8 @@ def guard_settings(
 ) -> GuardSettings:
     """Settings for a server that listens on `host`.
 
-    Clients may also reach the server by the names `hosts` and at `origins`, each a right origin. For
-    the other arguments see `GuardSettings`.
+    `hosts` are further host names of the server. `origins` are further addresses of it, such as
+    "https://rooms.example". For the other arguments see `GuardSettings`.
 
     Raises ConfigurationError if other machines could reach the server without a token, if the server
     listens on every address and has no name, or if a host is malformed.

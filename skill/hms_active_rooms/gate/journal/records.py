@@ -364,7 +364,8 @@ def row_of(action: Action) -> dict[str, Any]:
 
 
 def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
-    """The action in a row, as it is at `now`. `wrong` says why the row cannot be trusted."""
+    """The action in a row, as it is at `now`. If `wrong` is not empty, the row cannot be trusted, and
+    `wrong` says why."""
     found = {name: row[name] for name in _PLAIN}
     try:
         odd = [name for name, known in _KNOWN.items() if row[name] not in known]
