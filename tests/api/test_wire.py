@@ -349,6 +349,25 @@ async def test_a_write_without_an_answer_may_have_been_executed(
     assert len(wire.seen) == 1
 
 
+class Logging(httpx.AsyncHTTPTransport):
+    """A transport of a user's own that reads each answer before it passes it on."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        await response.aread()
+        return response
+
+
+async def test_an_answer_that_the_users_own_transport_has_read_counts(
+    make_client: Make, wire: Wire
+) -> None:
+    body = gzip.compress(json.dumps({"message": "sent", **PEERS}).encode())
+    client = make_client(transport=Logging())
+    wire.answers = [reply(raw=body, headers={"content-encoding": "gzip"})]
+    assert [peer.name for peer in await read(client)] == ["John"]
+    await client.send_message(ROOM, "hello")
+
+
 async def test_the_servers_request_id_is_kept(client: ActiveRoomsClient, wire: Wire) -> None:
     wire.answers = [reply(500, {}, headers={"x-request-id": "req-1\x1b[31m"})]
     with pytest.raises(ServerError) as caught:

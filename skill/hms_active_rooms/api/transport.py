@@ -24,7 +24,7 @@ from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.installing import extra
 
 CustomTransport = httpx.AsyncBaseTransport
-"""For tests: httpx's MockTransport, ASGITransport or one of your own. It must not read the body."""
+"""For tests: httpx's MockTransport, ASGITransport or one of your own."""
 
 TransportChoice = Literal["httpx", "aiohttp"] | CustomTransport
 
@@ -140,6 +140,10 @@ class HttpxPool:
         response = await self._transport.handle_async_request(message)
         status, chunks = response.status_code, response.stream
         headers = dict(response.headers.items())  # httpx searches a list for each header
+        # A custom transport may have read the body already, for example to log it.
+        if response.is_stream_consumed and not isinstance(chunks, httpx.ByteStream):
+            chunks = httpx.ByteStream(response.content)
+            headers.pop("content-encoding", None)
         assert isinstance(chunks, httpx.AsyncByteStream)
         try:
             return await wire.answer(status, headers, chunks, self._max_bytes, _HTTPX)
