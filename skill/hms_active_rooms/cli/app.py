@@ -20,7 +20,7 @@ Settings (environment):
                                   (default: a file in your state directory)
   HMS_JOURNAL_KEY                 a secret, 32+ characters; signs the journal
   HMS_POLICY_FILE                 a TOML file that says what is allowed
-  HMS_POLICY_*                    a setting of the policy: HMS_POLICY_ROOMS ...
+  HMS_POLICY_*                    one policy setting, e.g. HMS_POLICY_ROOMS
   HMS_MODEL                       the chat model of `chat` and `demo`
   (settings of a server: see serve.md in the skill's references)
   HMS_DEBUG=1                     show the traceback of an unexpected error
