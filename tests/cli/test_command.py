@@ -159,6 +159,18 @@ def test_a_reader_that_went_away_is_no_error(
     assert "Exception" not in done.stderr
 
 
+def test_a_change_whose_reader_went_away_says_where_it_is_on_record(
+    sim: Simulation, environ: dict[str, str]
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    change = [*COMMAND, "send", sim.room_id, "hi", "--json"]
+    done = process(change, environ, stdout=writing)
+    os.close(writing)
+    assert done.returncode == 141
+    assert "What was executed is on record: hms-active-rooms actions" in done.stderr
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_output_that_cannot_be_written_is_one_line_that_says_why(

@@ -52,6 +52,7 @@ BY_STATE: Final[dict[State, int]] = {
 """The exit code for each state of an action."""
 
 _ON_RECORD = "What was executed is on record: hms-active-rooms actions"
+_CHANGING = ("send", "remove", "end", "approve", "chat")
 _LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 _ends: list[int] = [signal.SIGINT]
 """The first signal in the list ended the command: SIGINT, unless `_end` added one."""
@@ -98,6 +99,8 @@ def main(arguments: Sequence[str]) -> int:
             raise
         screen.let_go(sys.stdout)
         if error.errno in (errno.EPIPE, errno.EINVAL):  # the second one on Windows
+            if arguments and arguments[0] in _CHANGING:
+                screen.err(_ON_RECORD)
             return BROKEN_PIPE
         screen.err(f"error: The output cannot be written: {error.strerror}. {_ON_RECORD}")
         return FAILED
