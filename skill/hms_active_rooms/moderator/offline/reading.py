@@ -426,6 +426,8 @@ class _Line:
             why = "question"
         elif first == "MUST" or waits:
             why = "condition"  # "Should he come back, ..." and "Ann must agree first."
+        elif behind and "BACK" in kinds and part.joint in _SENTENCE:
+            why = "negation"
         elif not why and behind and self._spares(part, kinds):
             why = "exception"
         elif not why and self._aimless(part, kinds, so, order):
@@ -770,8 +772,14 @@ class _Line:
                 return (Mention(role.said, people, sure=len(people) == 1),)
             return (role._replace(sure=role.sure or every),)
         if name:
-            return (name,)
+            unsure = self._plural(held["NAME"]) or "EVERY" in held
+            unsure = unsure or any(one.text == "my" for one in parts)
+            return (name._replace(sure=name.sure and not unsure),)
         return () if "EVERYONE" in held else (Mention(parts[-1].text, is_pronoun=True),)
+
+    def _plural(self, name: Token) -> bool:
+        names = {word for o in (name.who.people if name.who else ()) for word in o.words}
+        return name.text.endswith("s") and not {*key(name.text)[-1:]} & names
 
     def _said(self, tree: Tree[Token], leaves: Sequence[Token], by: str, words: str) -> str:
         """The words of a message, as they are sent. `by`: the class of the token before them."""
@@ -788,9 +796,12 @@ class _Line:
         way = "marked" if by in _MARKED else "asked" if asked else "plain"
         told = [verb + "+" * bool(opening), way, f"{by}|"]
         told += [f"{one.type}:{one.text}" for one in inside]
-        told += ["MORE"] * any(t.start > inside[-1].start for t in self.tokens if t.type != "STOP")
-        line = " ".join(one.replace(" ", "_") for one in told)
-        if why := next((why for rule, why in w.rows("unclear") if re.search(rule, line)), ""):
+        behind = [t for t in self.tokens if t.start > inside[-1].start]
+        told += ["MORE"] * any(one.type != "STOP" for one in behind)
+        more = [f">{one.type}:{one.text}" for one in behind]
+        line = "\n".join(" ".join(o.replace(" ", "_") for o in part) for part in (told, more))
+        rules = ((re.search(f"(?m){rule}", line), why) for rule, why in w.rows("unclear"))
+        if why := next((why for found, why in rules if found), ""):
             raise _Blocked(why)
         words = re.sub("(?i)^that ", "", words)
         led = {one.type for one in self.tokens if one.start < leaves[0].start}
@@ -808,8 +819,7 @@ class _Line:
             please = "Please do " if inside[0].type == "negation" else "Please "
             return words if by == "TELLING" else f"{please}{words}"
         name = next((one for one in reversed(leaves) if one.type == "NAME"), None)
-        names = {word for o in name.who.people for word in o.words} if name and name.who else set()
-        plural = name and name.text.endswith("s") and not {*key(name.text)} & names
+        plural = name and self._plural(name)
         if by == "NAME" and (plural or re.match(r"[A-Z][\w'-]*( [A-Z][\w'-]*)?:", words)):
             raise _Blocked("no_end")  # "tell Ann Kelly: hi" and "tell Anns friends hi"
         return f"{opening} {words}".strip()
