@@ -265,12 +265,13 @@ class _Line:
                 i += 1
                 continue
             instead = self._between(gap, i, order)
-            sorry = {"sorry", "sry"} & {one.text for one in self.tokens[gap:i]}
+            led = {one.text for one in (*self.tokens[gap : i + 1], self.tokens[end - 1])}
             if self._last == order.verb:
                 texts = {one.text for one in self.tokens[gap : end + 1]}
                 instead = instead or bool(texts & {"instead", "sorry", "sry"})
-            elif self.orders and sorry:
-                raise _Blocked("negation")  # "end the room. Sorry, kick Ann"
+            hedged = any(text.startswith("if ") for text in led)
+            if self.orders and (hedged or (led & w.listed("rethinks") and not instead)):
+                raise _Blocked("negation")  # "warn Ann. If not, kick her. Sorry, end the room."
             if self._ends_asked(end) and not polite:
                 raise _Blocked("question")
             self.asked = "ASK" in self.kinds[i:end]
@@ -281,6 +282,8 @@ class _Line:
         self._between(gap, i, None)
         if any(order.verb not in CHANGES for order in self.orders):
             return tuple(self.orders) if len(self.orders) == 1 else ()
+        if "UNLOCK" in self.kinds and any(one.lock for one in self.orders):
+            raise _Blocked("negation")  # "end the room and lock it. No lock."
         reason = "; ".join(self.reasons) or None
         for n, one in enumerate(self.orders):
             tells = one.verb == "tell"
@@ -485,7 +488,7 @@ class _Line:
             return False
         called = order is not None and order.verb == "tell" and any(m.is_pronoun for m in order.who)
         short = first in PEOPLE and len(kinds) < 3 and set(kinds[1:]) <= _PLACES
-        if first in _ORDERS or (short and not called):
+        if first in _ORDERS or (short and not called) or self.tokens[part.start].text == "better":
             return True  # "Ann in", and "Ann, kick Bob"
         if not behind:
             return part.joint not in ("BECAUSE", "FOR") and so in ("COLON", "NAME", "AND")
