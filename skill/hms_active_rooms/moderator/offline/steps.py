@@ -33,7 +33,7 @@ from hms_active_rooms.moderator.offline.roster import (
     Someone,
     read_roster,
 )
-from hms_active_rooms.moderator.offline.tokens import Token, classes
+from hms_active_rooms.moderator.offline.tokens import POLITE, Token, classes
 from hms_active_rooms.moderator.offline.words import cannot, listed, say
 from hms_active_rooms.tools.arguments import MAX_ROWS
 from hms_active_rooms.untrusted import quoted
@@ -49,6 +49,11 @@ _SHORT_ID: Final = re.compile("[0-9a-fA-F]{8}[0-9a-fA-F-]{0,28}")
 _STATUS: Final = Order("status")
 _LOOKING: Final = frozenset(("", "look", "status", "everyone", "who", *CHANGES))
 _NO_ANSWER: Final = ("unreadable", "injection", "negation")
+_FIGURE: Final = re.compile(
+    r"(?i)\d+(?:[:.]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|\w+ty|half|noon)\b"
+)
+_RESENT: Final = classes("TELL SEND PRON NUMBER THAT BACK PLEASE COMMA COLON STOP DASH")
+_SORRY: Final = frozenset(("sorry", "sry", "correction", *POLITE))
 _TOO: Final = frozenset(("too", "as well", "also", "now"))
 _NAMING: Final = classes("NAME BACK PLEASE FRONT COMMA STOP DET LEAD THAT")
 _AGAIN: Final = _NAMING | {"ROLE", "SAME", "AND", "negation", "FOR", "TO", "SEND"}
@@ -450,6 +455,9 @@ class _Turn:
         """The last order for somebody else: "same for Priya", "no, I mean Chen"."""
         last, tokens = self.before.order, reading.tokens
         kinds, texts = [one.type for one in tokens], {one.text for one in tokens}
+        sent = len(self.before.calls) == 1 and last and last.verb == "tell"
+        if last and sent and {*kinds} <= _RESENT and _means_it(tokens):
+            return self._resent(last, tokens)
         people = [(one.who, kinds[n - 1]) for n, one in enumerate(tokens) if one.who]
         meant = [who for who, before in people if before != "negation"]
         spared = "negation" in kinds
@@ -462,6 +470,21 @@ class _Turn:
             return ()
         who = meant[-1]._replace(sure=meant[-1].sure or not meant[-1].people)
         return (replace(last, who=(who,), about=(), but=(), reason=None),)
+
+    def _resent(self, last: Order, tokens: Sequence[Token]) -> tuple[Order, ...]:
+        """The last message with another number: "sorry, make that 3:30". Empty if it is not clear which
+        number of the message is meant, or to whom it goes."""
+        old, new = (_FIGURE.findall(text) for text in (last.words, self.said))
+        texts = {one.type: one.text for one in tokens}
+        plain = {one.text for one in tokens if one.type == "PLEASE"}
+        corrects = "BACK" in texts or plain & (_SORRY - POLITE)
+        alike = len(old) == len(new) == 1 and re.sub(r"\d+", "0", old[0]) == re.sub(
+            r"\d+", "0", new[0]
+        )
+        to = "them" in texts.get("PRON", "them") or [m.people for m in last.who if not m.groups]
+        if not (corrects and alike and to and plain <= _SORRY and new[0] == texts.get("NUMBER")):
+            return ()
+        return (replace(last, words=last.words.replace(old[0], new[0])),)
 
 
 def _means_it(tokens: Iterable[Token]) -> bool:
