@@ -201,6 +201,11 @@ class Roster(BaseModel):
         joined = "".join(key(said))
         # "gamer" of "xXgamerXx", "Dan" of "Daniel"
         within = [p for p in self.peers if len(joined) > 2 and joined in "".join(p.words)]
+        # "gift card bot" of "FreeGiftCards Bot"
+        parts = {p: key(re.sub("(?<=[a-z])(?=[A-Z])", " ", p.name)) for p in self.peers}
+        within += [
+            p for p in parts if {*key(said)} <= {w for o in parts[p] for w in (o, o.rstrip("s"))}
+        ]
         slips = [p for p in near if _slip(joined, "".join(p.bare))]
         fit = tuple(dict.fromkeys([*near, *within, *begun]))
         if len(fit) == 1 and len(joined) > _SHARED_CHARS and (within or slips):

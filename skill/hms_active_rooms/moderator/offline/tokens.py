@@ -163,7 +163,7 @@ def _mention(
     begins = key(first.text.split()[0])[0]
     initial = len(begins) == 1
     begun = {begins, begins.removesuffix("s"), f"{begins}s"} & roster.begins  # "Ann's iPad"
-    if not begun and not initial and not re.search(r"\d|\W", first.text):
+    if not begun and not initial and not re.search(r"[\d\W_]", first.text):
         return 1, None
     for size in range(min(_MAX_NAME_WORDS, len(tokens) - i), 0, -1):
         span = tokens[i : i + size]

@@ -37,7 +37,8 @@ def listed(name: str) -> frozenset[str]:
 def rows(name: str) -> list[tuple[str, str]]:
     """The lines of a section, each "phrases => text"."""
     lines = (line.partition(" => ") for line in section(name).splitlines())
-    return [(told.replace("<skip>", _SKIP), text) for told, _, text in lines]
+    loose = f"({section('loose')})"
+    return [(o.replace("<skip>", _SKIP).replace("<loose>", loose), text) for o, _, text in lines]
 
 
 def phrases(text: str) -> list[Phrase]:
