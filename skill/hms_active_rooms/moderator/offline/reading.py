@@ -686,10 +686,15 @@ class _Line:
         many = everyone or any(m.groups for m in who)
         if spared & {o for m in who for o in m.options} or (but and many):
             raise _Blocked("exception")
-        about = tuple(one.who for n, one in enumerate(self.tokens[:i]) if one.who and self._acts(n))
+        it = next((m.said for m in who if m.is_pronoun), "")
+        told = [(self._acts(n, i, it), one.who) for n, one in enumerate(self.tokens[:i]) if one.who]
+        about = tuple(person for acts, person in told if acts)
         if spares(self.tokens[:i]) and any(m.is_pronoun for m in who):
             raise _Blocked("exception")  # "all but Ann can go, kick them"
         if root.data == "remove":
+            things = first.text == "delete" and it[:2] in ("it", "th") and "ROLE" not in self.kinds
+            if things or (it and told and not told[-1][0]):
+                raise _Blocked("who")  # "Bob has a link. Delete it.", "a man hit Bob, kick him"
             return Order("everyone" if everyone else "remove", who, about=about)
         if root.data == "again":
             if not (self.orders or {"SEND", "TELL"} & {*kinds}):
@@ -721,16 +726,15 @@ class _Line:
         who = () if everyone else who
         return Order("tell", who, self._said(root, leaves, fed[-1].type, words), about=about)
 
-    def _acts(self, i: int) -> bool:
-        """Whether a pronoun may mean the person whom the token at `i` names. In "somebody insulted
-        Ann, kick him" it does not mean Ann."""
-        marks = [j for j in range(i) if self.kinds[j] in MARKS]
-        part = self.tokens[marks[-1] + 1 if marks else 0 : i]
-        some = any(one.text.startswith(("somebody", "someone", "anybody")) for one in part)
-        beside = [*part[-2:], Token("NAME", "X", 0, 0), *self.tokens[i + 1 : i + 4]]
-        if re.search(w.section("suffers"), " ".join(one.text for one in beside)):
-            return False
-        return not (some and part[-1].type == "WORD" and part[-1].text not in ("as", "name"))
+    def _acts(self, i: int, end: int, it: str) -> bool:
+        """Whether this pronoun may mean the person whom the token at `i` names. In "somebody insulted
+        Ann, kick him" it does not mean Ann, and in "Ann has a link, remove it" neither."""
+        marks = [j for j, kind in enumerate(self.kinds[:end]) if kind in MARKS]
+        start = max((j + 1 for j in marks if j < i), default=0)
+        part = self.tokens[start : next((j for j in marks if i < j), end)]
+        said = " ".join("X" if one is self.tokens[i] else one.text for one in part)
+        thing = it == "it" and not re.search(w.section("thing"), f"{said} = {self.tokens[i].text}")
+        return not (thing or re.search(w.section("suffers"), said))
 
     def _who(self, tree: Tree[Token]) -> tuple[Mention, ...]:
         """Whom a part of an order names. Empty if it means everyone."""

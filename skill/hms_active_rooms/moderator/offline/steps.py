@@ -387,6 +387,7 @@ class _Turn:
         last = self.before.order
         unclear = "them" in word and not order.about and last and any(m.groups for m in last.who)
         unclear = unclear and len(focus) == 1 and isinstance(focus[0], Peer)
+        unclear = unclear or (word == "it" and not order.about and last and last.verb == "tell")
         gone = any(isinstance(one, Peer) and one not in roster.peers for one in focus)
         many = word in ("they", "'em", "em") or "them" in word
         not_two = "both" in word and len(focus) != 2
