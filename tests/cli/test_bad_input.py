@@ -124,8 +124,8 @@ def test_wrong_settings_are_one_line_and_send_nothing(call: Run, sim: Simulation
             ({"HMS_JOURNL": "sqlite:///x"}, "HMS_JOURNAL"),
             ({"HMS_POLICY_ROOMS": "abc"}, "not a room id"),
             ({"HMS_JOURNAL": "nonsense"}, "journal"),
-            ({"HMS_JOURNAL": "sqlite:///"}, "no whole path"),
-            ({"HMS_JOURNAL": "sqlite://journal.sqlite"}, "no whole path"),
+            ({"HMS_JOURNAL": "sqlite:///"}, "has no path"),
+            ({"HMS_JOURNAL": "sqlite://journal.sqlite"}, "has no path"),
             ({"HMS_JOURNAL": "oracle://x/y"}, "journal"),
             ({"HMS_TRANSPORT": "pigeon"}, "HMS_TRANSPORT"),
         ]:

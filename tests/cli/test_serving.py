@@ -16,7 +16,7 @@ import pytest
 
 from cli.running import Open, Run, ended
 from e2e.server import APPROVER, CALLER, WAIT_S, Browser, Program, guarded, serving, settings
-from hms_active_rooms.cli.serving import guides, public_url
+from hms_active_rooms.cli.serving import Where, guides, public_url, reached_at
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.sim import Fault
 from hms_active_rooms.sim.server import Simulation
@@ -203,3 +203,12 @@ def test_every_file_that_a_guide_sends_a_reader_to_can_be_read() -> None:
     assert sent_to <= set(found)
     beside = {name for name in found if not name.startswith("references/")}
     assert beside == {"SKILL.md"}
+
+
+def test_bound_to_every_address_it_tells_the_first_name_it_is_reached_by() -> None:
+    bound = "http://0.0.0.0:9090"
+    everywhere = Where(host="0.0.0.0", allow_host=["rooms.example", "other.example"])
+    assert reached_at(bound, everywhere, {}) == "http://rooms.example:9090"
+    assert reached_at(bound, everywhere, {"HMS_SERVER_URL": "https://a.b"}) == "https://a.b"
+    here = Where(allow_host=["rooms.example"])
+    assert reached_at("http://127.0.0.1:9090", here, {}) == "http://127.0.0.1:9090"

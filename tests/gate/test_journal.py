@@ -622,6 +622,38 @@ async def test_a_copy_that_can_only_be_read_is_looked_at_and_says_so_when_writte
     journal.close()
 
 
+def test_a_file_that_another_process_deletes_meanwhile_is_no_strangers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wal = tmp_path / "j.sqlite-wal"
+    wal.touch()
+
+    def looked_at(path: object, mode: int) -> bool:
+        if str(path) == str(wal):
+            wal.unlink(missing_ok=True)
+            return False
+        return True
+
+    monkeypatch.setattr(os, "access", looked_at)
+    with closing(Journal(f"sqlite:///{tmp_path}/j.sqlite")) as journal:
+        assert journal.count() == 0
+
+
+@pytest.mark.parametrize("which", ["", "-wal", "-shm"])
+def test_a_file_of_another_user_is_named_with_whose_it_is(
+    which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "j.sqlite"
+    with closing(Journal(f"sqlite:///{file}")) as journal:
+        journal.note("x", "seen")
+        monkeypatch.setattr(os, "access", lambda path, _: str(path) != f"{file}{which}")
+        with pytest.raises(JournalError, match=f"j.sqlite{which}") as told:
+            Journal(f"sqlite:///{file}")
+    assert f'belongs to "{file.owner()}"' in str(told.value)
+    assert f"may not read {'and write ' * bool(which)}it" in str(told.value)
+    assert "Run this as that user" in told.value.hint
+
+
 def test_a_copy_of_an_earlier_release_is_brought_up_to_date_where_it_can_be_written(
     tmp_path: Path,
 ) -> None:
@@ -882,6 +914,24 @@ def test_a_disk_without_room_is_named_as_one(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "its disk has room" in refused.value.hint
     assert at(journal, "approved", journal.now()).state == "approved"
+
+
+@pytest.mark.parametrize("mode", ["", "?mode=ro"])
+@pytest.mark.parametrize("room", [0, 1024])
+def test_on_a_disk_without_room_a_journal_can_be_read(room: int, mode: str, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    url = f"sqlite:///{tmp_path / 'j.sqlite'}"
+    with closing(Journal(url)) as journal:
+        action = at(journal, "approved", journal.now())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with closing(Journal(url + mode, create=False)) as journal:
+            assert journal.get(action.id) == action
+            with pytest.raises(JournalError, match="can only be read"):
+                journal.note(action.id, "looked")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_what_only_reads_does_not_speak_of_sending(tmp_path: Path) -> None:
@@ -1158,41 +1208,74 @@ def test_the_default_is_a_file_in_the_users_state_directory(
 
 
 FORKS = """
-import os, sys
+import os, sys, threading
 from hms_active_rooms.errors import JournalError
 from hms_active_rooms.gate.journal import Journal
-journal = Journal(url := sys.argv[1])
-journal.count()
-if (child := os.fork()) == 0:
-    try:
-        if any("j.sqlite" in os.path.realpath(file.path) for file in os.scandir("/proc/self/fd")):
-            print("The child holds a file open.", flush=True)
-        journal.note("x", "seen")
-        Journal(url).close()
-    except JournalError as error:
-        print(error, flush=True)
-    os._exit(0)
-os.waitpid(child, 0)
+url, mode = sys.argv[1:]
+journal = Journal(url)
+begun, forking, parent_done = threading.Event(), threading.Event(), threading.Event()
+os.register_at_fork(before=forking.set)
+
+def work():
+    with journal.write() if mode == "write" else journal.read() as tx:
+        tx.count()
+        begun.set()
+        forking.wait()
+
+def work_on():
+    while not parent_done.is_set():
+        journal.note("y", "seen")
+        begun.set()
+
+def fork():
+    if (child := os.fork()) == 0:
+        try:
+            if any("j.sqlite" in os.path.realpath(file.path) for file in os.scandir("/proc/self/fd")):
+                print("The child holds a file open.", flush=True)
+            journal.note("x", "seen")
+            Journal(url).close()
+        except JournalError as error:
+            print(error, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+
+busy = {"idle": [], "busy": [work_on] * 4}.get(mode, [work])
+workers = [threading.Thread(target=one) for one in busy]
+for worker in workers:
+    worker.start()
+if busy:
+    begun.wait()
+if mode == "busy":  # two fork at once
+    workers.append(threading.Thread(target=fork))
+    workers[-1].start()
+fork()
+parent_done.set()
+for worker in workers:
+    worker.join()
 print(len(journal.events("x")))
 """
 
 
-def told_by_forks(url: str) -> list[str]:
-    command = [sys.executable, "-c", FORKS, url]
+def told_by_forks(url: str, mode: str) -> list[str]:
+    command = [sys.executable, "-c", FORKS, url, mode]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=25)
     return done.stdout.splitlines()
 
 
 @pytest.mark.slow
 def test_one_in_memory_stays_with_its_process_and_a_forked_child_is_told() -> None:
-    told, parent = told_by_forks(":memory:")
+    told, parent = told_by_forks(":memory:", "idle")
     assert "or of another process" in told
     assert parent == "0"
 
 
 @pytest.mark.slow
-def test_a_forked_child_can_write_and_inherits_no_open_file(tmp_path: Path) -> None:
-    assert told_by_forks(f"sqlite:///{tmp_path / 'j.sqlite'}") == ["1"]
+@pytest.mark.parametrize("mode", ["idle", "write", "read", "busy"])
+def test_a_fork_during_another_threads_transaction_leaves_a_child_that_can_write(
+    mode: str, tmp_path: Path
+) -> None:
+    written = "2" if mode == "busy" else "1"
+    assert told_by_forks(f"sqlite:///{tmp_path / 'j.sqlite'}", mode) == [written]
 
 
 @pytest.mark.timeout(25)  # who waits in the pool in vain gives up after 30 s
@@ -1235,7 +1318,8 @@ def test_closing_one_in_memory_keeps_nobody_waiting_and_says_that_it_is_gone() -
     + ["sqlite:///j.sqlite?mode=rw", "sqlite:///j.sqlite?mode=RO", "sqlite:///j.sqlite?mode=memory"]
     + ["sqlite:///j.sqlite?mode=rw&uri=true", "sqlite:///j.sqlite?mode=ro&mode=rw"]
     + ["postgresql://x:port/y", "postgresql://x:1,y:2/z", "postgresql+psycopg_async://x/y"]
-    + [f"postgresql://x/y?{name}=x" for name in ("row_factory", "autocommit", "context")],
+    + [f"postgresql://x/y?{name}=x" for name in ("row_factory", "autocommit", "context")]
+    + [f"postgresql+psycopg://x/y?prepare_threshold={n}" for n in ("soon", "²", "9" * 5000)],
 )
 def test_a_url_nothing_can_be_made_of_is_a_clear_error_and_makes_no_file(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

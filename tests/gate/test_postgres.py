@@ -372,6 +372,17 @@ def test_behind_a_pooler_a_commit_waits_for_the_disk(pooled: str, url_of_off: st
     journal.close()
 
 
+def test_prepared_statements_can_be_asked_for(url: str) -> None:
+    journal = Journal(f"{url}&prepare_threshold=0")
+    with journal.read() as view:
+        assert view.actions(limit=1) is not None
+        prepared = "SELECT count(*) FROM pg_prepared_statements"
+        assert view.db.exec_driver_sql(prepared).scalar()
+    journal.close()
+    with pytest.raises(ConfigurationError, match="prepare_threshold"):
+        Journal(f"{url}&prepare_threshold=often")
+
+
 def test_a_claim_has_one_winner(url: str) -> None:
     journal, room = Journal(url), StandInRoom([peer(1)])
     action = insert(journal, row(journal.now(), "claimed", state="approved", decided_way="page"))

@@ -80,7 +80,10 @@ def mcp(
 
     # A signal has to end the process: a thread reads standard input and cannot be stopped.
     on_signals(signal.SIG_DFL)
-    asyncio.run(serve_stdio(server, toolkit.gate, [lambda: aclosing(toolkit), *notices]))
+    # Ctrl-C reaches the servers of a client in the same terminal too: an open send is waited for.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve_stdio(server, toolkit.gate, [lambda: aclosing(toolkit), *notices]))
 
 
 def serve(
@@ -120,7 +123,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     elicit, allowed = not where.no_elicitation, list(toolkit.gate.policy.rooms)
     listener = app.listen(where.host, where.port)
     bound = app.address(listener)
-    base = public_url(settings.environ()) or bound
+    base = reached_at(bound, where, settings.environ())
     page = Page(toolkit) if people is not None else None
     page_url = base + PATH if page else ""
     entries = [
@@ -199,6 +202,16 @@ def public_url(environ: Mapping[str, str]) -> str:
         )
     # A browser leaves the default port out of Origin.
     return url.removesuffix(":443" if url.startswith("https:") else ":80")
+
+
+def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
+    """The server's base URL, as people and programs are told: `HMS_SERVER_URL` if it is set, else
+    one with the first `--allow-host` if the server listens on every address, else `bound`. Pure."""
+    if url := public_url(environ):
+        return url
+    if where.host in ("", "0.0.0.0", "::") and where.allow_host:  # noqa: S104  # not bound here
+        return f"http://{where.allow_host[0]}:{bound.rpartition(':')[2]}"
+    return bound
 
 
 def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit:

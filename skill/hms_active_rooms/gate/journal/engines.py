@@ -13,7 +13,7 @@ import re
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from stat import S_ISREG
 from tempfile import NamedTemporaryFile
@@ -45,6 +45,7 @@ anew, so readers and writers have connections of their own."""
 
 _FULL = 2  # what SQLite answers for synchronous=FULL
 _LONGEST_WAIT_S: Final = 10  # for a lock or a server; a call takes two such waits at most
+_SHARED_BYTES: Final = 32_768  # of SQLite's shared memory, a file beside the journal
 _NO_WAL = "WAL mode, which locks and shares the file, is not possible here: "
 
 
@@ -90,8 +91,8 @@ _NOT_BY_URL: Final = {"autocommit", "row_factory", "cursor_factory", "context"}
 _SQLITE_HAS: Final = {"timeout", "mode", "uri"}
 """The parameters that a SQLite URL may have. SQLAlchemy silently drops all others."""
 
-_UNEXPANDED: Final = re.compile(r"~|\$\w|\$\{|%\w+%|$")
-"""The beginning of a path that SQLite would not read as a shell does, or of no path at all."""
+_UNEXPANDED: Final = re.compile(r"~|\$\w|\$\{|%\w+%")
+_DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 
 
 class Database:
@@ -108,10 +109,11 @@ class Database:
                 "HMS_JOURNAL or --journal takes sqlite:///FILE or postgresql+psycopg://HOST/NAME. "
                 f"PostgreSQL needs more packages: {how_to_install('postgres')}."
             )
+            drive = _DRIVE.match(url)
             if why:
                 hint = "Name a file that can be written: HMS_JOURNAL or --journal sqlite:///FILE."
-            elif not set(":@=") & set(url):  # else it may hold a password
-                path = quoted(file_url(Path(url).absolute()), 300)
+            elif drive or not set(":@=") & set(url):  # else it may hold a password
+                path = quoted(file_url(Path(url) if drive else Path(url).absolute()), 300)
                 hint = f"HMS_JOURNAL or --journal takes a URL, not a path; give: {path}."
             raise ConfigurationError(
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.", hint=hint
@@ -144,26 +146,34 @@ class Database:
             )
         elif parsed.get_backend_name() != "sqlite":
             raise sa.exc.ArgumentError("a journal is in SQLite or in PostgreSQL")
+        elif not parsed.database:
+            # SQLite would keep such a journal in memory, and nobody would notice.
+            raise ConfigurationError(
+                "The journal's URL has no path, so it names no file.",
+                hint="HMS_JOURNAL or --journal: write sqlite:/// and then the whole path, as in "
+                "sqlite:////home/ada/journal.sqlite.",
+            )
         elif self._in_memory:
             reads = writes = _sqlite(parsed, "memory")
         else:
-            name = parsed.database or ""
+            name = parsed.database
             path = _path(parsed, name)
             if _UNEXPANDED.match(name):
                 raise ConfigurationError(
-                    "The journal's URL has no whole path (only shells read ~ and variables).",
-                    hint="HMS_JOURNAL or --journal: write sqlite:/// and then the whole path, as in "
-                    "sqlite:////home/ada/journal.sqlite.",
+                    f"The journal {self.place} cannot be opened: only shells read ~ and variables.",
+                    hint="Write the whole path of the file.",
                 )
             read_only = parsed.query.get("mode") == "ro"
             if (read_only or not create) and not path.exists():
                 raise self._missing()
             read_only = read_only or (path.exists() and not os.access(path, os.W_OK))
-            for beside in ("", "-journal", "-wal", "-shm"):
-                _refuse_special(Path(f"{path}{beside}"))
-            real = path.resolve()
-            files = (path.absolute(), Path(f"{real}-wal"), Path(f"{real}-shm"))
-            reads = _sqlite(_reading(parsed, path, read_only), None, () if read_only else files)
+            # A command that only looks can do so on a full disk, too.
+            read_only = read_only or not (create or _takes_files(path.parent))
+            _refuse_foreign(path, os.R_OK)
+            for beside in ("journal", "wal", "shm"):
+                _refuse_foreign(Path(f"{path}-{beside}"), os.R_OK | (0 if read_only else os.W_OK))
+            files = _Files(path)
+            reads = _sqlite(_reading(parsed, path, read_only), None, None if read_only else files)
             if read_only:
                 return {"reads": reads.execution_options(hms_mode="reads")}
             writes = _sqlite(parsed, "wal", files)
@@ -191,8 +201,8 @@ class Database:
     def _missing(self) -> ConfigurationError:
         return ConfigurationError(
             f"There is no journal at {self.place}.",
-            hint="It is made when a room is changed for the first time. If it is somewhere else, name it by "
-            "--journal or HMS_JOURNAL.",
+            hint="It is made when a room is changed for the first time. If it is somewhere else, name "
+            "it by --journal or HMS_JOURNAL.",
         )
 
     def close(self) -> None:
@@ -212,7 +222,7 @@ class Database:
                 f"The journal {self.place} can only be read: nothing can be recorded in it.",
                 hint=_UNSENT + "Make the journal writable, and see that its disk has room.",
             )
-        with self._turn:
+        with _without_fork(), self._turn:
             try:
                 with self._modes[mode].begin() as db:
                     yield db
@@ -234,18 +244,53 @@ class Database:
         return failed
 
 
-# SQLite counts the locks of its process. A forked child would inherit the count without the locks,
-# so all unused connections are closed before a fork.
+# SQLite counts the locks of its process, and a forked child inherits the count without the locks.
+# So a fork waits until no transaction runs, and closes the database's files first.
+
 _opened = WeakSet[Database]()
+_busy: list[int] = []  # the threads that are in a transaction
+_forking: list[int] = []  # the threads that wait to fork until those have ended
+_calm = threading.Condition()
+
+
+@contextlib.contextmanager
+def _without_fork() -> Iterator[None]:
+    thread = threading.get_ident()
+    with _calm:
+        _calm.wait_for(lambda: not _forking or thread in (*_busy, *_forking))
+        _busy.append(thread)
+    try:
+        yield
+    finally:
+        with _calm:
+            _busy.remove(thread)
+            _calm.notify_all()
 
 
 def _before_fork() -> None:
+    thread = threading.get_ident()
+    _calm.acquire()
+    _forking.append(thread)
+    _calm.wait_for(lambda: not {*_busy} - {thread}, timeout=_LONGEST_WAIT_S)
     for database in [*_opened]:
         database.dispose(kept=True)
 
 
+def _after_fork(in_child: bool) -> None:
+    thread = threading.get_ident()
+    _forking[:] = [] if in_child else [one for one in _forking if one != thread]
+    if in_child:
+        _busy[:] = [one for one in _busy if one == thread]
+    _calm.notify_all()
+    _calm.release()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=lambda: _after_fork(False),
+        after_in_child=lambda: _after_fork(True),
+    )
 
 
 def _place(url: str) -> str:
@@ -266,14 +311,17 @@ def _place(url: str) -> str:
 
 
 def _postgresql(url: sa.URL) -> sa.Engine:
+    # A pooler that lends a session for one transaction (PgBouncer) has no prepared statements.
+    text = url.query.get("prepare_threshold", "none")
+    if text != "none" and not (isinstance(text, str) and text.isdigit()):
+        raise ConfigurationError("prepare_threshold of the journal must be a number, or none.")
     if foreign := sorted(_NOT_BY_URL & url.query.keys()):
         raise ConfigurationError(f"The URL of the journal cannot set {foreign[0]}.")
     wait = {} if "connect_timeout" in url.query else {"connect_timeout": _LONGEST_WAIT_S}
     options: dict[str, str | int | None] = {**wait}
     if url.get_driver_name() == "psycopg":
         options["client_encoding"] = "utf8"  # names can hold any character
-        # A pooler that lends a session for one transaction (PgBouncer) has no prepared statements.
-        options["prepare_threshold"] = None
+        options["prepare_threshold"] = None if text == "none" else int(text)
     engine = sa.create_engine(
         url.difference_update_query(["prepare_threshold"]),
         pool_pre_ping=True,
@@ -318,28 +366,37 @@ def _begin_postgresql(connection: sa.Connection) -> None:
 # --- SQLite -------------------------------------------------------------------------------------
 
 
-def _ids(files: Sequence[Path]) -> list[tuple[int, int]]:
-    """The device and inode of the journal's file, and of the two files beside it. [] if one is
-    missing, or the journal is empty."""
-    try:
-        found = [file.stat() for file in files]
-    except OSError:
-        return []
-    return [(of.st_dev, of.st_ino) for of in found if found[0].st_size]
+class _Files:
+    """Watches the files of an open journal. If somebody replaces the files, other programs open the
+    new files, which do not tell what was sent."""
+
+    def __init__(self, path: Path) -> None:
+        real = path.resolve()
+        self._paths = (path.absolute(), Path(f"{real}-wal"), Path(f"{real}-shm"))
+        self._journal = list[tuple[int, int]]()
+
+    def _there(self) -> list[tuple[int, int]]:
+        try:
+            found = [path.stat() for path in self._paths]
+        except OSError:
+            return []
+        return [(of.st_dev, of.st_ino) for of in found if found[0].st_size]
+
+    def opened(self, _: object, record: sa.pool.ConnectionPoolEntry) -> None:
+        record.info["files"] = found = self._there()
+        self._journal = self._journal or found[:1]
+
+    def check(self, connection: sa.Connection) -> None:
+        found = self._there()
+        if found != connection.info["files"] or found[:1] != self._journal:
+            raise JournalError(
+                "The journal's file was moved, replaced or emptied while this program had it open.",
+                hint=_UNSENT + "Put the files back, or start this program again with the new ones.",
+            )
 
 
-def _refuse_moved(connection: sa.Connection, files: Sequence[Path]) -> None:
-    """Other programs open the files that are there now. These do not tell what was sent."""
-    if _ids(files) != connection.info["files"]:
-        raise JournalError(
-            "The journal's file was moved, replaced or emptied while this program had it open.",
-            hint=_UNSENT + "Put the files back, or start this program again with the new ones.",
-        )
-
-
-def _sqlite(url: sa.URL, journal_mode: str | None, files: Sequence[Path] = ()) -> sa.Engine:
-    """An engine for this journal mode. If `journal_mode` is None, its connections only read. Each
-    transaction checks that the `files` are those that were opened."""
+def _sqlite(url: sa.URL, journal_mode: str | None, files: _Files | None = None) -> sa.Engine:
+    """An engine for this journal mode. If `journal_mode` is None, its connections only read."""
     in_memory = journal_mode == "memory"
     wait = {} if "timeout" in url.query else {"timeout": _LONGEST_WAIT_S}
     engine = sa.create_engine(
@@ -353,9 +410,9 @@ def _sqlite(url: sa.URL, journal_mode: str | None, files: Sequence[Path] = ()) -
     )
     sa.event.listen(engine, "connect", lambda opened, _: _prepare_sqlite(opened, journal_mode))
     sa.event.listen(engine, "begin", _begin_sqlite)
-    if files:
-        sa.event.listen(engine, "connect", lambda _, entry: entry.info.update(files=_ids(files)))
-        sa.event.listen(engine, "begin", lambda connection: _refuse_moved(connection, files))
+    if files is not None:
+        sa.event.listen(engine, "connect", files.opened)
+        sa.event.listen(engine, "begin", files.check)
     return engine
 
 
@@ -426,12 +483,19 @@ def _path(url: sa.URL, name: str) -> Path:
 def _reading(url: sa.URL, path: Path, read_only: bool) -> sa.URL:
     query, log = dict(url.query) | {"mode": "ro", "uri": "true"}, Path(f"{path}-wal")
     logged = log.exists() and log.stat().st_size
-    if read_only and not logged and not os.access(path.parent, os.W_OK):
+    if read_only and not logged and not _takes_files(path.parent):
         query["immutable"] = "1"  # SQLite cannot make its files, so nobody can write either
     return url.set(database=f"file:{quote(os.fsencode(path.absolute()))}", query=query)
 
 
-def _refuse_special(file: Path) -> None:
+def _takes_files(folder: Path) -> bool:
+    """Whether SQLite can make its files here: the folder can be written, and its disk has room."""
+    with contextlib.suppress(OSError), NamedTemporaryFile(dir=folder, buffering=0) as file:
+        return file.write(bytes(_SHARED_BYTES)) == _SHARED_BYTES
+    return False
+
+
+def _refuse_foreign(file: Path, needs: int) -> None:
     # Another process that closes the journal may delete a file beside it meanwhile.
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         if not S_ISREG(file.stat().st_mode):  # SQLite would wait for ever for a named pipe
@@ -439,6 +503,18 @@ def _refuse_special(file: Path) -> None:
                 f"{quoted(str(file), 300)} is not a regular file but a folder, pipe, device or socket.",
                 hint="HMS_JOURNAL or --journal: name a file, which may be a new one.",
             )
+        if os.access(file, needs):
+            return
+        try:
+            owner = file.owner()
+        except (KeyError, NotImplementedError):
+            owner = "somebody else"
+        raise JournalError(
+            f"The file {quoted(str(file), 300)} belongs to {quoted(owner)}, and this user may not "
+            f"{'read' if needs == os.R_OK else 'read and write'} it.",
+            hint="Run this as that user. Or let that user end what keeps the journal "
+            "open, and let both of you read and write it.",
+        )
 
 
 def _make_private(path: Path) -> None:
