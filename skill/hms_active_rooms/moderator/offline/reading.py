@@ -340,6 +340,7 @@ class _Line:
             plain = [kind for kind in kinds if kind not in _COURTESY | LEADS]
             spoken = self.tokens[part.start : part.end]
             told = " ".join("NAME" if one.type == "NAME" else one.text for one in spoken)
+            led = "so" if self.orders and self.orders[-1].lock else self.tokens[part.start - 1].text
             again = plain == ["END"] and (order or spoken[-1].text != "stop")
             if not (plain or order) and part.joint == "AND" and LEADS & {*kinds}:
                 raise _Blocked("several")  # "kick Ann plus one"
@@ -369,7 +370,7 @@ class _Line:
                 said = [one for one in spoken[:at] if one.type not in _COURTESY | {"SEND"}]
                 said = said or list(spoken[at + 1 :])
                 self.reasons = [self.typed[said[0].start : said[-1].end].strip("\"'")]
-            elif self._locks(spoken):
+            elif self._last == "end" and re.search(w.section("locking"), f"{led} {told}"):
                 self.orders[-1] = replace(self.orders[-1], lock=True)
             elif part.asked and not self.orders and self._look(part):
                 pass  # "Is Ann here? Kick her."
@@ -382,13 +383,6 @@ class _Line:
         if instead and not order:
             raise _Blocked("negation")
         return instead
-
-    def _locks(self, spoken: Sequence[Token]) -> bool:
-        """Whether these words behind "end the room" lock it: "so that nobody can come in again"."""
-        texts, kinds = {one.text for one in spoken}, {one.type for one in spoken}
-        nobody = any(re.match("no(body|one|1|.one)", text) for text in texts)
-        nobody = nobody or ("negation" in kinds and "OURS" not in kinds)
-        return self._last == "end" and nobody and bool(texts & {*w.section("entering").split()})
 
     def _led_in(self, start: int, end: int) -> str:
         """How the words before an order lead to it.
@@ -412,6 +406,9 @@ class _Line:
         """Raises _Blocked if these words may not stand beside an order as a reason or a statement."""
         barred = _BARS - self._harmless(part, kinds, so, order)
         why = next((kind for kind in kinds if kind in barred), "")
+        said = self.line[self.tokens[part.start].start : self.tokens[part.end - 1].end]
+        if self.orders and part.joint != "BECAUSE" and re.search(w.section("withdraws"), said):
+            why = "negation"
         first, behind = kinds[0], bool(self.orders)
         waits = behind and part.joint in _SENTENCE and "MUST" in kinds and first != "HE"
         if part.asked and not (behind and self.asked and part.joint not in _SENTENCE):
@@ -557,7 +554,7 @@ class _Line:
         if self.kinds[i] == "CANNOT":
             return _Found(Order("cannot", words=self.tokens[i].text), len(self.tokens), True)
         first = self.tokens[i + 1 if self.kinds[i : i + 2] == ["AND", "LOCK"] else i]
-        if first.text.startswith("locked") and not self.orders:
+        if first.text.startswith("locked"):
             return _Found(None, i, False)  # "I ended the session and locked it"
         parser, fed = _grammar().parse_interactive(), list[Token]()
         whole: tuple[Any, list[Token], int] = None, [], i
