@@ -80,6 +80,10 @@ _REWORDS: Final = classes("PLEASE AND SEND SAY QUOTE STOP")
 _TAKES_BACK: Final = classes("BACK negation")
 _EMPTY: Final = (["IN", "ROOM"], ["NAME", "HERE"], ["UNLOCK"], ["DET", "ROOM"])
 
+_OF_ROOM: Final = (
+    "$|(ROOM|HE|IT|IS)( |$)(?!IS WORD WORD$|WORD|NUMBER)|OURS (?!IS)|OURS$|WORD S? ?OVER"
+)
+
 # Words, not classes.
 _ASKING: Final = classes(
     "if whether for about how why what when where who which "
@@ -701,6 +705,10 @@ class _Line:
             return Order("tell", () if everyone else who, words, about=about, again=True)
         if root.data != "tell":
             bare = kinds == ["END"] and first.text != "end"  # "stop!"
+            skipped = _COURTESY | LEADS | MARKS | {"BUT", "BACK"}
+            said = " ".join(one.type for one in self.tokens[:i] if one.type not in skipped)
+            if root.data == "end_it" and not self.orders and not re.match(_OF_ROOM, said):
+                raise _Blocked("end_it")  # "the window in the room is open, close it"
             over = {"OVER", "ROOM"} if first.text in ("end", "close", "finish") else {"OVER"}
             ended = first.text != "stop" and bool(over & set(self.kinds[:i]))
             ended = ended or (root.data == "end_it" and "LOCK" in kinds)
