@@ -229,13 +229,18 @@ def test_a_missing_extra_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> No
         ActiveRoomsClient(FixedToken(), transport="aiohttp")
 
 
-@pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
+UNUSABLE_PROXIES = (
+    *("nonsense://user:hunter2@proxy", "http://user:hunter2@[::1", "http://user:hunter2@"),
+    "socks5://user:hunter2@proxy",
+    *("http://user:hunter2@proxy:99999", "user:hunter2@proxy:0", "http://user:hunter2@proxy:x"),
+)
+
+
 @pytest.mark.parametrize(
-    "proxy",
+    ("proxy", "transport"),
     [
-        *("nonsense://user:hunter2@proxy", "http://user:hunter2@[::1", "http://user:hunter2@"),
-        "socks5://user:hunter2@proxy",
-        *("http://user:hunter2@proxy:99999", "user:hunter2@proxy:0", "http://user:hunter2@proxy:x"),
+        *((proxy, transport) for proxy in UNUSABLE_PROXIES for transport in ("httpx", "aiohttp")),
+        ("http://user:hunter2@1.2.3.999:80", "httpx"),  # aiohttp only finds no connection
     ],
 )
 async def test_an_unusable_proxy_is_an_error_that_does_not_show_it(

@@ -113,6 +113,7 @@ def test_the_key_is_the_id_of_a_record_without_one(given: dict[str, object]) -> 
         *(None, "John", 5, []),
         *({"id": odd} for odd in (5, B, ["x"], {"a": 1}, "peer")),
         *({"id": A, **of} for of in ({"peer_id": B}, {"room_id": "0" * 24}, {"peer": {"id": B}})),
+        *({"id": A, of: {"room_id": "0" * 24}} for of in ("data", "meta", "response")),
     ],
 )
 def test_a_record_that_says_nothing_usable_is_left_out_and_counted(record: object) -> None:
@@ -132,6 +133,11 @@ def test_an_id_that_no_request_can_name_is_not_one_of_a_peer() -> None:
     assert ([p.id for p in found], set(found.unreadable)) == ([B], set(odd))
 
 
+def test_a_roster_may_be_a_map_of_indexes() -> None:
+    found = roster({"peers": {"0": {"id": A}, "1": {"id": B}}})
+    assert ([p.id for p in found], found.unreadable) == ([A, B], ())
+
+
 def test_a_roster_may_be_a_list_and_keeps_the_servers_order() -> None:
     found = roster({"peers": [{"id": B}, {"id": A}, 5]})
     assert [p.id for p in found] == [B, A]
@@ -142,7 +148,9 @@ MORE_PAGES: list[tuple[str, object]] = [
     *(
         ("skip", 10),
         ("start", 1),
+        ("last", False),
         ("last_page", 2),
+        ("is_complete", False),
         ("omitted", 3),
     ),
     *(("totalElements", 15), ("num_results", "15"), ("marker", "x"), ("@odata.nextLink", "/x")),
@@ -167,6 +175,8 @@ ODD_ROSTERS: dict[str, object] = {
     "null": None,
     "twice in a list": {"peers": [{"id": A}, {"id": A}]},
     "twice by its case": {"peers": {PEER: {"id": PEER}, PEER.upper(): {"id": PEER.upper()}}},
+    "peers twice": b'{"peers":{},"peers":{"%s":{"id":"%s"}}}' % (A.encode(), A.encode()),
+    "a peer twice": b'{"peers":{"%s":{"id":"%s"},"%s":{}}}' % ((A.encode(),) * 3),
     "peers in another case beside it": {"peers": {A: {"id": A}}, "Peers": {B: {"id": B}}},
     "and the other way round": {"PEERS": {A: {"id": A}}, "peers": {}},
     "limit and last": {"peers": {A: {}, B: {}}, "limit": 2, "last": B},
@@ -197,7 +207,19 @@ ODD_ROSTERS: dict[str, object] = {
     "fault": {"peers": {}, "fault": {"faultstring": "oops"}},
     "Error": {"peers": {}, "Error": "oops"},
     "status in another word": {"peers": {}, "status": "FAILED"},
+    "NaN in a field of tomorrow": b'{"peers":{"%s":{"id":"%s","x":NaN}}}' % ((A.encode(),) * 2),
+    "Infinity beside it": b'{"peers":{"%s":{"id":"%s"}},"x":[Infinity]}' % ((A.encode(),) * 2),
     **{f"{key} {value}": {"peers": {A: {}}, key: value} for key, value in MORE_PAGES},
+    "links": {"peers": {A: {}}, "links": [{"rel": "next", "href": "/x"}]},
+    "a link without an address": {"peers": {A: {}}, "links": [{"rel": "next"}]},
+    **{
+        f"{key} is false": {"peers": {A: {}}, key: False}
+        for key in ("complete", "last_page", "is_last")
+    },
+    **{
+        f"another room's, in {key}": {"peers": {A: {"id": A}}, key: {"room_id": "0" * 24}}
+        for key in ("data", "meta", "response")
+    },
     "error": {"peers": {}, "error": "oops"},
     "a status line": {"peers": {}, "status": "503 Service Unavailable"},
     "meta": {"peers": {}, "meta": {"code": 400, "error_type": "oops"}},
@@ -240,7 +262,7 @@ def test_ids_in_upper_case_are_the_same_ids_in_every_answer() -> None:
 def test_a_list_shorter_than_its_limit_is_whole() -> None:
     wholes: list[dict[str, Any]] = [
         {"limit": 10, "last": A, "total": 1, "has_more": False},
-        {"pageInfo": {"hasNextPage": False, "endCursor": None}, "totalCount": 1},
+        {"pageInfo": {"hasNextPage": False, "endCursor": "x"}, "totalCount": 1},
         {"next": None, "limit": 1, "page": 1, "pages": 1},
         {"last": True, "first": True, "numberOfElements": 1, "number": 3, "links": []},
         {"code": 200, "status": "ok", "success": True, "error": None, "errors": []},
@@ -248,18 +270,56 @@ def test_a_list_shorter_than_its_limit_is_whole() -> None:
     ]
     for said in wholes:
         assert len(roster({"peers": {A: {}}, **said})) == 1
-    answer = answered(lambda c: c.list_peers(ROOM), {"peers": {A: {}}}, link='</next>; rel="prev"')
-    assert len(answer) == 1
+    heads: dict[str, str] = {"x-total-count": "1", "x-total-pages": "0", "x-has-more": "false"}
+    heads |= {"link": '</next>; rel="prev"', "x-pagination": '{"totalCount": 1}'}
+    assert len(answered(lambda c: c.list_peers(ROOM), {"peers": {A: {}}}, 200, **heads)) == 1
 
 
 def test_a_list_whose_next_page_is_in_a_header_is_refused() -> None:
     for header, said in (
-        ("link", '<...?start=9>; rel="next"'),
-        ("link", '</a>; rel="last next"'),
-        ("content-range", "items 0-0/5"),
+        *(("link", '<...?start=9>; rel="next"'), ("x-next-page", "2")),
+        *(("content-range", "items 0-0/5"), ("x-total-pages", "5")),
+        *(("x-total-count", "5"), ("x-total", "2"), ("x-has-more", "true")),
+        *(("link", '</a>; rel="last next"'), ("x-pagination", '{"TotalCount": 5}')),
     ):
         with pytest.raises(BadResponse, match="one page of a longer list"):
             answered(lambda c: c.list_peers(ROOM), {"peers": {A: {}}}, 200, **{header: said})
+
+
+@pytest.mark.parametrize("field", ["role", "user_id", "name", "metadata", "joined_at", "id", "x"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        '"%s":"guest","%s":"host"',
+        '"%s":"guest","%s" :"host"',
+        '"%s" \n\t:"guest","%s":"host"',
+        r'"%s":"guest","%s":"host","y\\":"z"',
+        r'"%s":"guest","%s":"host","metadata":"\\"',
+        r'"%s":"guest","%s":"host","metadata":"{\"a\":\"\\\\\"}\\"',
+        '"%s":"guest","%s":1',
+        '"%s":"guest","%s":1,"metadata":null',
+        '"%s":"guest","%s":2,"y":2',
+        '"%s":2,"%s":3',
+    ],
+)
+def test_a_field_that_is_there_twice_makes_its_record_unreadable(field: str, written: str) -> None:
+    twice = f'{{"id":"{A}",{written % (field, field)}}}'
+    found = roster(f'{{"peers":{{"{A}":{twice},"{B}":{{"id":"{B}"}}}}}}'.encode())
+    assert ([p.id for p in found], found.unreadable) == ([B], (A,))
+
+
+@pytest.mark.parametrize("role", ['{"name":"host","name":"host"}', '[{"name":"x","name":"y"}]'])
+def test_a_role_that_has_a_name_twice_makes_its_record_unreadable(role: str) -> None:
+    found = roster(f'{{"peers":{{"{A}":{{"role":{role}}},"{B}":{{"id":"{B}"}}}}}}'.encode())
+    assert ([p.id for p in found], found.unreadable) == ([B], (A,))
+    with pytest.raises(BadResponse):
+        peer(f'{{"id":"{PEER}","role":{role}}}'.encode())
+
+
+def test_a_field_of_tomorrow_that_has_a_name_twice_can_be_written_as_json() -> None:
+    session = f'{{"id":"s","peers":["{A}"]}}'
+    found = room(f'{{"id":"{ROOM}","session":{session},"x":{{"y":1,"y":2}}}}'.encode())
+    assert "y" not in json.loads(found.model_dump_json())["x"]
 
 
 @pytest.mark.parametrize("other", ["Role", "ROLE", "role_"])
@@ -298,7 +358,7 @@ def test_a_byte_order_mark_half_a_surrogate_pair_and_bytes_that_are_no_text_are_
 
 
 def test_a_field_of_tomorrow_reaches_the_caller() -> None:
-    (found,) = roster({"peers": {A: {"id": A, "role": "x", "size": 4}}, "to_know": 1})
+    (found,) = roster({"peers": {A: {"id": A, "role": "x", "size": 4}}, "more_to_know": 1})
     assert found.model_dump()["size"] == 4
     tomorrow = {
         "code": "abc-defg-hij",
@@ -307,6 +367,17 @@ def test_a_field_of_tomorrow_reaches_the_caller() -> None:
         "recording": {"count": 3},
     }
     session: dict[str, Any] = {"id": "s", "peers": [A], "peer_count": 1, "active": True}
+    null_time = {"Time": "0001-01-01T00:00:00Z", "Valid": False}
+    for unset in (
+        None,
+        "",
+        "0001-01-01T00:00:00Z",
+        "1970-01-01T00:00:00Z",
+        -62135596800,
+        null_time,
+    ):
+        session |= {"ended_at": unset, "state": "running", "closed": False}
+        assert room({"id": ROOM, "session": session}).session.peers == (A,)
     assert room({"id": ROOM, "session": session, **tomorrow}).model_dump()["code"] == "abc-defg-hij"
 
 
@@ -315,6 +386,13 @@ def test_a_field_of_tomorrow_reaches_the_caller() -> None:
     [
         *(None, {}, [], "", False),
         {"id": "", "created_at": "", "peers": None},
+        {"id": "s", "active": False, "peers": [A]},
+        {"id": "s", "is_active": False, "peers": [A]},
+        *({"id": "s", "active": no, "peers": [A]} for no in ("False", "no", 0)),
+        {"id": "s", "Active": False, "peers": [A]},
+        *({"id": "s", at: "2026-01-01T00:00:00Z", "peers": [A]} for at in ("ended_at", "closedAt")),
+        *({"id": "s", said: "ended", "peers": [A]} for said in ("status", "state")),
+        {"id": "s", "is_closed": True, "peers": [A]},
     ],
 )
 def test_a_room_whose_session_is_nothing_is_not_active(session: object) -> None:
@@ -329,6 +407,7 @@ def test_a_room_whose_session_is_nothing_is_not_active(session: object) -> None:
         ({A: {"id": A}, B: {}}, (A, B)),
         ([{"id": A}, {"id": B}], (A, B)),
         ([A, A, 5], (A, "5")),
+        ({"0": A, "1": {"id": B}}, (A, B)),
         (None, ()),
     ],
 )
@@ -357,7 +436,6 @@ def test_a_room_that_is_another_or_does_not_say_who_is_in_it_is_refused() -> Non
         {"id": ROOM, "session": {"id": "s", "peers": {"host": [A]}}},
         {"id": ROOM, "session": {"id": "s", "peers": {"host": {A: {}}}}},
         {"id": ROOM, "session": {"id": "s", "peers": {"count": 2}}},
-        {"id": ROOM, "session": {"id": "s", "peers": {"0": A, "1": {"id": B}}}},
         {"id": ROOM, "session": {"id": "s", "peers": [A]}, "peerCount": 2},
         {"id": ROOM, "session": {"id": "s", "peers": [A], "Peers": [A, B]}},
         {"id": ROOM, "session": {"id": "s", "peers": [A]}, "Session": None},
@@ -367,10 +445,11 @@ def test_a_room_that_is_another_or_does_not_say_who_is_in_it_is_refused() -> Non
             room(document)
 
 
-def test_a_track_may_be_null_where_nothing_is_meant() -> None:
+def test_a_track_may_be_null_where_nothing_is_meant_and_tracks_may_be_a_list() -> None:
     track = {"id": "t", "mute": None, "source": None}
-    found = peer({"id": PEER, "tracks": {"t": track}}).tracks["t"]
-    assert (found.mute, found.source) == (False, "")
+    for tracks in ({"t": track}, [track]):
+        found = peer({"id": PEER, "tracks": tracks}).tracks["t"]
+        assert (found.mute, found.source) == (False, "")
 
 
 def test_a_track_that_cannot_be_used_does_not_hide_its_peer() -> None:
@@ -470,6 +549,23 @@ def test_a_body_that_does_not_say_that_it_was_accepted_may_have_been_executed(bo
     assert caught.value.executed == "maybe"
 
 
+@pytest.mark.parametrize("name", ["status", "code"])
+@pytest.mark.parametrize("line", ["404 Not Found", "502 Bad Gateway"])
+def test_a_status_line_of_an_error_beside_an_acceptance_is_an_error(name: str, line: str) -> None:
+    with pytest.raises(BadResponse, match=line[:3]) as caught:
+        end({"message": "session is ending", name: line})
+    assert caught.value.executed == "maybe"
+
+
+def test_a_count_of_something_else_is_no_total_and_no_errors_are_no_error() -> None:
+    for count in ("max_peers", "total_duration", "track_count"):
+        session = {"id": "s", "peers": [A]}
+        assert room({"id": ROOM, "session": session, count: 100}).session.peers == (A,)
+        assert room({"id": ROOM, "session": {**session, count: 100}}).session.peers == (A,)
+    nothing = {"errors_count": 0, "reject_reason": "", "rejected_at": None}
+    assert end({"message": "session is ending", **nothing}).message == "session is ending"
+
+
 def test_a_request_may_be_accepted_in_other_words() -> None:
     for said in (
         "Session is ending.",
@@ -503,6 +599,15 @@ def test_an_answer_from_a_cache_is_not_the_room_now() -> None:
         with pytest.raises(BadResponse, match="from the cache of a proxy"):
             answered(call, {"peers": {}, "id": ROOM, "session": {"id": "s", "peers": []}}, age="9")
     assert answered(lambda c: c.list_peers(ROOM), {"peers": {}}, age="0") == ()
+
+
+@pytest.mark.parametrize(
+    "head", [("grpc-status", "14"), ("content-type", "application/problem+json")]
+)
+def test_a_head_of_an_error_under_a_success_may_have_been_executed(head: tuple[str, str]) -> None:
+    with pytest.raises(BadResponse) as caught:
+        answered(lambda c: c.end_room(ROOM), b"", 200, **dict([head]))
+    assert caught.value.executed == "maybe"
 
 
 @pytest.mark.parametrize("said", [{"peer_id": A}, {"peerId": A}, {"peer": {"id": A}}])
@@ -591,7 +696,7 @@ def test_a_word_that_only_resembles_an_error_is_none() -> None:
             "default": "x",
             "error_code": 0,
             "errors": [],
-            "error_count": 0,
+            "error_count": 2,
         },
         {"status": "200 OK", "code": "201", "meta": {"code": 200, "errors": None}},
         {"message": "session is ending", "room": {"id": ROOM}, "peer": None},

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from api.wire import ROOM, TOKEN, Answer, FixedToken, Wire, hang, raw_bytes, reply, reset
-from hms_active_rooms.api import ActiveRoomsClient, SignedTokens, Timeouts
+from hms_active_rooms.api import ActiveRoomsClient, SignedTokens, StaticToken, Timeouts
 from hms_active_rooms.errors import ActiveRoomsError, InvalidRequest
 
 Make = Callable[..., ActiveRoomsClient]
@@ -59,6 +59,42 @@ async def test_a_request_id_that_repeats_the_token_does_not_show_it(
         await client.list_peers(ROOM)
     assert caught.value.request_id == "id of [token]"
     _assert_clean(caught.value, client, "")
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize(
+    "written",
+    [
+        r"abc\u002bdef/ghi&jkl==",
+        r"abc+def\/ghi\u0026jkl=\u003D",
+        r"\u0061bc+def/ghi&jkl==",
+        r"\\abc+def/ghi&jkl==",
+    ],
+)
+async def test_a_token_is_not_shown_however_json_escapes_it(
+    make_client: Make, wire: Wire, written: str, status: int
+) -> None:
+    said = f"{'x' * 80}{written}" if status == 200 else f"bad token {written}"
+    wire.answers = [reply(status, raw=f'{{"error":1,"message":"{said}"}}'.encode())]
+    client = make_client(auth=StaticToken("abc+def/ghi&jkl=="))
+    with pytest.raises(ActiveRoomsError, match="xxx" if status == 200 else "bad token") as caught:
+        await client.list_peers(ROOM)
+    assert "bc+def" not in caught.value.for_model()
+
+
+async def test_an_answer_with_the_token_keeps_its_escapes(make_client: Make, wire: Wire) -> None:
+    told = r"\u0022 \u005c \\u002b \u002b \/"
+    wire.answers = [reply(raw=f'{{"message":"sent","as":"{told}","by":"abc+def/"}}'.encode())]
+    answer = await make_client(auth=StaticToken("abc+def/")).send_message(ROOM, "hello")
+    assert answer.model_extra == {"as": r'" \ \u002b + /', "by": "[token]"}
+
+
+async def test_a_token_that_is_a_word_does_not_change_answers(
+    make_client: Make, wire: Wire
+) -> None:
+    wire.answers = [reply(200, {"message": "session is ending"})]
+    answer = await make_client(auth=StaticToken("is")).end_room(ROOM)
+    assert answer.message == "session is ending"
 
 
 async def test_the_deadline_does_not_show_the_token(

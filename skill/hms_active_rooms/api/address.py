@@ -68,8 +68,12 @@ def environment_proxy(url: str) -> str | None:
         plain = proxy.isascii() and proxy.isprintable() and " " not in proxy
         if plain and named.scheme in ("http", "https") and named.hostname and named.port != 0:
             return proxy
-    # The error does not show the URL of the proxy, since that URL may hold a password.
-    raise ConfigurationError(
+    raise unusable_proxy()
+
+
+def unusable_proxy() -> ConfigurationError:
+    """Make an error that does not show the URL of the proxy, since that URL may hold a password."""
+    return ConfigurationError(
         "The proxy that the environment sets cannot be used.",
         hint="Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY. Each must begin with http:// or https://.",
     )

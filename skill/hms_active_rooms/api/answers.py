@@ -5,6 +5,8 @@ An error quotes the server's text as a stranger's text: escaped, shortened, and 
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -15,7 +17,8 @@ from typing import Final, TypeVar
 from pydantic import SecretStr
 
 from hms_active_rooms.api import wire
-from hms_active_rooms.api.reading import PAGE, json_document, read_done
+from hms_active_rooms.api.models import Peers
+from hms_active_rooms.api.reading import PAGE, json_document, read_done, refuse_page
 from hms_active_rooms.api.wire import Answer, Cause, Request, Unusable
 from hms_active_rooms.errors import (
     ApiError,
@@ -58,6 +61,10 @@ _TEXT_LIMIT: Final = 200
 _DETAILS_LIMIT: Final = 5
 _JWT: Final = re.compile(r"eyJ[\w-]+\.[\w-]+(\.[\w-]*)?", re.ASCII)
 
+_SHORTEST_SECRET: Final = 8
+# A character that JSON may escape, but need not. A backslash is matched for what follows it.
+_ESCAPE: Final = re.compile(rb"\\(?:u00([2-7][0-9a-fA-F])|[\\/])")
+
 # The real API was seen to send "session not active". Its docs and webhooks have more wordings.
 _NO_PEER: Final = re.compile(r"\bpeers?\b", re.IGNORECASE)
 _NO_SESSION: Final = re.compile(r"\bsession\b|\b(not|no longer|in) ?active\b", re.IGNORECASE)
@@ -70,6 +77,8 @@ MAX_RETRY_AFTER_S: Final = 86_400.0
 _SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?)s?(?:,.*)?")
 # The 100ms docs show only one 429, with this text. They document no header.
 _IN_TEXT: Final = re.compile(r"retry after ([0-9]+) seconds?")
+_PAGES: Final = ("total-count", "total", "total-pages", "next-page", "has-more", "next-cursor")
+"""Headers that may say that a list has more pages. Here, their names lack the `X-`."""
 _NEXT_PAGE: Final = re.compile(r"rel *= *(\"[^\"]*)?\bnext\b", re.IGNORECASE)
 
 
@@ -78,13 +87,23 @@ Failure = tuple[ApiError, bool, float]
 
 
 def without(token: SecretStr, answer: Answer) -> Answer:
-    """The answer without the token, which a server or a proxy may repeat in it."""
+    """The answer without the token, which a server or a proxy may repeat in it. A short token may be
+    a word of the answer, such as "is", so it stays."""
     secret, body = token.get_secret_value(), answer.body
-    for written in {secret, secret.replace("/", r"\/")}:
-        body = body.replace(written.encode(), b"[token]")
+    if len(secret) < _SHORTEST_SECRET:
+        return answer
+    written = json.dumps(secret, ensure_ascii=False)[1:-1].encode()
+    plain = _ESCAPE.sub(_unescaped, body)
+    if written in plain:
+        body = plain.replace(written, b"[token]")
     first = reversed([*answer.headers.items()])  # of a header that comes twice, as aiohttp does
     headers = {name.lower(): value.replace(secret, "[token]") for name, value in first}
     return Answer(answer.status, body, headers)
+
+
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    char = chr(int(escape[1], 16)) if escape[1] else escape[0].decode()[1]
+    return json.dumps(char)[1:-1].encode()
 
 
 def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
@@ -98,10 +117,22 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
         raise Unusable(wire.CONTRADICTS, PAGE)
     if (headers.get("age") or "0") != "0" and read is not read_done:
         raise Unusable(wire.CUT_OFF, "the answer is old and comes from the cache of a proxy")
+    kind = headers.get("content-type") or ""
+    if (headers.get("grpc-status") or "0") != "0" or "problem+" in kind:
+        raise Unusable(
+            wire.CONTRADICTS, "the answer's status says success, but a header says error"
+        )
     try:
-        return read(b"" if nothing else answer.body, asked)
+        found = read(b"" if nothing else answer.body, asked)
     except RecursionError:
         raise Unusable(wire.CUT_OFF, "the answer is nested too deeply") from None
+    length = len(found) + len(found.unreadable) if isinstance(found, Peers) else math.inf
+    told: dict[str, object] = {n: v for n in _PAGES if (v := headers.get(f"x-{n}"))}
+    if pagination := headers.get("x-pagination"):
+        with contextlib.suppress(ValueError, RecursionError):
+            told["pagination"] = json_document(pagination.encode())
+    refuse_page(told, length)
+    return found
 
 
 def unusable(why: Unusable, request: Request, answer: Answer | None) -> Failure:

@@ -44,8 +44,16 @@ Text = Annotated[str, _Text]
 Id = Annotated[str, Field(min_length=1, max_length=200)]
 
 
+def as_list(value: object) -> object:
+    """Turn the map {"0": a, "1": b} into the list [a, b]. PHP may write a list as such a map."""
+    if isinstance(value, dict) and value and list(value) == [str(n) for n in range(len(value))]:
+        return list(value.values())
+    return value
+
+
 def _ids(value: object) -> object:
     """The ids in a list of ids or objects, or in a map's keys. Go writes an empty list as null."""
+    value = as_list(value)
     if isinstance(value, dict):
         given = [(key, e.get("id") if isinstance(e, dict) else None) for key, e in value.items()]
         grouped = not all(map(is_peer_id, value))
@@ -115,8 +123,10 @@ class Track(Document):
 
 
 def _tracks(value: object) -> object:
-    """The tracks in a map, by track id. A track that cannot be read is left out."""
-    found = dict[str, Track]()
+    """The tracks in a map or a list, by track id. A track that cannot be read is left out."""
+    value, found = as_list(value), dict[str, Track]()
+    if isinstance(value, list):
+        value = {str(n): entry for n, entry in enumerate(value)}
     for key, entry in value.items() if isinstance(value, dict) else ():
         with contextlib.suppress(ValidationError):
             track = Track.model_validate({"id": key, **entry} if isinstance(entry, dict) else entry)

@@ -11,9 +11,11 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import math
 import operator
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NoReturn, TypeVar
 from uuid import UUID
@@ -30,6 +32,7 @@ from hms_active_rooms.api.models import (
     Peers,
     Session,
     Track,
+    as_list,
 )
 from hms_active_rooms.api.wire import CONTRADICTS, CUT_OFF, Unusable
 from hms_active_rooms.errors import NotActive
@@ -47,35 +50,50 @@ _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _AS_ZERO: Final = str.maketrans(dict.fromkeys("123456789abcdef", "0"))
 _ZERO_ID: Final = str(UUID(int=0))
 _SEPARATORS: Final = re.compile(r"[^a-z0-9]")
-# The attribute behind `model_extra`, without its Python function.
+_OTHER_ESCAPE: Final = re.compile(rb'\\[^"]')
+# The attributes behind `model_fields_set` and `model_extra`, without their Python functions.
+_FIELDS: Final = operator.attrgetter("__pydantic_fields_set__")
 _EXTRA: Final = operator.attrgetter("__pydantic_extra__")
 
 # Fields that say that a list has further pages. Names of fields stand here and below in lower case
 # and without separators. The general page of the 100ms docs gives every list `limit` and `last`.
+_PAGING: Final = {"pagination", "paging", "page", "pageinfo", "meta", "metadata", "links"} | {
+    *("cursor", "cursors", "hits", "resultinfo", "responsemetadata")
+}
 _MORE: Final = re.compile(
-    "more|next|continu|cursor|marker|scroll|truncated|partial|incomplete|remaining|omitted|timedout"
-    "|lastevaluated|pagetoken|after$"
+    r"(has)?more(peers|pages|items|results)?(available)?|continuation(token)?|lastevaluatedkey"
+    r"|(has|odata)?next[a-z]*"
+    r"|(is|peers)?truncated|(partial|incomplete)(results)?|remaining|omitted|timedout|scrollid"
 )
-_START: Final = {"last", "start", "offset", "skip"}
-_TOTALS: Final = re.compile("total|(?<!ac)count$|^num(?!ber$)|peers$")
-_PAGES: Final = re.compile("(last|total)?pages?(count)?")
+_MARKS: Final = {"limit", "last", "start", "offset", "skip", "after"} | {
+    *("cursor", "endcursor", "pagetoken", "marker")
+}
+_THING: Final = "(peer|record|item|element|result|participant|user|member|connection|row|entrie)"
+_TOTALS: Final = re.compile(
+    r"(?!number$)(?=.)(odata|full|grand)?(total|num|number|active|connected)?(of)?"
+    rf"({_THING}s|{_THING}(?=count|total))?(count|total)?"
+)
+_PAGES: Final = {"page", "pages", "totalpages", "pagecount", "lastpage"}
+_WHOLE: Final = re.compile(r"(is)?(complete|last(page)?)")
 
 # Names that Go, Java, Python, cloud gateways and 100ms webhooks give to the fields of an error.
 _ERROR: Final = re.compile(
-    "(is|has)?(err(or|no|code|msg|s?$)|exception|fault|fail(ed|ure)|reject|denied|refused)"
+    r"(is|has)?(error|err|exception|fault|failure|failed|rejected|denied|refused)s?"
+    r"(code|message|msg|type|status|details?|description|text|reason|name|peers|ids)?|errno"
 )
-_STATUS: Final = re.compile("(http|response|result)?(status|code|statuscode)")
+_STATUS: Final = re.compile(r"(http|response|result)?(status|code|statuscode)")
+_ENVELOPE: Final = {"status", "code", "response", "result", "meta", "data"}
 _FAILED: Final = re.compile(
-    "error|fail|reject|denied|refuse|forbid|invalid|abort|unauthor|unavail|not.?found"
+    r"[a-z_ ]*(error|fail|reject|denied|refuse|forbid|invalid|abort|unauthor|unavail|not.?found)[a-z_ ]*"
 )
 _SAID: Final = ("status", "statustext", "state", "result", "outcome", "code")
 _DONE: Final = ("success", "ok", "succeeded", "accepted", "acknowledged")
-
-# Nested objects whose fields are read like those beside them.
-_ABOUT_ANSWER: Final = re.compile(
-    "status|code|response|result|(response)?meta(data)?|data|page|pagination|paging|links|cursors"
-    "|hits|[a-z]+info"
-)
+_STATUS_LINE: Final = re.compile(r"(\d{3}) .*")
+_OVER: Final = re.compile(r"(is)?(ended|closed|finished|terminated)(at|on)?")
+_OVER_WORD: Final = {"ended", "closed", "finished", "terminated", "completed", "inactive"}
+# How an unset time begins. Go writes the year 1 as a text or in seconds, or {"Valid": false}.
+_UNSET: Final = re.compile(r"0000-|0001-|1970-|-|{")
+_OF_OTHER: Final = {"roomid", "peerid", "room", "peer"}
 
 # Words of an acknowledgement (the documented words first). Below: words of a refusal.
 _ACCEPTED: Final = re.compile(
@@ -107,6 +125,12 @@ class _PeerMap(Document, cache_strings="keys"):  # values seldom repeat
     peers: dict[str, Peer]
 
 
+@dataclass(frozen=True)  # in a field that 100ms does not document, pydantic writes it as {}
+class _Twice:
+    """Replaces a JSON object that has a name twice. Nobody knows which of the values is meant. No
+    documented field accepts it."""
+
+
 # `asked` holds what the request asked for: the ids in the path, the query and the operation.
 
 
@@ -116,15 +140,29 @@ def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
     session = found.get("session", ...)
     fields: Fields = session if isinstance(session, dict) else {}
     # In place of no session, Go may write an object with empty fields, and PHP an empty list.
-    if not session or (fields and not fields.get("id") and not fields.get("peers")):
+    unset = fields and not fields.get("id") and not fields.get("peers")
+    if not session or unset or _is_over(found) or _is_over(fields):
         raise NotActive("100ms answered that the room has no running session.")
     _refuse_other(fields, asked)
     room = _model(ActiveRoom, found)
     if "peers" not in room.session.model_fields_set:
         raise _contradicts("the answer does not say who is in the session")
     counts = {name: value for name, value in found.items() if "peer" in name.lower()}
-    _refuse_page({**counts, **fields, "peers": None}, len(room.session.peers))
+    refuse_page({**counts, **fields}, len(room.session.peers))
     return room
+
+
+def _is_over(found: Fields) -> bool:
+    said = _named(found)
+    return (
+        False in (_means(said.get("active")), _means(said.get("isactive")))
+        or bool(_OVER_WORD & {str(said.get(name)).lower() for name in ("status", "state")})
+        or any(
+            _means(value) and not _UNSET.match(str(value))
+            for name, value in said.items()
+            if _OVER.fullmatch(name)
+        )
+    )
 
 
 def read_peer(body: bytes, asked: Mapping[str, str]) -> PeerDetails:
@@ -179,22 +217,38 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
         gc.unfreeze()
     peers, more = Peers(found.peers.values()), found.model_extra or {}
     ids, extras = [peer.id for peer in peers], [extra for extra in map(_EXTRA, peers) if extra]
-    names = dict.fromkeys(itertools.chain(more, *extras))
+    fields = len(more) + sum(map(len, map(_FIELDS, peers)))
+    names = dict.fromkeys(itertools.chain(*extras))
+    values = itertools.chain(more.values(), *[extra.values() for extra in extras])
+    others = [value for value in values if not isinstance(value, str)]
     if (
         ids != list(found.peers)
+        # If a name occurs twice, pydantic-core keeps one value, so the body has too many quotes.
+        or _unescaped_quotes(body) != 2 * (1 + len(peers) + 2 * fields - len(others))
         # Checking all ids at once is much faster than a pattern for each.
         or ",".join(ids).translate(_AS_ZERO) != ",".join([_ZERO_ID] * len(ids))
-        or {"roomid", "peerid", "room", "peer"} & _named(names).keys()
-        or any(_documented(name) != name for name in names)
+        or _OF_OTHER & (named := _named(names).keys())
+        or (_ENVELOPE & named and any(isinstance(value, dict) for value in others))
+        or any(_documented(name) != name for name in (*more, *names))
     ):
         raise ValueError("odd")
+    if others:
+        json.dumps(others, allow_nan=False)  # raises ValueError for NaN and Infinity
     _refuse_error(more)
-    _refuse_page(more, len(peers))
+    _refuse_other(more, asked)
+    refuse_page(more, len(peers))
     return peers
 
 
+def _unescaped_quotes(body: bytes) -> int:
+    if _OTHER_ESCAPE.search(body):
+        body = body.replace(b"\\\\", b"")
+        return body.count(b'"') - body.count(b'\\"')
+    return body.count(b'"') - body.count(b"\\")  # five times as fast
+
+
 def _odd_roster(found: Fields, asked: Mapping[str, str]) -> Peers:
-    given = found.pop("peers", ...)
+    given = as_list(found.pop("peers", ...))
     entries: list[tuple[str, Any]] = []
     if isinstance(given, dict):
         entries = list(given.items())
@@ -209,7 +263,7 @@ def _odd_roster(found: Fields, asked: Mapping[str, str]) -> Peers:
     peers.unreadable = tuple(str(normal_id(key)) for key, peer in read if not peer)
     if len({peer.id for peer in peers}) < len(peers):
         raise _contradicts("the answer lists a peer twice")
-    _refuse_page(found, len(entries))
+    refuse_page(found, len(entries))
     return peers
 
 
@@ -227,27 +281,31 @@ def _peer(key: str, entry: object, asked: Mapping[str, str]) -> Peer | None:
     return None if other else peer
 
 
-def _refuse_page(found: Fields, length: int) -> None:
+def refuse_page(found: Fields, length: float) -> None:
     """Raises Unusable if the fields beside a list of `length` entries say that it is one page."""
-    said = list(_said(found))
-    limit = next((_number(value) or 0 for name, value in said if name == "limit"), 0)
+    said = list(_about_pages(found))
+    more = [_means(value) for name, value in said if _MORE.fullmatch(name)]
+    more += [not v for name, v in said if _WHOLE.fullmatch(name) and isinstance(v, bool)]
+    limit = next((_number(value) for name, value in said if name == "limit"), None)
+    marks = [v for n, v in said if n in _MARKS and v and not isinstance(v, bool)]
+    goes_on = not more and marks and (limit is None or length >= limit)
     for name, value in said:
-        number = _number(value) or 0
-        if (
-            (_MORE.search(name) and _means(value))
-            or (name in _START and value and value is not True and length >= limit)
-            or (_PAGES.fullmatch(name) and number > 1)
-            or (_TOTALS.search(name) and number > length)
-        ):
-            raise _contradicts(PAGE)
+        most = length if _TOTALS.fullmatch(name) else 1 if name in _PAGES else math.inf
+        goes_on = goes_on or (_number(value) or 0) > most
+    if goes_on or any(more):
+        raise _contradicts(PAGE)
 
 
-def _said(found: Fields) -> Iterator[tuple[str, Any]]:
-    """Each field as its name (see `_named`) and its value, with the fields of `_ABOUT_ANSWER`."""
+def _about_pages(found: Fields) -> Iterator[tuple[str, Any]]:
+    """The fields as pairs of name and value. Fields of a nested object about pages are included."""
     for name, value in _named(found).items():
         yield name, value
-        if isinstance(value, dict) and _ABOUT_ANSWER.fullmatch(name):
-            yield from _said(value)
+        if name in _PAGING and isinstance(value, dict):
+            yield from _about_pages(value)
+        if name in _PAGING and isinstance(value, list):
+            yield from [
+                (str(e.get("rel")), e.get("href", True)) for e in value if isinstance(e, dict)
+            ]
 
 
 def _refuse_other(found: Fields, asked: Mapping[str, str]) -> None:
@@ -256,16 +314,13 @@ def _refuse_other(found: Fields, asked: Mapping[str, str]) -> None:
 
 
 def _of_other(found: Fields, asked: Mapping[str, str]) -> bool:
-    for name, value in _said(found):
-        what = name.removesuffix("id")
-        if isinstance(value, dict):
-            value = value.get("id")
-        elif what == name:
-            continue
-        own = asked.get(f"{what}_id")
-        if own and value and normal_id(value) != own:
+    said = _named(found)
+    for what in {"room", "peer"} & {name.removesuffix("_id") for name in asked}:
+        nested = said.get(what)
+        given = [said.get(what + "id"), nested.get("id") if isinstance(nested, dict) else None]
+        if any(one and normal_id(one) != asked[what + "_id"] for one in given):
             return True
-    return False
+    return any(_of_other(said[n], asked) for n in _ENVELOPE if isinstance(said.get(n), dict))
 
 
 def _named(found: Fields) -> Fields:
@@ -299,25 +354,27 @@ def _object(body: bytes, asked: Mapping[str, str], about: str = "") -> Fields:
 
 
 def _refuse_error(found: Fields) -> None:
-    for name, value in _said(found):
-        status = (_number(value) if _STATUS.fullmatch(name) else None) or 0
-        if (
-            status >= 400
-            # gRPC's codes are small numbers, 0 for OK.
-            or (name == "code" and status and not 200 <= status < 300)
-            or (_ERROR.match(name) and _means(value))
-            or (name in _DONE and _means(value) is False)
-            or (name in _SAID and value is False)
-            or (name in _SAID and isinstance(value, str) and _FAILED.search(value.lower()))
-        ):
-            break
-    else:
-        return
-    message = found.get("message")
-    words = [f"{status:g}"] if status >= 400 else []
-    words += [quoted(message, 100)] if isinstance(message, str) and message else []
-    why = f": {', '.join(words)}" if words else ""
-    raise _contradicts(f"the answer's status says success, but its body says error{why}")
+    said = _named(found)
+    code, status, message = said.get("code"), said.get("status"), said.get("message")
+    codes = [_status(value) for name, value in said.items() if _STATUS.fullmatch(name)]
+    wrong = [n for n in codes if n and n >= 400]
+    number = _status(code) or 0  # gRPC's codes are small numbers, 0 for OK
+    for name in _ENVELOPE & said.keys():
+        if isinstance(said[name], dict):
+            _refuse_error(said[name])
+    if (
+        (number != 0 and not 200 <= number < 300)
+        or wrong
+        or status is False
+        or said.get("result") is False
+        or any(_FAILED.fullmatch(str(said.get(name)).lower()) for name in _SAID)
+        or any(_means(value) for name, value in said.items() if _ERROR.fullmatch(name))
+        or any(_means(said.get(name)) is False for name in _DONE)
+    ):
+        words = [f"{wrong[0]:g}"] if wrong else []
+        words += [quoted(message, 100)] if isinstance(message, str) and message else []
+        why = f": {', '.join(words)}" if words else ""
+        raise _contradicts(f"the answer's status says success, but its body says error{why}")
 
 
 def _means(value: object) -> bool | None:
@@ -329,6 +386,12 @@ def _means(value: object) -> bool | None:
 
 def _contradicts(reason: str) -> Unusable:
     return Unusable(CONTRADICTS, reason)
+
+
+def _status(value: object) -> float | None:
+    """The number in 404, "404" or "404 Not Found". None for any other value."""
+    line = _STATUS_LINE.fullmatch(value) if isinstance(value, str) else None
+    return _number(line[1] if line else value)
 
 
 def _number(value: object) -> float | None:
@@ -343,24 +406,35 @@ def json_document(body: bytes) -> Any:
     surrogate, which a log could not encode, becomes "?": one stranger's name must not make the
     whole list of peers unreadable."""
     text = body.decode("utf-8-sig", "replace")
-    found = json.loads(text, parse_constant=_refuse, object_pairs_hook=_documented_once)
-    if _SURROGATE.search(text):
-        found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
-    return found
+    found = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once)
+    return _encodable(found) if _SURROGATE.search(text) else found
 
 
 def _refuse(number: str) -> NoReturn:
     raise ValueError(f"{number} is no number")
 
 
-def _documented_once(pairs: list[tuple[str, Any]]) -> object:
-    """The object under its documented names. If a name occurs twice, also in another spelling,
-    nobody knows which value is meant. Then a text takes the place of the object."""
+def _finite(digits: str) -> float:
+    found = float(digits)
+    return found if math.isfinite(found) else _refuse(digits)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> Any:
     found = {_documented(key): value for key, value in pairs}
-    return found if len(found) == len(pairs) else "a name occurs twice"
+    return found if len(found) == len(pairs) else _Twice()
 
 
 @lru_cache(maxsize=1024)
 def _documented(name: str) -> str:
     """The documented name of a field: `user_id` for `userId`. Any other name stays as it is."""
     return _SPELT.get(_SEPARATORS.sub("", name.lower()), name)
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_encodable(entry) for entry in value]
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(entry) for key, entry in value.items()}
+    return value

@@ -19,7 +19,7 @@ import httpx
 from pydantic import SecretStr
 
 from hms_active_rooms.api import wire
-from hms_active_rooms.api.address import environment_proxy, is_local
+from hms_active_rooms.api.address import environment_proxy, is_local, unusable_proxy
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.installing import extra
 
@@ -155,15 +155,18 @@ class HttpxPool:
 
 
 def _connections(tls: ssl.SSLContext, url: str) -> httpx.AsyncBaseTransport:
-    return httpx.AsyncHTTPTransport(
-        verify=tls,
-        proxy=environment_proxy(url),
-        limits=httpx.Limits(
-            max_connections=wire.MAX_CONNECTIONS,
-            max_keepalive_connections=20,
-            keepalive_expiry=wire.KEEP_ALIVE_S,
-        ),
-    )
+    # These errors may hold the proxy's URL. So the error below is raised outside, without them.
+    with contextlib.suppress(ValueError, httpx.InvalidURL):
+        return httpx.AsyncHTTPTransport(
+            verify=tls,
+            proxy=environment_proxy(url),
+            limits=httpx.Limits(
+                max_connections=wire.MAX_CONNECTIONS,
+                max_keepalive_connections=20,
+                keepalive_expiry=wire.KEEP_ALIVE_S,
+            ),
+        )
+    raise unusable_proxy()
 
 
 _url: Final = lru_cache(maxsize=256)(httpx.URL)
