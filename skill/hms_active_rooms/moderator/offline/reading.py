@@ -219,7 +219,7 @@ class _Line:
         except _Blocked as blocked:
             why = str(blocked)
         if not orders:
-            why = why or "not_understood"
+            why = self._foreign() or why or "not_understood"
         outside = [one for one in self.tokens if one.start < self.told]
         ids = {one.text for one in outside if ROOM_ID.fullmatch(one.text)}
         people = tuple(one.who for one in outside if one.who)
@@ -244,6 +244,17 @@ class _Line:
                 if kind and all(polite[:first] + polite[last:]):
                     return (Order(kind),)
         return ()
+
+    def _foreign(self) -> str:
+        """The reply to a line in another language, written in that language. "" if the line is in English,
+        or in a language that `words.yaml` does not have."""
+        texts = re.findall(r"\w+", self.line.lower())
+        strange = sum(ord(char) > 0x3FF and char.isalpha() for char in self.line) > 3
+        for told, says in w.rows("languages"):
+            count = sum(re.fullmatch(told, one) is not None for one in texts)
+            if count > 1 or (count and strange):
+                return f'{says} ("remove Sam Lee", "end the room".) Nothing was done.'
+        return ""
 
     # --- orders and what is between them ----------------------------------------------------------
 
