@@ -103,6 +103,14 @@ def test_anything_else_is_no_answer() -> None:
             parse_answer(answer)
 
 
+@pytest.mark.parametrize(("field", "told"), [("digest", True), ("scope", False)])
+def test_an_answer_without_a_digest_is_told_where_it_stands(field: str, told: bool) -> None:
+    answer = {"type": "approve", "digest": "d", "scope": "once", field: 7}
+    with pytest.raises(BadAnswerError) as caught:
+        parse_answer(answer)
+    assert ("copy `digest` from the question" in str(caught.value)) is told
+
+
 @given(
     st.recursive(
         st.none()
