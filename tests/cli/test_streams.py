@@ -48,6 +48,23 @@ def test_a_stream_that_is_closed_or_lost_does_not_change_how_a_command_ends(
     assert "Exception" not in done.err
 
 
+LAST = """
+import os, signal
+class Last:
+    def __del__(self, kill=os.kill, process=os.getpid(), number=signal.SIGINT):
+        kill(process, number)
+last = Last()
+"""
+
+
+def test_a_signal_while_python_ends_does_not_change_the_exit_code(
+    sim: Simulation, environ: dict[str, str]
+) -> None:
+    python, *_, code = COMMAND
+    done = process([python, "-c", LAST + code, "room", sim.room_id], environ)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_server_that_cannot_say_where_it_listens_ends_and_says_why(
     sim: Simulation, environ: dict[str, str]

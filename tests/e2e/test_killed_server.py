@@ -4,12 +4,15 @@ is sent twice, and asking again tells the outcome."""
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -184,6 +187,44 @@ def test_a_server_killed_while_100ms_works_looks_and_sends_nothing_again(
         told = flow.ask(server)
     assert told["state"] == ("unknown" if when == "before" else "done")
     assert told["executed"] == "maybe"
+    assert len(posts(sim)) == 1
+
+
+def test_ctrl_c_in_a_stdio_server_waits_for_the_answer_to_an_open_send(
+    sim: Simulation, tmp_path: Path
+) -> None:
+    environ = {**settings(sim, tmp_path), "HMS_POLICY_RELAXED": "hms-send-message"}
+    call = {"name": "hms-send-message", "arguments": {"room_id": sim.room_id, "message": "hi"}}
+    started = {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "c", "version": "1"},
+    }
+    lines: list[dict[str, Any]] = [
+        {"id": 1, "method": "initialize", "params": started},
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/call", "params": call},
+    ]
+    sim.faults.add(Fault(kind="latency", operation="send_message", latency_s=1.0))
+    server = subprocess.Popen(
+        [sys.executable, "-m", "hms_active_rooms", "mcp", "--stdio", "--room", sim.room_id],
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    with server:
+        assert server.stdin
+        for line in lines:
+            server.stdin.write(json.dumps({"jsonrpc": "2.0", **line}) + "\n")
+        server.stdin.flush()
+        with closing(Journal(environ["HMS_JOURNAL"])) as journal:
+            while not journal.actions(state="sent"):
+                time.sleep(0.01)
+            server.send_signal(signal.SIGINT)
+            while journal.actions(state="sent"):
+                time.sleep(0.01)
+            assert [action.state for action in journal.actions()] == ["done"]
     assert len(posts(sim)) == 1
 
 

@@ -1484,6 +1484,25 @@ async def test_a_file_that_is_not_where_it_was_opened_is_told_and_nothing_is_sen
     assert room.posts == []
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+def test_a_new_connection_does_not_take_another_file_for_the_journal(tmp_path: Path) -> None:
+    file = tmp_path / "j.sqlite"
+    journal, room = Journal(f"sqlite:///{file}"), StandInRoom([peer(1)])
+    gate, action = gate_on(room, journal), at(journal, "approved", journal.now())
+    Journal(f"sqlite:///{tmp_path / 'other.sqlite'}").close()
+    for end in ("-wal", "-shm"):
+        Path(f"{file}{end}").unlink()
+    (tmp_path / "other.sqlite").replace(file)
+    if (child := os.fork()) == 0:  # which closes the unused connections first
+        os._exit(0)
+    os.waitpid(child, 0)
+    with pytest.raises(JournalError, match="was moved, replaced or emptied"):
+        asyncio.run(gate.run(action))
+    with pytest.raises(JournalError, match="was moved, replaced or emptied"):
+        journal.note(action.id, "seen")
+    assert room.posts == []
+
+
 async def test_a_file_that_is_put_back_serves_again(tmp_path: Path) -> None:
     file = tmp_path / "j.sqlite"
     journal, room = Journal(f"sqlite:///{file}"), StandInRoom([peer(1)])
