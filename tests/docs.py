@@ -46,7 +46,7 @@ _COMMANDS = {
     "hms-remove-peers": rooms.remove,
     "hms-end-active-room": rooms.end,
 }
-_DOES = {name: inspect.getdoc(command).split(".")[0] for name, command in _COMMANDS.items()}  # type: ignore[union-attr]
+_DOES = {name: (inspect.getdoc(run) or "").split(".")[0] for name, run in _COMMANDS.items()}
 _ASKS = {"none": "no", "soft": "asks", "hard": "asks, and says who is affected"}
 _SESSION_ANSWER = {
     "none": "-",

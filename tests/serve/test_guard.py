@@ -41,6 +41,11 @@ def verdict(
     return found.code
 
 
+@pytest.mark.parametrize(("length", "word"), [("10", ""), ("262145", "size"), ("9" * 5000, "size")])
+def test_a_large_body_is_refused_before_it_comes(length: str, word: str) -> None:
+    assert verdict(guard_settings("127.0.0.1"), content_length=length) == word
+
+
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "127.0.0.1:9090", "localhost:1", "LOCALHOST", "[::1]:9090"]
 )

@@ -751,6 +751,7 @@ async def test_the_skills_files_can_be_read(mode: str) -> None:
     files = {"SKILL.md": "# Skill", "references/examples/callback.py": "print()"}
     async with Client(build_server(kit(students()), guides=files), mode=mode) as mcp:
         found = (await mcp.list_resources()).resources
+        assert (await mcp.list_resource_templates()).resource_templates == []
         parts = [(await mcp.read_resource(one.uri)).contents[0] for one in found]
         for wrong in ("../../etc/passwd", "references/../SKILL.md", "references", ""):
             with pytest.raises(MCPError, match="no such resource"):

@@ -81,7 +81,8 @@ def mcp(
     # A signal has to end the process: a thread reads standard input and cannot be stopped.
     on_signals(signal.SIG_DFL)
     # Ctrl-C reaches the servers of a client in the same terminal too: an open send is waited for.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         asyncio.run(serve_stdio(server, toolkit.gate, [lambda: aclosing(toolkit), *notices]))
 

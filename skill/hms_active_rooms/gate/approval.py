@@ -227,6 +227,8 @@ def parse_answer(answer: object) -> Decision:
 
 @dataclass(frozen=True)
 class Decided:
+    """What came of a decision."""
+
     counted: bool  # False if the decision came second or too late, or was no valid answer
     action: Action  # the action as it is now; after an edit, the new one
     newest: Action  # the newest revision of the same call

@@ -230,6 +230,9 @@ def principal(scope: Mapping[str, Any]) -> Principal:
     return found
 
 
+_TOO_LARGE: Final = "The request is too large."
+
+
 def judge(
     settings: GuardSettings, path: str, headers: Mapping[str, list[str]], method: str = "POST"
 ) -> Refused | Principal:
@@ -259,6 +262,11 @@ def judge(
         return _refused(403, "approver", "An approver's token is for REST only.")
     if who is None and settings.callers and not _needs_no_token(settings, path):
         return _refused(401, "token", "A bearer token is needed.")
+    length = "".join(
+        headers.get("content-length", [])
+    )  # of digits only, else the server refuses it
+    if len(length) > 12 or int(length or 0) > settings.max_body_bytes:
+        return _refused(413, "size", _TOO_LARGE)
     return who or Principal()
 
 
@@ -356,7 +364,7 @@ class Guard:
                     if len(body) > self._settings.max_body_bytes:
                         if more:
                             await _drained(receive)
-                        return _refused(413, "size", "The request is too large.")
+                        return _refused(413, "size", _TOO_LARGE)
                     if not more:
                         return {**message, "body": bytes(body), "more_body": False}
                 return message

@@ -126,6 +126,9 @@ def build_server(
     async def list_resources(_: Context, __: object) -> types.ListResourcesResult:
         return types.ListResourcesResult(resources=resources)
 
+    async def list_templates(_: Context, __: object) -> types.ListResourceTemplatesResult:
+        return types.ListResourceTemplatesResult(resource_templates=[])
+
     async def read_resource(
         _: Context, params: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
@@ -143,6 +146,7 @@ def build_server(
         on_list_tools=list_tools,
         on_call_tool=partial(answer, toolkit.gate, page, elicit),
         on_list_resources=list_resources,
+        on_list_resource_templates=list_templates,  # clients ask for these whenever there are resources
         on_read_resource=read_resource,
     )
     # A client returns the `request_state` that it was given. It is sealed, so it cannot be forged.
