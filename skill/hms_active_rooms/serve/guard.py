@@ -262,10 +262,9 @@ def judge(
         return _refused(403, "approver", "An approver's token is for REST only.")
     if who is None and settings.callers and not _needs_no_token(settings, path):
         return _refused(401, "token", "A bearer token is needed.")
-    length = "".join(
-        headers.get("content-length", [])
-    )  # of digits only, else the server refuses it
-    if len(length) > 12 or int(length or 0) > settings.max_body_bytes:
+    # uvicorn has refused what is no number.
+    lengths = [length[:12] for length in headers.get("content-length", []) if length.isdecimal()]
+    if any(int(length) > settings.max_body_bytes for length in lengths):
         return _refused(413, "size", _TOO_LARGE)
     return who or Principal()
 
