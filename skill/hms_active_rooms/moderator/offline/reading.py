@@ -80,9 +80,8 @@ _REWORDS: Final = classes("PLEASE AND SEND SAY QUOTE STOP")
 _TAKES_BACK: Final = classes("BACK negation")
 _EMPTY: Final = (["IN", "ROOM"], ["NAME", "HERE"], ["UNLOCK"], ["DET", "ROOM"])
 
-_OF_ROOM: Final = (
-    "$|(ROOM|HE|IT|IS)( |$)(?!IS WORD WORD$|WORD|NUMBER)|OURS (?!IS)|OURS$|WORD S? ?OVER"
-)
+_OF_ROOM: Final = r"((ROOM|HE|IT|OURS|WORD S)( IS)?( OVER| STATE)?)?( BECAUSE .*)?"
+"""The classes of words before "end it" that speak of the room, as in "the session is over"."""
 
 # Words, not classes.
 _ASKING: Final = classes(
@@ -718,7 +717,7 @@ class _Line:
             bare = kinds == ["END"] and first.text != "end"  # "stop!"
             skipped = _COURTESY | LEADS | MARKS | {"BUT", "BACK"}
             said = " ".join(one.type for one in self.tokens[:i] if one.type not in skipped)
-            if root.data == "end_it" and not self.orders and not re.match(_OF_ROOM, said):
+            if root.data == "end_it" and not self.orders and not re.fullmatch(_OF_ROOM, said):
                 raise _Blocked("end_it")  # "the window in the room is open, close it"
             over = {"OVER", "ROOM"} if first.text in ("end", "close", "finish") else {"OVER"}
             ended = first.text != "stop" and bool(over & set(self.kinds[:i]))
