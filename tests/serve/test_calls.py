@@ -101,6 +101,19 @@ async def test_the_short_and_the_full_id_of_a_peer_make_the_same_call(
     assert row(other).id != row(first).id
 
 
+async def test_calls_with_the_short_and_the_full_id_at_once_are_one_action() -> None:
+    room, full = students(), peer(1).id
+    toolkit = kit(room)
+    answers = await asyncio.gather(
+        *(call(toolkit, REMOVE, peer_id=full[:chars]) for chars in (8, 36, 12, 8, 36))
+    )
+    assert len({row(answer).id for answer in answers}) == 1
+    await approve(toolkit.gate, answers[0])
+    done = await call(toolkit, REMOVE, peer_id=full[:8])
+    assert (row(done).id, done.data["state"]) == (row(answers[0]).id, "done")
+    assert len(room.posts) == 1
+
+
 async def test_two_peers_whose_ids_begin_alike_are_two_calls() -> None:
     twin = f"{peer(1).id[:24]}{'b' * 12}"
     toolkit = kit(StandInRoom([peer(1), peer(2).model_copy(update={"id": twin})]))
@@ -108,11 +121,19 @@ async def test_two_peers_whose_ids_begin_alike_are_two_calls() -> None:
     assert row(first).id != row(second).id
 
 
-async def test_a_key_that_was_used_for_the_short_id_is_refused_for_the_full_one() -> None:
-    toolkit, mine = kit(students()), replace(ME, key="k")
-    await call(toolkit, REMOVE, caller=mine, peer_id=peer(1).id[:8])
-    with pytest.raises(InvalidCall, match="used for another call"):
-        await call(toolkit, REMOVE, caller=mine, peer_id=peer(1).id)
+@pytest.mark.parametrize("short_first", [True, False])
+async def test_a_key_never_makes_a_second_action_by_another_id_of_the_peer(
+    short_first: bool,
+) -> None:
+    toolkit, mine, full = kit(students()), replace(ME, key="k"), peer(1).id
+    first, second = (full[:8], full) if short_first else (full, full[:8])
+    asked = await call(toolkit, REMOVE, caller=mine, peer_id=first)
+    if short_first:
+        assert row(await call(toolkit, REMOVE, caller=mine, peer_id=second)).id == row(asked).id
+    else:
+        with pytest.raises(InvalidCall, match="used for another call"):
+            await call(toolkit, REMOVE, caller=mine, peer_id=second)
+    assert await asyncio.to_thread(toolkit.gate.journal.count) == 1
 
 
 async def test_many_turns_of_the_same_call_are_each_asked_about() -> None:

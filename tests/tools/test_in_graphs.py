@@ -280,9 +280,12 @@ async def test_it_works_the_same_asynchronously(build: Build) -> None:
     assert removed(room) == [first.value["args"]["peer_id"]]
 
 
-async def asked_twice_with_one_id(room: StandInRoom) -> tuple[Any, Any]:
-    """A graph whose model made one call twice, and its one question."""
+async def asked_twice_with_one_id(room: StandInRoom, *id_chars: int) -> tuple[Any, Any]:
+    """A graph whose model made one call twice, and its one question. `id_chars` are the lengths of
+    the peer's id in the two calls."""
     twice = calls(remove(2), remove(2))
+    for call, chars in zip(twice.tool_calls, id_chars, strict=False):
+        call["args"]["peer_id"] = peer(2).id[:chars]
     twice.tool_calls[1]["id"] = twice.tool_calls[0]["id"]
     model = ScriptedModel.saying(twice, text("done"))
     graph = shared_tool_node(model, toolkit(room), InMemorySaver())
@@ -291,15 +294,20 @@ async def asked_twice_with_one_id(room: StandInRoom) -> tuple[Any, Any]:
     return graph, question
 
 
-async def test_a_call_made_twice_at_once_with_one_id_is_one_question_and_one_request() -> None:
+@pytest.mark.parametrize("id_chars", [(36, 36), (8, 36), (36, 8)])
+async def test_a_call_made_twice_at_once_with_one_id_is_one_question_and_one_request(
+    id_chars: tuple[int, int],
+) -> None:
     room = students()
-    graph, question = await asked_twice_with_one_id(room)
+    graph, question = await asked_twice_with_one_id(room, *id_chars)
     out = await graph.ainvoke(Command(resume={question.id: approve(question)}), CONFIG)
     assert not out.get("__interrupt__")
     assert removed(room) == [peer(2).id]
     told = [m.content for m in out["messages"] if isinstance(m, ToolMessage)]
-    assert len(told) == 2
-    assert all("Removed" in content for content in told)
+    # With another id, the second call may come when the peer has left: then it finds nobody.
+    assert ["Removed" in content for content in told].count(True) >= (
+        2 if len(set(id_chars)) == 1 else 1
+    )
 
 
 async def test_a_call_made_twice_with_one_id_is_asked_once_also_when_its_yes_had_to_be_held(

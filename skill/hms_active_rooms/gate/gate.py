@@ -225,16 +225,21 @@ class Gate:
             refused = row.decided("rejected", by, by, now, reason=str(error))
             result = Result(str(error), error=error.code, hint=error.own_hint)
             refused = replace(refused, result=result)
-            await asyncio.to_thread(self._insert, refused, None, "", False)
+            await asyncio.to_thread(self._insert, refused, key, None, "", False)
             raise
-        bound = row.bound(full, impact)
-        insert = partial(self._insert, mine=mine, admit=admit)
-        row = await asyncio.to_thread(insert, bound, shown, place, not always_ask)
+        # The short and the full id of a peer make the same action.
+        of_full = records.call_key(full, origin)
+        bound = replace(row, id=action_id(of_full, 1), call_key=of_full).bound(full, impact)
+        insert = partial(self._insert, made_as=key, mine=mine, admit=admit)
+        row = await asyncio.to_thread(
+            insert, bound, shown=shown, place=place, may_run_unasked=not always_ask
+        )
         return refused_again(row)
 
     def _insert(
         self,
         action: Action,
+        made_as: str,
         shown: Way | None,
         place: str,
         may_run_unasked: bool,
@@ -242,7 +247,8 @@ class Gate:
         admit: Callable[[Writing], None] | None = None,
     ) -> Action:
         """Returns another action if another caller has just inserted this call, or if an earlier
-        action of the same call was held back (`HELD`)."""
+        action of the same call was held back (`HELD`). `made_as` is the `call_key` of the call as
+        it was made, maybe with a short id: from now on it leads to the action that is returned."""
         with self.journal.write() as tx:
             found, before, sent = tx.latest(action.call_key), None, None
             if found is None:
@@ -255,9 +261,10 @@ class Gate:
                     before, may_run_unasked = None, False
                     action = replace(action, note=_BROKEN_BEFORE)
             if before and action.state == "proposed" and _is_held_back(tx, before, action.call):
-                again, by = records.CALLED_AGAIN, action.requester
-                tx.note(action.id, again, by=by, way="call", runs=before.id)
-                tx.note(before.id, again, by=by, way="call", call_key=action.call_key)
+                _lead(tx, action.call_key, before)
+                _lead(tx, made_as, before)
+                by, own = action.requester, action.call_key
+                tx.note(before.id, records.CALLED_AGAIN, by=by, way="call", call_key=own)
                 return before
             if sent is not None and not action.note:
                 action = replace(action, note=sent_before(sent, tx.now()))
@@ -268,6 +275,7 @@ class Gate:
                 if admit is not None and row.state == "proposed":
                     admit(tx)
                 row = tx.insert(row)
+            _lead(tx, made_as, row)
             if row.state != "proposed":
                 return row
             if place and not tx.ask(place, [row.id, ""]) and found is None:
@@ -622,6 +630,13 @@ def _there(action: Action | None) -> Action:
     if action is None:
         raise approval.no_such_action()
     return action
+
+
+def _lead(tx: Writing, key: str, row: Action) -> None:
+    """Make a call with this `call_key` find the action `row`, if it does not find one already."""
+    if tx.latest(key) is None:
+        again = records.CALLED_AGAIN
+        tx.note(action_id(key, 1), again, by=row.requester, way="call", runs=row.id)
 
 
 def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:

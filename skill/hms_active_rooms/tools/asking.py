@@ -258,7 +258,7 @@ async def perform(
     the room or the journal cannot be read."""
     if place.can_interrupt:
         # One message can hold the same call twice: the second has to find the answer to the first.
-        async with _one_at_a_time(call_key(call, origin)):
+        async with _one_at_a_time(f"{origin} {content_of(call)}"):
             return await _interrupting(gate, call, origin, place)
     way: Way = "callback"
     action = await gate.propose(call, origin, shown=None if confirm is None else way)

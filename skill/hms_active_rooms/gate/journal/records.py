@@ -75,8 +75,9 @@ KEPT = "(kept) "
 """`Journal.prune` keeps a row of the table `hms_asks` if its `place` has this prefix."""
 
 CALLED_AGAIN = "called_again"
-"""Kind of event: a call was made again, and ran an earlier action that was held back (`HELD`). Both
-get the event. In that of the new call, `runs` is the id of the earlier action."""
+"""Kind of event: a call has no action of its own, since it was made before with another id of the
+peer (short or full), or runs an earlier action that was held back (`HELD`). `runs` is the id of that
+action. One that was held back gets the event, too."""
 
 PRUNED = "pruned"
 """Kind of event: the action was exported and deleted. This event stays."""

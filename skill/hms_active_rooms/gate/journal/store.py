@@ -165,8 +165,8 @@ class Reading:
         return self._one(_BY_ID, id=action_id)
 
     def latest(self, call_key: str) -> Action | None:
-        """The newest revision of a call, or None. If the call ran an earlier action
-        (`CALLED_AGAIN`), the newest revision of that action."""
+        """The newest revision of a call, or None. If the call has no action of its own
+        (`CALLED_AGAIN`), the newest revision of the action that it leads to."""
         if (row := self._one(_LATEST, key=call_key)) is not None:
             return row
         told = self.events(action_id(call_key, 1))
