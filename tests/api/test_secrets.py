@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import pickle
+import pydoc
 import traceback
 from collections.abc import Callable
 from types import FrameType, TracebackType
@@ -13,8 +15,18 @@ import pytest
 from pydantic import SecretStr
 
 from api.wire import ROOM, TOKEN, Answer, FixedToken, Wire, hang, raw_bytes, reply, reset
-from hms_active_rooms.api import ActiveRoomsClient, SignedTokens, StaticToken, Timeouts
+from hms_active_rooms import api
+from hms_active_rooms.api import (
+    ActiveRoomsClient,
+    SignedTokens,
+    StaticToken,
+    Timeouts,
+    auth,
+    client,
+)
 from hms_active_rooms.errors import ActiveRoomsError, InvalidRequest
+from hms_active_rooms.gate import policy
+from hms_active_rooms.tools import toolkit
 
 Make = Callable[..., ActiveRoomsClient]
 
@@ -181,6 +193,13 @@ def _variables(frame: FrameType) -> str:
     # One level deeper than a repr: what a variable's attributes hold.
     inside = [vars(v) for v in values if hasattr(v, "__dict__") and not isinstance(v, SecretStr)]
     return "\n".join(map(repr, [*values, *inside]))
+
+
+@pytest.mark.parametrize("thing", [api, auth, client, toolkit, policy])
+def test_help_shows_no_value_of_the_environment(thing: object) -> None:
+    helped = pydoc.render_doc(thing)
+    assert os.environ["PATH"] not in helped
+    assert "environ(" not in helped  # the repr of `os.environ`
 
 
 def test_a_fixed_token_is_what_these_tests_look_for() -> None:

@@ -150,7 +150,7 @@ def test_a_bad_policy_file_is_named(call: Run, sim: Simulation, tmp_path: Path) 
     file = tmp_path / "policy.toml"
     file.write_text("max_pears = 3\n", encoding="utf-8")
     done = call("end", ROOM, "--policy", str(file))
-    assert_one_line(done, 2, "there is no such setting")
+    assert_one_line(done, 2, "there is no such policy setting")
     assert sim.requests == ()
 
 

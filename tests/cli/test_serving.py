@@ -74,7 +74,10 @@ def test_without_json_a_person_can_read_it_and_a_signal_ends_it(
     assert f"Rooms: {sim.room_id}." in said
     assert "no token needed here" in said
     assert "Approvers by REST: none." in said
-    assert re.search(r"Approvals page, for one person, once: http://\S+/approvals#login=\S+", said)
+    assert re.search(
+        r"Approvals page for one person \(the link works once\): http://\S+/approvals#login=\S+",
+        said,
+    )
     child.signal(sent)
     code, rest = ended(child)
     assert (code, "Traceback" in rest) == (0, False)

@@ -593,7 +593,7 @@ def test_outside_a_graph_a_yes_for_the_session_is_for_one_call() -> None:
 
 
 def test_a_confirm_that_cannot_ask_is_refused_when_the_toolkit_is_built() -> None:
-    with pytest.raises(ConfigurationError, match="confirm is True"):
+    with pytest.raises(ConfigurationError, match="it is True"):
         toolkit(students(), True)
 
 

@@ -10,7 +10,6 @@ import base64
 import hmac
 import json
 import logging
-import os
 import re
 import threading
 import time
@@ -123,7 +122,7 @@ def _base64(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
-def from_env(token_variable: str, environ: Mapping[str, str] = os.environ) -> TokenSource:
+def from_env(token_variable: str, environ: Mapping[str, str]) -> TokenSource:
     """Make a token source from environment variables. An empty variable counts as not set. If
     HMS_ACCESS_KEY and HMS_SECRET are set, `token_variable` is ignored: its token would expire within
     days. Raises ConfigurationError for values that are missing or cannot be used."""

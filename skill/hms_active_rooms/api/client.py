@@ -100,13 +100,14 @@ class ActiveRoomsClient:
     @classmethod
     def from_env(
         cls,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] | None = None,
         *,
         transport: TransportChoice | None = None,
     ) -> Self:
-        """Make a client from environment variables: HMS_ACCESS_KEY and HMS_SECRET, or
-        HMS_MANAGEMENT_TOKEN; HMS_BASE_URL and HMS_TRANSPORT ("httpx", "aiohttp") are optional.
+        """Make a client from `environ`, by default from the environment variables: HMS_ACCESS_KEY
+        and HMS_SECRET, or HMS_MANAGEMENT_TOKEN; HMS_BASE_URL and HMS_TRANSPORT ("httpx", "aiohttp") are optional.
         Raises ConfigurationError if a variable is missing or wrong."""
+        environ = os.environ if environ is None else environ
         url = environ.get("HMS_BASE_URL") or capability().base_uri
         chosen = one_of(environ, "HMS_TRANSPORT", "httpx", "aiohttp")
         return cls(
@@ -303,7 +304,7 @@ class SyncActiveRoomsClient:
         self.client = client
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
         """Make a client from the environment variables that `ActiveRoomsClient.from_env` lists."""
         return cls(ActiveRoomsClient.from_env(environ))
 

@@ -113,7 +113,12 @@ def show(
     action: ActionId,
     wait: Annotated[
         float | None,
-        Option(min=0, max=86_400, metavar="SECONDS", help="Wait at most so long for its end."),
+        Option(
+            min=0,
+            max=86_400,
+            metavar="SECONDS",
+            help="Wait up to this many seconds for the action to end.",
+        ),
     ] = None,
     json: Json = False,
     journal: JournalUrl = None,
@@ -192,7 +197,7 @@ def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> Non
     if pruned.left and not json:
         export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
         screen.err(
-            f"Kept {screen.counted(pruned.left, 'action')}, not exported or changed after the export. "
+            f"Kept {screen.counted(pruned.left, 'action')}: not exported yet, or changed since the export. "
             f"Export again, then prune again: {export}"
         )
 

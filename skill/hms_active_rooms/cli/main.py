@@ -32,7 +32,7 @@ BROKEN_PIPE: Final = 141  # the program that read the output is gone: 128 plus S
 EPILOG: Final = """\b
 Exit codes:
   0  the command did what was asked
-  1  it failed; if it changes rooms, the error says what was executed
+  1  the command failed; the error says what was executed, if anything
   2  a wrong command, argument or setting; or a name fits nobody or several
   3  the action waits for a person to approve it
   4  the action was not sent: refused, not answered in time, or not possible

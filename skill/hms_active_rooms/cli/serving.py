@@ -92,7 +92,10 @@ def serve(
     settings: Settings,
     person: Annotated[
         list[str] | None,
-        Option(metavar="NAME", help="Login link for NAME (repeatable). Default: one for anybody."),
+        Option(
+            metavar="NAME",
+            help="Print a login link for NAME (repeatable). Default: one link, for one person.",
+        ),
     ] = None,
 ) -> None:
     """Serve MCP, REST and a page where people approve, until Ctrl-C.
@@ -151,7 +154,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
                 screen.err(f"REST at {base}/v1, {token}. Approvers by REST: {approvers}.")
             for name, link in logins.items():
                 whose = f"for {quoted(name)}" if name else "for one person"
-                screen.err(f"Approvals page, {whose}, once: {link}")
+                screen.err(f"Approvals page {whose} (the link works once): {link}")
             screen.err("Ctrl-C ends it.")
         if not guard.callers:
             answers = (

@@ -40,7 +40,7 @@ All = Annotated[
     Option(
         "--all",
         callback=screen.refuse_a_terminal,
-        help="Print whole records. Refused on a terminal.",
+        help="Print everything uncut, as JSON lines. Refused on a terminal.",
     ),
 ]
 JournalUrl = Annotated[
@@ -136,7 +136,7 @@ def existing(journal: Journal, action_id: str) -> Action:
         return action
     raise InvalidCall(
         f"There is no action {quoted(action_id)} in the journal {journal.place}.",
-        hint="List the actions: hms-active-rooms actions (with --journal, if you use it)",
+        hint="List the actions: hms-active-rooms actions (with the same --journal, if you gave one)",
     )
 
 

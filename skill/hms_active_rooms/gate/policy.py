@@ -31,8 +31,6 @@ PER_PERSON_LIMIT: Final = 50
 
 ENV_PREFIX: Final = "HMS_POLICY_"
 
-_CODE_ONLY: Final = "only Policy(unattended=...) in code can allow it"
-
 
 def gate_for(hints: Hints) -> Gate:
     """The gate for a tool with these hints. A tool without hints counts as destructive."""
@@ -75,7 +73,9 @@ def _tool(name: str) -> str:
 
 def _soft_tool(name: str) -> str:
     if gate_for(capability().tool(_tool(name)).hints) == "hard":
-        raise ValueError(f"{name} is destructive: {_CODE_ONLY}")
+        raise ValueError(
+            f"{quoted(name)} is destructive: only Policy(unattended=...) in code can allow it"
+        )
     return name
 
 
@@ -178,7 +178,7 @@ class Policy(BaseModel):
             raise PolicyRefusal(
                 f"The policy does not allow room {room_id}.",
                 hint="Allowed are the rooms in `rooms=`, in HMS_POLICY_ROOMS or in the policy file. A "
-                "person can add the room there; a model must not try others.",
+                "person can add the room to one of these. A model must not try other rooms.",
             )
 
     def protects(self, *, role: str, user_id: str) -> str:
@@ -260,9 +260,11 @@ def _validated(values: Mapping[str, Any], outside: Mapping[str, str] | None = No
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = str(first["loc"][0])
-        named = outside.get(field) or f"policy: {shortened(field, 60)}"
-        allowed = plain(first, "setting")
-        value = "" if first["type"] == "extra_forbidden" else f" is {_as_typed(first['input'])}"
+        named = outside.get(field) or shortened(field, 60)
+        allowed = plain(first, "policy setting")
+        typed = _as_typed(first["input"])
+        told = first["type"] == "extra_forbidden" or typed in allowed
+        value = "" if told else f" is {typed}"
         raise ConfigurationError(f"{named}{value}: {allowed}.") from None
 
 

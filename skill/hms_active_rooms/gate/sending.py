@@ -146,10 +146,11 @@ class Sending:
         return await asyncio.to_thread(self._record, await self.look_for_it(), "look")
 
     async def carry_out(self) -> Ended:
-        """Send the request once, then read the room. If the answer is lost, the room tells the
-        outcome, and the request is not sent again. One exception: with the hint `idempotent` it is
-        sent a second time, if the room shows no effect, the same session still runs, and the claim
-        still holds. Raises ApiError if the request was surely not executed."""
+        """Send the request once (or one request per person), then read the room. If the answer is
+        lost, the request is not sent again; the room tells the outcome, if the effect is visible
+        there. One exception: the request of a tool with the hint `idempotent` is sent a second time.
+        It needs three things: the room shows no effect, the same session still runs, and this worker
+        still holds the claim. Raises ApiError if the request was surely not executed."""
         call, shown, total = self.action.call, self.action.shown, self.change.total
         if parts := call.per_person(shown):
             return await self._send_each(parts)

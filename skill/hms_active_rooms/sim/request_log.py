@@ -44,7 +44,7 @@ class RequestLog:
 
     def note(self, entry: LoggedRequest, **known: Any) -> LoggedRequest:
         """Set more fields of a request when they become known. Returns the request with these
-        fields. A request that was cleared meanwhile does not come back to the log."""
+        fields. If `clear` has removed the request from the log, it is not added again."""
         with self._changed:
             newer = replace(entry, **known)
             if self._entries.get(entry.seq) is entry:

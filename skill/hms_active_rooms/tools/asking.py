@@ -293,7 +293,7 @@ async def _called_back(gate: Gate, confirm: Confirm | None, request: ApprovalReq
     if confirm is None:
         return NOBODY
     if request.problem:
-        return Refuse(f"the answer was not understood: {request.problem}")
+        return Refuse(f"the answer does not count, because {request.problem}")
     left_s = (request.deadline - gate.journal.now()).total_seconds()
     first = threading.Lock()  # taken by what comes first: the answer, or the end of the wait
 

@@ -70,8 +70,8 @@ class ActiveRoomsToolkit(BaseToolkit):
                 raise ConfigurationError(f"{name} is {value!r}, which is no {name}.")
         if confirm is not None and not _takes_a_request(confirm):
             raise ConfigurationError(
-                f"confirm is {confirm!r}, which cannot ask anybody.",
-                hint="Give a function of the request: it returns request.approve() or .reject().",
+                f"confirm has to be a function that asks a person; it is {confirm!r}.",
+                hint="It takes the request, and returns request.approve() or request.reject().",
             )
         self._client, self._confirm, self._requester = client, confirm, requester
         self._gate = Gate(

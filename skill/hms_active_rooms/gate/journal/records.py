@@ -287,7 +287,7 @@ def content_of(call: StateChange) -> str:
 
 
 def may_be_same(one: StateChange, other: StateChange) -> bool:
-    """Whether two calls with the same `content_of` can be about the same peer."""
+    """Whether two calls, whose `content_of` is the same, can be about the same peer."""
     short, full = sorted((getattr(c, "peer_id", None) or "" for c in (one, other)), key=len)
     return full.startswith(short)
 

@@ -106,7 +106,8 @@ def turns(messages: Sequence[BaseMessage]) -> tuple[Turn, ...]:
 
 
 def room_of_system(messages: Sequence[BaseMessage]) -> str:
-    """The one room that system messages name in a line "Room: <id>". Empty for none or several."""
+    """The room id in the line "Room: <id>" of the system messages. Empty if there is no such line, or
+    if such lines name several rooms."""
     told = "\n".join(str(m.text) for m in messages if isinstance(m, SystemMessage))
     rooms = set(re.findall(r"(?m)^ *Room: ([0-9a-f]{24}) *$", told))
     return rooms.pop() if len(rooms) == 1 else ""
