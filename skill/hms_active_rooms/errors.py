@@ -31,6 +31,8 @@ class ActiveRoomsError(Exception):
         super().__init__(message)
         self.executed: Executed = executed
         self.hint = self.default_hint if hint is None else hint
+        if self.own_hint:
+            self.add_note(self.own_hint)  # so that a traceback shows it
 
     def for_person(self) -> str:
         """What a person reads: what happened, and whether anything was executed."""

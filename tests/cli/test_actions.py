@@ -100,7 +100,7 @@ def test_a_no_with_a_stray_byte_in_its_reason_is_a_no(
 def test_a_no_after_the_deadline_is_told_that_it_had_expired(late: str, call: Run) -> None:
     done = call("reject", late)
     assert (done.code, done.out) == (4, "")
-    assert "Too late to reject. Not executed: The approval was not answered in time" in done.err
+    assert "Too late to reject. Not executed: The question was not answered in time" in done.err
     assert call("actions", "show", late, "--json").json["state"] == "expired"
     again = call("reject", late, "--json")
     assert (again.code, again.json["state"]) == (4, "expired")

@@ -1255,7 +1255,7 @@ async def test_edited_words_are_sent_without_another_question() -> None:
     ask = Asked(lambda request: request.edit(message="good day"))
     action = await driven(gate, await gate.propose(send(), HERE), ask, by="ada", way="terminal")
     assert action.state == "done"
-    assert "With the words the person edited" in outcome(action)
+    assert "The person edited the words." in outcome(action)
     assert [body["message"] for _, body in room.posts] == ["good day"]
 
 

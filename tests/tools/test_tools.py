@@ -6,6 +6,7 @@ import asyncio
 import json
 import pickle
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -310,14 +311,15 @@ def test_the_artifact_holds_what_is_shown_and_how_many_there_are() -> None:
     json.dumps(artifact)
 
 
-def test_a_policy_without_rooms_is_an_error_when_built() -> None:
-    with pytest.raises(ConfigurationError, match="names no room"):
+def test_a_policy_without_rooms_is_an_error_whose_traceback_says_what_to_do() -> None:
+    with pytest.raises(ConfigurationError, match="No room is allowed") as caught:
         ActiveRoomsToolkit(students(), Policy(), journal=":memory:")  # type: ignore[arg-type]
+    assert "HMS_POLICY_ROOMS" in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize("confirm", [True, "yes", object(), lambda: None, lambda a, b: a])
 def test_what_cannot_be_asked_with_a_request_is_an_error_when_built(confirm: Any) -> None:
-    with pytest.raises(ConfigurationError, match="has to be a function that asks"):
+    with pytest.raises(ConfigurationError, match="has to be a function of one argument"):
         kit(students(), confirm)
 
 

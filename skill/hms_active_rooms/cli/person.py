@@ -189,7 +189,8 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
 def ask(
     request: ApprovalRequest, desk: Desk, *, on_bad: Callable[[BadAnswerError], object]
 ) -> Decision | Refuse | None:
-    """Ask a person one question. None if the input ended. `on_bad` records what is no answer."""
+    """Ask a person one question. None if the input ended. `on_bad` is called for
+    each line that is not a valid answer."""
     words = [word for word in _ASKED_WORDS if word in request.editable]
     answers = ["yes", "no", *(["edit"] if words else [])]
     if desk.session and request.gate == "soft":

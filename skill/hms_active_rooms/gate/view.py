@@ -75,7 +75,7 @@ def outcome(action: Action) -> str:
             return f"Not executed: rejected{who}{reason}."
     text = action.result.text
     if action.edited_from:
-        text = f"With the words the person edited: {text}"
+        text = f"The person edited the words. {text}"
     return f"{text} {' '.join(action.result.notes)}".strip() + f" (action {action.id})"
 
 

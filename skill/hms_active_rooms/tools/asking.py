@@ -214,7 +214,8 @@ class Interrupts:
         return self._forgets
 
     async def drive(self, actions: Sequence[Action]) -> list[Action | ActiveRoomsError]:
-        """Do what `Gate.drive` does, and ask the questions by interrupts. Raises GraphInterrupt."""
+        """Do what `Gate.drive` does, and ask by interrupts: raises GraphInterrupt while a question has
+        no answer."""
         by, problems = self._by, self._problems
         return await self._gate.drive(
             actions, self._ask, by=by, way="interrupt", on_record=None, problems=problems

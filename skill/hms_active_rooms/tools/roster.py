@@ -122,7 +122,7 @@ def select(
 
 
 def default_budget(limit: int) -> int:
-    """The most tokens of a roster with this many rows: 1,500 for 50, 2,700 for 100."""
+    """How many tokens a roster of `limit` rows may have: 1,500 for 50 rows, 2,700 for 100."""
     return max(FIXED_TOKENS + TOKENS_PER_ROW * limit, LEAST_TOKENS)
 
 

@@ -61,8 +61,8 @@ class ActiveRoomsToolkit(BaseToolkit):
         super().__init__()
         if not _checked(policy).rooms:
             raise ConfigurationError(
-                "The policy names no room, so no tool could do anything.",
-                hint='Name rooms: Policy(rooms=["<room id>"]). Or allow all rooms: rooms=["*"].',
+                "No room is allowed, so no tool could do anything.",
+                hint='Give rooms=["<room id>"], or set HMS_POLICY_ROOMS. rooms=["*"] allows all rooms.',
             )
         given = ("requester", requester, str), ("journal", journal, (Journal, str, Path, NoneType))
         for name, value, kinds in given:
@@ -70,8 +70,8 @@ class ActiveRoomsToolkit(BaseToolkit):
                 raise ConfigurationError(f"{name} is {value!r}, which is no {name}.")
         if confirm is not None and not _takes_a_request(confirm):
             raise ConfigurationError(
-                f"confirm has to be a function that asks a person; it is {confirm!r}.",
-                hint="It takes the request, and returns request.approve() or request.reject().",
+                f"confirm has to be a function of one argument, the request; it is {confirm!r}.",
+                hint="It asks a person, and returns request.approve() or request.reject().",
             )
         self._client, self._confirm, self._requester = client, confirm, requester
         self._gate = Gate(

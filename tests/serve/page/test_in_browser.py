@@ -190,7 +190,7 @@ def test_the_words_can_be_changed(page: Callable[..., Served], chrome: Chrome) -
     ada.seen(".words textarea").send_keys("Please be kind")
     ada.text_of("[data-is=approve]", "Approve with your words")
     ada.click("[data-is=approve]")
-    ada.text_of(".told", "With the words the person edited")
+    ada.text_of(".told", "The person edited the words.")
     assert [body["message"] for _, body in room.posts] == ["Please be kind"]
 
 

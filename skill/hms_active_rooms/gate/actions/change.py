@@ -102,7 +102,7 @@ class StateChange(Arguments, ABC):
     @abstractmethod
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
         """Whether the approved call may still be sent. The person saw the impact `shown`. The
-        session is the same, but people may have come or left. Raises what `assess` raises."""
+        caller has checked that the session is still the same. Raises what `assess` raises."""
 
     @abstractmethod
     def question(self, impact: Impact) -> list[str]:
@@ -130,8 +130,8 @@ class StateChange(Arguments, ABC):
         self, client: ActiveRoomsClient, shown: Impact, people: Sequence[Person]
     ) -> Observation:
         """Read the room once. `gone` of the result tells whether the room shows the effect: all
-        `people` have left or, if `people` is empty, the session is over. `gone` may be False only
-        if the same session still runs, since the gate may then send the request again."""
+        `people` have left or, if `people` is empty, the session is over. An override returns False
+        only if the same session still runs: the gate may then send the request again."""
         try:
             room = await client.retrieve_active_room(self.room_id)
         except NotActive:
@@ -156,7 +156,8 @@ class StateChange(Arguments, ABC):
 
     @property
     def gone_text(self) -> str:
-        """The outcome if a 404 means that the effect was there; "" if a 404 is a failure."""
+        """The text of the outcome if a 404 means that the room already was as the call wants it; "" if
+        a 404 is a failure."""
         return ""
 
     def edited(self, changes: dict[str, object]) -> StateChange:

@@ -201,7 +201,7 @@ class Database:
     def _missing(self) -> ConfigurationError:
         return ConfigurationError(
             f"There is no journal at {self.place}.",
-            hint="It is made when a room is changed for the first time. If it is somewhere else, name "
+            hint="It is made when a change is asked for the first time. If it is somewhere else, name "
             "it by --journal or HMS_JOURNAL.",
         )
 

@@ -231,10 +231,11 @@ class Action:
         set_back = (self.decided_at or self.created_at) > now + CLOCKS_DIFFER
         if self.state not in UNSENT or (now < self.expires_at and not set_back):
             return self
-        why = f"was not {'answered' if self.state == 'proposed' else 'used'} in time"
+        what = "question was not answered" if self.state == "proposed" else "approval was not used"
+        why = f"{what} in time"
         if set_back:
-            why = "is dated later than this machine's clock says, so nobody knows how old it is"
-        reason = f"The approval {why}. Ask again if the call is still wanted."
+            why = "action is dated later than this machine's clock says, so nobody knows how old it is"
+        reason = f"The {why}. Ask again if the call is still wanted."
         ended = min(now, self.expires_at)
         if self.state == "approved":
             return replace(self, state="expired", reason=reason, finished_at=ended)

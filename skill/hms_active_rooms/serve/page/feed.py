@@ -71,7 +71,8 @@ class Feed:
 
     async def news(self, seen: str, lasts: Callable[[], bool]) -> dict[str, Any]:
         """What the page shows, and a hash of that as `tag`. If `seen` is this tag, first wait for a
-        change, but at most `hold_s`, and no longer than the viewer's login `lasts()`."""
+        change: at most `hold_s` of the settings, and only while `lasts` says that the viewer's login
+        is valid."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._settings.hold_s
         while True:
