@@ -41,14 +41,21 @@ def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
 
 def refuse_unknown(environ: Mapping[str, str], also_known: Collection[str] = ()) -> None:
     """Raises ConfigurationError if a variable begins with `HMS_` but is not a setting. A misspelled
-    setting could leave a protection off. Spellings such as `hms-room` are refused, too."""
+    setting could leave a protection off. Spellings such as `hms-room` or `HMSROOM` are refused, too."""
+    ours, families = set(map(_letters, KNOWN)), tuple(map(_letters, FAMILIES))
     for name in environ:
         plain = re.sub("[-. ]", "_", name.strip().upper())
+        if _letters(plain) in ours or _letters(plain).startswith(families):
+            plain = re.sub("^_*HMS_*", _PREFIX, plain)
         if not plain.startswith(_PREFIX) or name in KNOWN or name.startswith(FAMILIES):
             continue
         raise unknown_setting(
             name, [plain] if plain.startswith(FAMILIES) else KNOWN.union(also_known)
         )
+
+
+def _letters(name: str) -> str:
+    return name.replace("_", "")
 
 
 def unknown_setting(name: str, known: Collection[str], prefix: str = _PREFIX) -> ConfigurationError:

@@ -251,6 +251,9 @@ def test_user_ids_that_cannot_be_meant_are_an_error(text: str) -> None:
         ("HMS-JOURNAL", "HMS_JOURNAL"),
         ("hms.policy.rooms", "HMS_POLICY_ROOMS"),
         (" HMS_POLICY_ROOMS", "HMS_POLICY_ROOMS"),
+        ("HMSPOLICY_ROOMS", "HMS_POLICY_ROOMS"),
+        ("HmsJournalKey", "HMS_JOURNAL_KEY"),
+        ("_HMS_ROOM", "HMS_ROOM"),
         ("HMS_APROVER_TOKEN_ADA", "HMS_APPROVER_TOKEN"),
         ("HMS_PROTECTED_ROLES", "HMS_POLICY_PROTECTED_ROLES"),
         ("HMS_MAX_PEERS", "HMS_POLICY_MAX_PEERS"),
@@ -277,7 +280,9 @@ def test_a_variable_that_is_near_to_none_of_ours_names_no_nearest(name: str) -> 
 
 def test_variables_of_ours_and_of_others_are_no_error() -> None:
     ours = dict.fromkeys((*KNOWN, "HMS_APPROVER_TOKEN_ADA"), "")
-    assert Policy.from_env({**ours, "PATH": "/bin", "XHMS_POLICY": "x"}) == Policy()
+    assert (
+        Policy.from_env({**ours, "PATH": "/bin", "XHMS_POLICY": "x", "HMSERVER": "x"}) == Policy()
+    )
 
 
 def test_one_room_in_place_of_a_list_is_a_clear_error() -> None:
