@@ -64,6 +64,19 @@ def test_from_the_login_link_to_the_removal(sim: Simulation, tmp_path: Path) -> 
     assert len(posts(sim)) == 1
 
 
+def test_ctrl_c_ends_an_mcp_server_that_somebody_started_by_hand(
+    sim: Simulation, terminal: Open
+) -> None:
+    child = terminal("mcp", "--stdio", "--room", sim.room_id)
+    child.expect("Ctrl-C ends this server")
+    child.sendline("help")  # no message: the answer shows that the server reads
+    child.expect("jsonrpc")
+    child.signal(signal.SIGINT)
+    code, rest = ended(child)
+    assert (code, "Traceback" in rest) == (0, False)
+    assert "Ctrl-C ended the server." in rest
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_without_json_a_person_can_read_it_and_a_signal_ends_it(
     sim: Simulation, terminal: Open, sent: signal.Signals

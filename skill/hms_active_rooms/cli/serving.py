@@ -83,8 +83,12 @@ def mcp(
     # Ctrl-C reaches the servers of a client in the same terminal too: an open send is waited for.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    with suppress(KeyboardInterrupt):
+    if sys.stdin.isatty():
+        screen.err("An MCP client has to write to standard input. Ctrl-C ends this server.")
+    try:
         asyncio.run(serve_stdio(server, toolkit.gate, [lambda: aclosing(toolkit), *notices]))
+    except KeyboardInterrupt:
+        screen.err("Ctrl-C ended the server.")
 
 
 def serve(

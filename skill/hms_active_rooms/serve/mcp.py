@@ -20,7 +20,9 @@ import os
 import re
 import secrets
 import sys
+import threading
 from collections.abc import Awaitable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -227,11 +229,26 @@ class _Lines(anyio.AsyncFile[str]):
     outgoing: asyncio.Future[Any]
 
     async def readline(self) -> str:
-        while (line := await super().readline()) and (wrong := request_id(line.encode())[1]):
+        while (line := await self._next()) and (wrong := request_id(line.encode())[1]):
             error = types.ErrorData(code=types.INVALID_REQUEST, message=wrong)
             answer = SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=None, error=error))
             await (await self.outgoing).send(answer)
         return line
+
+    async def _next(self) -> str:
+        line = Future[str]()
+        line.set_running_or_notify_cancel()
+
+        def read() -> None:
+            try:
+                line.set_result(self.wrapped.readline())
+            except (OSError, ValueError) as error:  # raised where the line is awaited
+                line.set_exception(error)
+
+        # Nothing can stop a thread that reads. Python waits at its end for a thread of anyio, but
+        # not for a daemon.
+        threading.Thread(target=read, daemon=True).start()
+        return await asyncio.wrap_future(line)
 
 
 # --- one call --------------------------------------------------------------------------------------
