@@ -622,6 +622,27 @@ async def test_a_copy_that_can_only_be_read_is_looked_at_and_says_so_when_writte
     journal.close()
 
 
+def test_a_journal_opened_on_a_full_disk_shows_what_is_decided_when_there_is_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = tmp_path / "j.sqlite"
+    with closing(Journal(file)) as first:
+        action = at(first, "proposed", first.now())
+    with monkeypatch.context() as full:
+        full.setattr(engines, "NamedTemporaryFile", no_room)
+        looking = Journal(file, create=False)
+        assert (looking.is_read_only, looking.get(action.id)) == (True, action)
+    with closing(Journal(file)) as writer, writer.write() as tx:
+        tx.move(action, "rejected", by="ada", way="terminal")
+    again = looking.get(action.id)
+    assert again is not None
+    assert again.state == "rejected"
+    looking.close()
+
+
 def test_a_file_that_another_process_deletes_meanwhile_is_no_strangers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

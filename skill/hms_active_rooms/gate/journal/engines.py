@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from stat import S_ISREG
 from tempfile import NamedTemporaryFile
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import quote, unquote
 from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from hms_active_rooms.errors import ConfigurationError, JournalError
 from hms_active_rooms.gate.journal import file_url
@@ -172,10 +172,17 @@ class Database:
             _refuse_foreign(path, os.R_OK)
             for beside in ("journal", "wal", "shm"):
                 _refuse_foreign(Path(f"{path}-{beside}"), os.R_OK | (0 if read_only else os.W_OK))
-            files = _Files(path)
-            reads = _sqlite(_reading(parsed, path, read_only), None, None if read_only else files)
             if read_only:
+                reads = _sqlite(_reading(parsed, path, read_only), None)
+
+                def anew(dialect: sa.Dialect, _: object, args: list[Any], __: object) -> None:
+                    # Since the last transaction, the disk may have got room, and writers.
+                    args[:] = dialect.create_connect_args(_reading(parsed, path, read_only))[0]
+
+                sa.event.listen(reads, "do_connect", anew)
                 return {"reads": reads.execution_options(hms_mode="reads")}
+            files = _Files(path)
+            reads = _sqlite(_reading(parsed, path, read_only), None, files)
             writes = _sqlite(parsed, "wal", files)
             _make_private(path)
         of_mode: dict[Mode, sa.Engine] = {"reads": reads, "writes": writes, "notes": writes}
@@ -396,15 +403,17 @@ class _Files:
 
 
 def _sqlite(url: sa.URL, journal_mode: str | None, files: _Files | None = None) -> sa.Engine:
-    """An engine for this journal mode. If `journal_mode` is None, its connections only read."""
-    in_memory = journal_mode == "memory"
+    """An engine for this journal mode. If `journal_mode` is None, its connections only read.
+    Without `files`, such a connection is for one transaction."""
     wait = {} if "timeout" in url.query else {"timeout": _LONGEST_WAIT_S}
+    pool: dict[str, Any] = {"poolclass": QueuePool, "max_overflow": -1}  # as many as needed
+    if journal_mode == "memory":  # such a database is one connection
+        pool |= {"pool_size": 1, "max_overflow": 0}
+    elif journal_mode is None and files is None:
+        pool = {"poolclass": NullPool}
     engine = sa.create_engine(
         url,
-        poolclass=QueuePool,
-        # A database in memory is one connection; for a file there are as many as needed.
-        pool_size=1 if in_memory else 5,
-        max_overflow=0 if in_memory else -1,
+        **pool,
         connect_args={"check_same_thread": False, **wait},
         paramstyle="named",
     )
