@@ -245,6 +245,39 @@ def test_after_a_change_was_carried_out_it_says_that_it_cannot_be_undone(sentenc
     assert "was carried out and cannot be undone" in said(history)
 
 
+@pytest.mark.parametrize("sentence", ["I did not mean that", "let him in again", "frobnicate"])
+def test_after_a_change_no_reply_says_that_nothing_was_done(sentence: str) -> None:
+    history = play("kick Spam Bot", sentence)
+    assert changes(history) == []
+    assert said(history).endswith("Nothing more was done.")
+
+
+@pytest.mark.parametrize("question", ["who spams?", "who posted the spam?", "who is spamming"])
+def test_asked_what_people_do_it_names_nobody_whose_name_sounds_like_it(question: str) -> None:
+    assert "15 people are here" in said(play(question))
+    assert changes(play(question, "kick him")) == []
+
+
+@pytest.mark.parametrize(
+    ("sentence", "tool", "given"),
+    [
+        ("I think it's time to end the class now", "hms-end-active-room", {}),
+        ("I need Spam Bot gone", "hms-remove-peers", {"peer_id": peer_id("Spam Bot")}),
+        (
+            "send everyone the message 'end the room'",
+            "hms-send-message",
+            {"message": "end the room"},
+        ),
+        ("who's on?", "hms-list-peers", {}),
+    ],
+)
+def test_an_everyday_sentence_is_understood(
+    sentence: str, tool: str, given: dict[str, Any]
+) -> None:
+    [(called, arguments)] = calls(play(sentence))[-1:]
+    assert (called, {k: v for k, v in arguments.items() if k != "room_id"}) == (tool, given)
+
+
 def test_of_a_change_whose_outcome_is_unknown_it_says_that_it_may_have_been_carried_out() -> None:
     history = play("tell everyone: hi")
     [answer] = [message for message in history if isinstance(message, ToolMessage)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Any, Final, NoReturn
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolCall
@@ -197,7 +197,10 @@ class _Turn:
     def _stop(self, text: str, **left: Any) -> NoReturn:
         """Ends the turn with a reply. The focus stays as it was, and no question is open."""
         fresh: dict[str, Any] = {"calls": (), "asks": False, "heard": "", **left}
-        raise _Stop(replace(self.before, text=say(text), room_id=self.room, **fresh))
+        told = say(text)
+        if self.before.ran:  # an earlier change was carried out, so something was done
+            told = told.replace("Nothing was done.", "Nothing more was done.")
+        raise _Stop(replace(self.before, text=told, room_id=self.room, **fresh))
 
     def _ask(self, text: str, order: Order, options: Sequence[Someone] = ()) -> NoReturn:
         """Ends the turn with a question: which option is meant, or what the order leaves out."""
@@ -255,15 +258,19 @@ class _Turn:
 
     def _seen(self, order: Order) -> NoReturn:
         roster, count = self._roster(), order.words == "count"
+        asked = read(self.said, roster)
         named = [one for one in order.who if not one.is_pronoun]
         focus = self.before.focus if len(named) < len(order.who) or order.verb == "verify" else ()
         if len(named) < len(order.who) and not focus:
             self._stop("who")
+        ahead = [*takewhile(lambda one: one.type != "NAME", asked.tokens)]
+        if "who" in (one.text for one in ahead) and "IS" not in (one.type for one in ahead):
+            # "Who spams?" asks what somebody does. No name tells that, not even "Spam Bot".
+            named = [m for m in named if any(isinstance(one, RoleGroup) for one in m.options)]
         groups = [one for m in named for one in m.options if isinstance(one, RoleGroup)]
         if groups or not (named or focus):
             role = groups[0].role if groups else None
             told = roster.who_is_here(role, count=count)
-            asked = read(self.said, roster)
             unseen = asked.unknown and not (groups or count)
             told = f"{say('chat_unseen')}\n{told}" if unseen else told
             of_one = [one.type for one in asked.tokens[:2]] == ["IS", "NAME"]
