@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hms_active_rooms.api.address import checked_base_url, is_loopback
+from hms_active_rooms.api.address import checked_base_url, environment_proxy, is_loopback
 from hms_active_rooms.errors import ConfigurationError
 
 
@@ -66,3 +66,19 @@ def test_loopback_is_an_address_or_localhost() -> None:
     assert is_loopback("127.9.9.9")
     assert is_loopback("LOCALHOST")
     assert not is_loopback("192.168.0.1")
+
+
+@pytest.mark.parametrize(
+    ("unproxied", "uses_it"),
+    [
+        *((name, False) for name in ("api.example", "api.example:443", ".example", "*")),
+        *((name, True) for name in ("api.example:8443", "other.example", "")),
+    ],
+)
+def test_no_proxy_may_name_a_port(
+    unproxied: str, uses_it: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", unproxied)
+    found = environment_proxy("https://api.example/v2")
+    assert found == ("http://proxy.example:3128" if uses_it else None)

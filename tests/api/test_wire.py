@@ -7,6 +7,7 @@ import gzip
 import json
 import tracemalloc
 import zlib
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -388,7 +389,8 @@ async def test_environment_proxies_are_not_used_on_this_machine(
 async def test_a_proxy_is_asked_for_a_tunnel_and_never_sees_the_token(
     make_client: Make, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", wire.base_url.removesuffix("/v2"))
+    proxy = wire.base_url.removesuffix("/v2").replace("//", "//us%3Aer:p%E2%82%AC@")
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
     monkeypatch.delenv("NO_PROXY", raising=False)
     wire.answers = [reply(407, {})]
     with pytest.raises(ConnectionFailed) as caught:
@@ -397,3 +399,6 @@ async def test_a_proxy_is_asked_for_a_tunnel_and_never_sees_the_token(
     assert "https://api.example, through the proxy that the environment sets" in str(caught.value)
     assert {(seen.method, seen.target) for seen in wire.seen} == {("CONNECT", "api.example:443")}
     assert all("authorization" not in seen.headers for seen in wire.seen)
+    login = f"Basic {b64encode('us:er:p€'.encode()).decode()}"
+    assert {seen.headers["proxy-authorization"] for seen in wire.seen} == {login}
+    assert "p€" not in caught.value.for_model()

@@ -60,7 +60,8 @@ def environment_proxy(url: str) -> str | None:
     this machine. Raises ConfigurationError if the proxy cannot be used."""
     parts, found = urlsplit(url), getproxies()
     proxy = found.get(parts.scheme) or found.get("all")
-    if not proxy or is_local(url) or proxy_bypass(parts.netloc):
+    port = "" if parts.port else {"https": ":443", "http": ":80"}.get(parts.scheme, "")
+    if not proxy or is_local(url) or proxy_bypass(parts.netloc + port):  # NO_PROXY may name a port
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     with contextlib.suppress(ValueError):

@@ -6,8 +6,10 @@ It needs the extra `fast`. So the package imports this module only if somebody c
 from __future__ import annotations
 
 import ssl
+from base64 import b64encode
 from functools import lru_cache, partial
-from typing import Final
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import aiohttp
 from pydantic import SecretStr
@@ -38,7 +40,7 @@ class AiohttpPool:
     def __init__(
         self, timeouts: wire.Timeouts, max_bytes: int, tls: ssl.SSLContext, proxy: str | None
     ) -> None:
-        self._proxy = proxy
+        self._proxy = _through(proxy) if proxy else {}
         self._max_bytes = max_bytes
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -65,7 +67,7 @@ class AiohttpPool:
             data=request.body,
             headers=request.headers(token),
             allow_redirects=False,
-            proxy=self._proxy,
+            **self._proxy,
         )
         status, headers = response.status, response.headers
         try:
@@ -76,6 +78,17 @@ class AiohttpPool:
 
     async def aclose(self) -> None:
         await self._session.close()
+
+
+def _through(proxy: str) -> dict[str, Any]:
+    """The arguments of a request through a proxy. aiohttp would take the user name and the password
+    from the URL itself, but refuses some characters, and encodes others in Latin-1."""
+    parts = urlsplit(proxy)
+    login, _, host = parts.netloc.rpartition("@")
+    name, _, password = login.partition(":")
+    basic = b64encode(unquote_to_bytes(name) + b":" + unquote_to_bytes(password)).decode()
+    headers = {"Proxy-Authorization": f"Basic {basic}"} if login else None
+    return {"proxy": parts._replace(netloc=host).geturl(), "proxy_headers": headers}
 
 
 _url: Final = lru_cache(maxsize=256)(partial(URL, encoded=True))

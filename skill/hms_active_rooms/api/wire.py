@@ -85,8 +85,8 @@ class Request:
     def origin(self) -> str:
         """For an error's text: scheme, host and port of the request, and whether a proxy is set."""
         parts = urlsplit(self.url)
-        way = ", through the proxy that the environment sets" if environment_proxy(self.url) else ""
-        return f"{parts.scheme}://{parts.netloc}{way}"
+        way = ", through the proxy that the environment sets (HTTPS_PROXY or ALL_PROXY)"
+        return f"{parts.scheme}://{parts.netloc}{way if environment_proxy(self.url) else ''}"
 
     def headers(self, token: SecretStr) -> dict[str, str]:
         return {
