@@ -101,7 +101,9 @@ class Logins:
         link = self._links.get(hashed(token))
         if link is None:
             raise InvalidCall(
-                "This login link was used already, or it is too old. Ask for a new one.", hint=""
+                "This login link was used already, is too old, or is of a server that has stopped. "
+                "For a new link, start the server again.",
+                hint="",
             )
         person = link[0] or person_name(name)
         del self._links[hashed(token)]
