@@ -226,7 +226,8 @@ class _Line:
         names = ("WORD", "QUOTE", "LEAD") if "ROLE_WORD" in self.kinds else ("WORD", "QUOTE")
         unknown = [one.text for one in seen if one.type in names]
         # "The attendees" may be a role.
-        unknown += [t.text for t in outside if t.type == "EVERYONE" and t.text.endswith("s")]
+        several = [one.text for one in outside if one.type in ("EVERYONE", "ROLE_WORD")]
+        unknown += [text for text in several if text.endswith("s")]
         unknown += [
             m.said for order in orders for m in order.who if not m.options and not m.is_pronoun
         ]
@@ -392,7 +393,8 @@ class _Line:
                 self._check(part, kinds, so, order)
                 own = re.search(r"(?:as|for) (\w+)$", self.tokens[part.start - 1].text)
                 at = self.tokens[part.start - 1].end - len(own[1]) if own else spoken[0].start
-                why = self.typed[at : spoken[-1].end].strip(" .!,)")
+                ends = [one.end for one in spoken if one.type != "AND"]
+                why = self.typed[at : ends[-1]].strip(" .!,)")
                 self.reasons.append(why[1:-1] if kinds == ["QUOTE"] else why)
         if instead and not order:
             raise _Blocked("negation")
@@ -779,6 +781,7 @@ class _Line:
             people = self.roster.with_role(group.role)
             the = bool({"DET", "THAT"} & set(held))
             every = every or "ROLE_WORD" in held or (the and group.role in w.section("collective"))
+            every = every or "GROUP" in held
             if the and not (every or role.sure) and len(people) == group.count <= 8:
                 return (Mention(role.said, people, sure=len(people) == 1),)
             return (role._replace(sure=role.sure or every),)
@@ -827,10 +830,12 @@ class _Line:
         if "asked" in ways and verb.startswith(("welcome", "wish")):
             return f"{opening} to {words}"
         if "asked" in ways:
-            please = "Please do " if inside[0].type == "negation" else "Please "
+            please = "Please do " if inside[0].text == "not" else "Please "
             return words if by == "TELLING" else f"{please}{words}"
         name = next((one for one in reversed(leaves) if one.type == "NAME"), None)
         plural = name and self._plural(name)
-        if by == "NAME" and (plural or re.match(r"[A-Z][\w'-]*( [A-Z][\w'-]*)?:", words)):
-            raise _Blocked("no_end")  # "tell Ann Kelly: hi" and "tell Anns friends hi"
+        unknown = inside[0].type == "WORD" and words[0].isupper()
+        surname = unknown or re.match(r"[A-Z]\S*( [A-Z]\S*)?:", words)
+        if by == "NAME" and (plural or surname):
+            raise _Blocked("no_end")  # "tell Ann Kelly hi" and "tell Anns friends hi"
         return f"{opening} {words}".strip()

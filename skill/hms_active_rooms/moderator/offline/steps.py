@@ -34,7 +34,7 @@ from hms_active_rooms.moderator.offline.roster import (
     read_roster,
 )
 from hms_active_rooms.moderator.offline.tokens import POLITE, Token, classes
-from hms_active_rooms.moderator.offline.words import cannot, listed, say
+from hms_active_rooms.moderator.offline.words import cannot, listed, say, section
 from hms_active_rooms.tools.arguments import MAX_ROWS
 from hms_active_rooms.untrusted import quoted
 
@@ -450,6 +450,8 @@ class _Turn:
             fits = names and told.people
             corrected = fits and "BACK" in {one.type for one in told.tokens}
             if last.verb == "tell" and not (last.words or corrected):
+                if re.search(section("remark"), " ".join(one.told for one in told.tokens)):
+                    self._ask("no_message", last)
                 return self._tell(replace(last, words=re.sub("(?i)^that ", "", self.said.strip())))
             return self._one(replace(last, who=told.people, about=())) if fits else None
         if verb == "tell":
@@ -467,6 +469,10 @@ class _Turn:
         if last and sent and {*kinds} <= _RESENT and _means_it(tokens):
             return self._resent(last, tokens)
         people = [(one.who, kinds[n - 1]) for n, one in enumerate(tokens) if one.who]
+        said = " ".join(one.text for one in tokens if one.type == "WORD")
+        if said and last and not people:
+            people = [(self._roster().unsure(said, None, leads=False), "")]
+            kinds = [kind for kind in kinds if kind != "WORD"] if people[0][0].options else kinds
         meant = [who for who, before in people if before != "negation"]
         spared = "negation" in kinds
         again = spared or {"BACK", "SAME", "AND"} & set(kinds) or texts & _TOO
@@ -497,9 +503,9 @@ class _Turn:
 
 def _means_it(tokens: Iterable[Token]) -> bool:
     """Whether words that name somebody are an answer, and no greeting, thanks or withdrawal."""
-    texts = [one.text for one in tokens if one.type in ("PLEASE", "BACK")]
-    greets = {text.split()[0] for text in texts} & listed("greeting")
-    return not greets and not listed("withdrawn") & set(texts)
+    polite = {one.text for one in tokens if one.type == "PLEASE"}
+    back = {one.text for one in tokens if one.type == "BACK"}
+    return polite <= listed("answering") and not listed("withdrawn") & back
 
 
 def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:

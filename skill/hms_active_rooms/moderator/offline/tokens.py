@@ -47,6 +47,11 @@ class Token(NamedTuple):
     end: int
     who: Mention | None = None
 
+    @property
+    def told(self) -> str:
+        """The class and the text, as the regular expressions of `words.yaml` see a token."""
+        return f"{self.type}:{self.text.replace(' ', '_')}"
+
 
 def tokens_of(line: str, roster: Roster) -> list[Token]:
     """The tokens of a line. People and roles are found if `roster` has them."""
@@ -186,7 +191,7 @@ def _mention(
 def _settled(tokens: list[Token]) -> list[Token]:
     """The tokens with their final classes. The table `beside` in `words.yaml` says which class a word
     has between which other words."""
-    told = [f"{one.type}:{one.text.replace(' ', '_')}" for one in tokens]
+    told = [one.told for one in tokens]
     out, passed, kinds = list[Token](), ("DET", "LEAD", "BOTH"), [one.type for one in tokens]
     for i, one in enumerate(tokens):
         after = [told[j] for j in range(i + 1, len(told)) if kinds[j] not in passed]
