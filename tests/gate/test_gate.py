@@ -1555,6 +1555,24 @@ async def test_what_was_held_back_is_run_for_the_same_person_only(ref: str, stat
     assert (await gate.propose(again, call_number(3))).state == state
 
 
+@pytest.mark.parametrize("was_held", [False, True])
+async def test_a_call_with_a_short_id_is_found_also_when_nobody_has_the_id_any_more(
+    was_held: bool,
+) -> None:
+    room, short = classroom(), remove(peer_id=peer(1).id[:8])
+    gate = gate_on(room, actions_per_minute=1)
+    await carried_out(gate, send("another"))
+    if was_held:
+        held = await approved(gate, remove(peer_id=peer(1).id), call_number(2))
+        with pytest.raises(PolicyRefusal):
+            await gate.run(held)
+    asked = await gate.propose(short, call_number(3))
+    assert asked.state == ("approved" if was_held else "proposed")
+    room.peers = room.peers[1:]
+    for call in (short, remove(peer_id=peer(1).id)):
+        assert (await gate.propose(call, call_number(3))).id == asked.id
+
+
 async def test_a_program_outside_that_calls_anew_is_asked_about_also_what_was_held_back() -> None:
     gate = gate_on(classroom(), actions_per_minute=1)
     here = [Origin("serve:mcp", "turn", str(n), "mcp:client") for n in range(3)]
