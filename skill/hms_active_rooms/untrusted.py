@@ -26,6 +26,9 @@ K = TypeVar("K")
 SHORT_ID_CHARS: Final = 8
 """How many characters a short id has at least. The first group of a UUID has as many."""
 
+QUOTED_CHARS: Final = 60
+"""How many characters of a name are shown, unless a caller says otherwise."""
+
 MAX_MARKS: Final = 2
 """How many combining marks in a row stay. Vietnamese and Thai need two, "Zalgo" has dozens."""
 
@@ -57,7 +60,7 @@ _ONE_PICTURE: Final = f"{_PICTURE}[\U0001f3fb-\U0001f3ff]?\ufe0f?"
 _EMOJI: Final = re.compile(f"[0-9#*]\ufe0f\u20e3|{_ONE_PICTURE}(?:\u200d{_ONE_PICTURE})*")
 
 
-def quoted(text: str, cap: int = 60) -> str:
+def quoted(text: str, cap: int = QUOTED_CHARS) -> str:
     """A stranger's text as a JSON string literal on one line, safe in a terminal and in Markdown.
     At most `cap` code points are shown. If the text is longer, "…" follows the closing quote. With
     its escapes the result has at most `12 * cap + 3` characters."""
@@ -131,6 +134,7 @@ def _kind(char: str) -> Literal["seen", "mark", "hidden"]:
     return "mark" if category in ("Mn", "Me") else "seen"
 
 
+@lru_cache(maxsize=8192)
 def _escape(char: str) -> str:
     units = char.encode("utf-16-be", "surrogatepass").hex()
     return _SHORT_ESCAPES.get(char) or re.sub("....", r"\\u\g<0>", units)

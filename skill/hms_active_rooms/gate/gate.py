@@ -275,7 +275,8 @@ class Gate:
                 if admit is not None and row.state == "proposed":
                     admit(tx)
                 row = tx.insert(row)
-            _lead(tx, made_as, row)
+            if made_as != row.call_key:
+                _lead(tx, made_as, row)
             if row.state != "proposed":
                 return row
             if place and not tx.ask(place, [row.id, ""]) and found is None:

@@ -16,7 +16,13 @@ from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
 from hms_active_rooms.errors import BadResponse, InvalidCall, PeerNotFound, PolicyRefusal
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.looks import folded
-from hms_active_rooms.untrusted import lookalikes, quoted, resolve_short_id, short_ids
+from hms_active_rooms.untrusted import (
+    QUOTED_CHARS,
+    lookalikes,
+    quoted,
+    resolve_short_id,
+    short_ids,
+)
 
 MAX_TEXT_CHARS = 200
 """The most characters of a name, user id or role that are shown or recorded; the rest is cut."""
@@ -113,8 +119,8 @@ class Room:
         Whoever is protected comes first, then whoever has another role than this person."""
         others = [p for p in self.people if p.id != person.id]
         alike = {person.name, *lookalikes(person.name, [p.name for p in others])}
-        shown = quoted(person.name)
-        twins = [p for p in others if p.name in alike or quoted(p.name) == shown]
+        shown = person.name[:QUOTED_CHARS]
+        twins = [p for p in others if p.name in alike or p.name[:QUOTED_CHARS] == shown]
 
         def rank(one: Person) -> tuple[bool, bool]:
             told = policy.protects(role=one.role, user_id=one.user_id)
@@ -139,9 +145,9 @@ class Room:
         """The person with this peer id, short or full. Raises PeerNotFound if nobody has this id
         now, and InvalidCall if a short id fits several peers or is also somebody's name."""
         matches = resolve_short_id(ref, [p.id for p in self.people])
-        names = {ref, *lookalikes(ref, [p.name for p in self.people])}
-        if matches == [ref.lower()]:
-            names.clear()  # a full id is an id, whoever is called like it
+        names = set[str]()
+        if matches != [ref.lower()]:  # a full id is an id, whoever is called like it
+            names = {ref, *lookalikes(ref, [p.name for p in self.people])}
         fit = [p for p in self.people if p.id in matches or p.name in names]
         if len(fit) == len(matches) == 1:
             return fit[0]
