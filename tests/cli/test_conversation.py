@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
@@ -298,6 +298,45 @@ def test_what_was_sent_is_told_also_when_the_conversation_cannot_be_saved(
     blocking.run(kit.aclose)
     assert [event["state"] for event in io.of("outcome")] == ["done"]
     assert len(posts(sim)) == 1
+
+
+def test_a_turn_that_any_checkpoint_broke_off_goes_on_in_the_next_conversation(
+    sim: Simulation, toolkit: ActiveRoomsToolkit
+) -> None:
+    class Full(InMemorySaver):
+        left = 0
+
+        def put(self, *given: Any) -> RunnableConfig:
+            self.left -= 1
+            if self.left < 0:
+                raise sqlite3.OperationalError("database or disk is full")
+            return super().put(*given)
+
+    def ends(messages: list[Any]) -> AIMessage:
+        if isinstance(messages[-1], ToolMessage):
+            return text("done")
+        return calls((REMOVE, {"room_id": sim.room_id, "peer_id": peer_id(sim, "Spam Bot")}))
+
+    def talk(io: Talk) -> None:
+        model = ScriptedModel(script=ends)
+        Conversation(toolkit, io, model, saver, thread=str(kept), room_id=sim.room_id).run()
+
+    for kept in range(1, 20):
+        control(sim, "/reset")
+        saver = Full()
+        saver.left = kept
+        try:
+            talk(Talk("remove him", "yes"))
+        except sqlite3.OperationalError:
+            saver.left = 99
+            io = Talk("yes")
+            talk(io)
+            assert io.of("resumed"), f"{kept} checkpoints"
+            assert len(posts(sim)) == 1, f"{kept} checkpoints"
+        else:
+            assert kept > 3
+            return
+    pytest.fail("it never ended")
 
 
 @pytest.mark.parametrize("word", ["q", "bye", "Bye!", "exit", "quit", " EXIT "])
