@@ -282,6 +282,12 @@ CHANGES = {
     "the one person came back by another connection": Change(
         SPAM_BOT, [*CLASS[:2], BACK], "nothing_to_do", 'is in the room again: "Spam Bot"'
     ),
+    "who gets a message came back by another connection": Change(
+        send(peer_id=CLASS[2].id),
+        [*CLASS[:2], BACK],
+        "nothing_to_do",
+        'is in the room again: "Spam Bot"',
+    ),
     "somebody of the role came back with another role": Change(
         STUDENTS,
         [CLASS[0], peer(5, "Spam Bot", "guest", user_id="u-3")],
@@ -349,10 +355,10 @@ def test_other_connections_of_the_same_user_are_named_before_and_afterwards() ->
     tab = peer(6, "A second tab", "guest", user_id="u-3")
     nobody = [peer(n, user_id="") for n in (7, 8)]
     now = [*CLASS, ghost, tab, *nobody]
-    for call in (remove(peer_id=CLASS[2].id), remove(role="student")):
+    for call in (remove(peer_id=CLASS[2].id), remove(role="student"), send(peer_id=CLASS[2].id)):
         shown = _shown(call, now)
         warnings = " ".join(shown.warnings)
-        assert "same user id has another connection that stays in the room" in warnings
+        assert "same user id has another connection" in warnings
         assert '"A second tab", role "guest"' in warnings
         change = drift(call, shown, room(), now, POLICY)
         assert change.verdict == "go"

@@ -669,9 +669,13 @@ def drift(action: Action, room: Room, policy: Policy) -> Drift:
         reason = "The session that was shown is over; another one is running."
         return Drift("ask_again", reason)
     try:
-        return action.call.drift(action.shown, room, policy)
+        found = action.call.drift(action.shown, room, policy)
     except errors.PeerNotFound:
-        return Drift("nothing_to_do", "Nobody whom the call would affect is in the room now.")
+        found = Drift("nothing_to_do", "Nobody whom the call would affect is in the room now.")
+    if found.verdict != "nothing_to_do":
+        return found
+    back = room.other_connections(action.shown.people, "is in the room again")
+    return replace(found, reason=" ".join((found.reason, *back)))
 
 
 def refused_again(action: Action) -> Action:

@@ -87,7 +87,7 @@ class RemovePeers(StateChange):
             room.must_be_readable()
             return _drift_each(shown, room, policy)
         if not known & {p.id for p in room.people}:
-            return _nobody_left("Those shown are no longer in the room.", shown, room)
+            return Drift("nothing_to_do", "Those shown are no longer in the room.")
         if shown.kind == "remove-peer":
             person = room.person(self.peer_id or "")
             impacts.refuse_protected([person], policy)
@@ -141,17 +141,12 @@ def _staying(room: Room, people: Sequence[Person]) -> tuple[str, ...]:
     return room.other_connections(people, "has another connection that stays in the room")
 
 
-def _nobody_left(reason: str, shown: Impact, room: Room) -> Drift:
-    back = room.other_connections(shown.people, "is in the room again")
-    return Drift("nothing_to_do", " ".join((reason, *back)))
-
-
 def _drift_each(shown: Impact, room: Room, policy: Policy) -> Drift:
     people = room.people
     current = {p.id: p for p in people}
     still = tuple(p for p in shown.people if p.id in current and p.same_person(current[p.id]))
     if not still:
-        return _nobody_left("None of the people shown has the role any more.", shown, room)
+        return Drift("nothing_to_do", "None of the people shown has the role any more.")
     impacts.refuse_protected(still, policy)
     if len(still) > policy.max_peers:
         raise PolicyRefusal(
