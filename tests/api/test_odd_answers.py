@@ -166,6 +166,7 @@ MORE_PAGES: list[tuple[str, object]] = [
     *((name, 15) for name in ("full_count", "total_rows", "connected_peers", "totalEntries")),
     *(("result_info", {"total_count": 15}), ("response_metadata", {"next_cursor": "x"})),
     *(("NextMarker", "x"), ("_scroll_id", "x"), ("timed_out", True), ("partialResults", True)),
+    *(("is_partial", True), ("peersIncomplete", "yes"), ("cursorNext", "x")),
 ]
 ODD_ROSTERS: dict[str, object] = {
     "no peers": {},

@@ -62,8 +62,8 @@ _PAGING: Final = {"pagination", "paging", "page", "pageinfo", "meta", "metadata"
 }
 _MORE: Final = re.compile(
     r"(has)?more(peers|pages|items|results)?(available)?|continuation(token)?|lastevaluatedkey"
-    r"|(has|odata)?next[a-z]*"
-    r"|(is|peers)?truncated|(partial|incomplete)(results)?|remaining|omitted|timedout|scrollid"
+    r"|(has|odata|cursor)?next[a-z]*"
+    r"|(is|peers)?(truncated|partial|incomplete)(results)?|remaining|omitted|timedout|scrollid"
 )
 _MARKS: Final = {"limit", "last", "start", "offset", "skip", "after"} | {
     *("cursor", "endcursor", "pagetoken", "marker")
