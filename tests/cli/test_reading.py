@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -105,6 +106,26 @@ def test_twenty_thousand_people_are_a_hundred_rows(
     assert done.out.count("\n") == 101
     assert "20,000 in the room" in done.err
     assert "Shown: 1 to 100" in done.err
+
+
+def test_what_peers_costs_depends_on_the_rows_and_not_on_who_is_there(
+    start: Callable[[str], Simulation], call: Run
+) -> None:
+    called = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal called
+        called += event == "call"
+
+    room_id = start("arena").room_id
+    for limit in ("1", "10"):  # the first one imports what it needs
+        called = 0
+        sys.setprofile(count)
+        try:
+            assert call("peers", room_id, "--limit", limit).code == 0
+        finally:
+            sys.setprofile(None)
+        assert limit == "1" or called < 20_000, "less than one call for each person"
 
 
 @pytest.mark.parametrize("scene", ["arena", "hostile"])
