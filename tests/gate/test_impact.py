@@ -209,7 +209,7 @@ def test_of_many_look_alikes_those_are_named_whom_a_mistake_would_hit_worst() ->
     ("name", "user_id", "warning"),
     [
         ("Sam", "", "Another peer has the same name, or one that looks alike"),
-        ("", "u", "The same user id has another connection that stays in the room"),
+        ("", "u", "The same user id has another connection, which is not affected"),
     ],
 )
 def test_of_very_many_alike_a_few_are_named_and_the_others_counted(

@@ -107,7 +107,9 @@ class Room:
             room_name=self.name,
         )
 
-    def other_connections(self, people: Iterable[Person], what: str) -> tuple[str, ...]:
+    def other_connections(
+        self, people: Iterable[Person], what: str = "has another connection, which is not affected"
+    ) -> tuple[str, ...]:
         """Warnings about others in the room who have the same user id as one of these people. Each
         warning begins with "The same user id", followed by `what`."""
         ids, users = {p.id for p in people}, {p.user_id for p in people if p.user_id}

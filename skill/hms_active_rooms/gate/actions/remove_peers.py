@@ -15,7 +15,6 @@ the people who were shown are removed. A larger role is removed by one request f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -24,7 +23,7 @@ from pydantic import Field, model_validator
 from hms_active_rooms.errors import PolicyRefusal
 from hms_active_rooms.gate.actions import impact as impacts
 from hms_active_rooms.gate.actions.change import Label, PeerRef, Reason, StateChange, reason_lines
-from hms_active_rooms.gate.actions.impact import Drift, Impact, Person, Room
+from hms_active_rooms.gate.actions.impact import Drift, Impact, Room
 from hms_active_rooms.gate.policy import PER_PERSON_LIMIT, Policy
 from hms_active_rooms.untrusted import quoted
 
@@ -62,7 +61,7 @@ class RemovePeers(StateChange):
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             impacts.refuse_protected([person], policy)
-            warnings = (*room.lookalikes(person, policy), *_staying(room, [person]))
+            warnings = (*room.lookalikes(person, policy), *room.other_connections([person]))
             warnings += room.nearly_protected(person.role, policy)
             impact = room.impact("remove-peer", (person,), *warnings)
             return self.model_copy(update={"peer_id": person.id}), impact
@@ -77,8 +76,8 @@ class RemovePeers(StateChange):
                 f"the policy allows at most {policy.max_peers} in one removal."
             )
         each = len(hit) <= PER_PERSON_LIMIT
-        warnings = _staying(room, hit) if each else (_ALL_AT_ONCE, *_staying(room, hit))
-        warnings += room.nearly_protected(role, policy)
+        warnings = () if each else (_ALL_AT_ONCE,)
+        warnings += (*room.other_connections(hit), *room.nearly_protected(role, policy))
         return self, room.impact("remove-each" if each else "remove-role", hit, *warnings)
 
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
@@ -92,7 +91,7 @@ class RemovePeers(StateChange):
             person = room.person(self.peer_id or "")
             impacts.refuse_protected([person], policy)
             change = shown.people[0].drift(person)
-            return replace(change, notes=(*change.notes, *_staying(room, [person])))
+            return replace(change, notes=(*change.notes, *room.other_connections([person])))
         _, now = self.assess(room, policy)
         if newcomers := sum(p.id not in known for p in now.people):
             return Drift("ask_again", f"{newcomers} more people took the role.")
@@ -137,10 +136,6 @@ class RemovePeers(StateChange):
         return f"{who} no longer in the room. Whether this request removed them is not known."
 
 
-def _staying(room: Room, people: Sequence[Person]) -> tuple[str, ...]:
-    return room.other_connections(people, "has another connection that stays in the room")
-
-
 def _drift_each(shown: Impact, room: Room, policy: Policy) -> Drift:
     people = room.people
     current = {p.id: p for p in people}
@@ -155,7 +150,7 @@ def _drift_each(shown: Impact, room: Room, policy: Policy) -> Drift:
     known = {p.id for p in shown.people}
     role = shown.people[0].role
     newcomers = [p for p in people if p.role == role and p.id not in known]
-    notes = list(_staying(room, shown.people))
+    notes = [*room.other_connections(shown.people)]
     if skipped := len(shown.people) - len(still):
         notes.append(f"{skipped} of the people shown left or changed role; they were skipped.")
     if newcomers:

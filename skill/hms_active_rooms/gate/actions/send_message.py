@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from hms_active_rooms.gate.actions import impact as impacts
 from hms_active_rooms.gate.actions.change import Label, PeerRef, StateChange
-from hms_active_rooms.gate.actions.impact import Drift, Impact, Person, Room
+from hms_active_rooms.gate.actions.impact import Drift, Impact, Room
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class SendMessage(StateChange):
         """The kind of the impact is "direct", "role" or "everyone"."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
-            warnings = (*room.lookalikes(person, policy), *_left_out(room, person))
+            warnings = (*room.lookalikes(person, policy), *room.other_connections([person]))
             impact = room.impact("direct", (person,), *warnings)
             return self.model_copy(update={"peer_id": person.id}), impact
         hit = room.holders(self.role)
@@ -80,7 +80,7 @@ class SendMessage(StateChange):
         _, now = self.assess(room, policy)
         if shown.kind == "direct":
             change = shown.people[0].drift(now.people[0])
-            return replace(change, notes=(*change.notes, *_left_out(room, now.people[0])))
+            return replace(change, notes=(*change.notes, *room.other_connections(now.people)))
         hit, known = room.holders(self.role), {p.id for p in shown.people}
         newcomers = sum(p.id not in known for p in hit)
         if shown.receivers:
@@ -127,7 +127,3 @@ class SendMessage(StateChange):
         if impact.kind == "role":
             return f"Message sent to {total} with the role {quoted(self.role or '', 30)}."
         return f"Message sent to everyone ({total})."
-
-
-def _left_out(room: Room, person: Person) -> tuple[str, ...]:
-    return room.other_connections([person], "has another connection, which does not get it")
