@@ -31,7 +31,10 @@ def test_every_behaviour_has_a_test_and_no_test_shows_another() -> None:
 
 def test_ids_are_unique_and_grades_are_the_tables() -> None:
     assert len(IDS) == len(set(IDS))
-    assert {row["grade"] for row in behaviours()["behaviours"]} == {*behaviours()["grades"]}
+    rows = behaviours()["behaviours"]
+    assert {row["grade"] for row in rows} == {*behaviours()["grades"]}
+    elsewhere = [row for row in rows if "sibling" in row["source"]]
+    assert {row["grade"] for row in elsewhere} == {"inferred"}, "recorded means at this endpoint"
 
 
 def test_the_markdown_has_a_row_for_each_behaviour_and_a_line_for_each_grade() -> None:

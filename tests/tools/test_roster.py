@@ -292,6 +292,9 @@ def test_same_and_look_alike_names_are_pointed_out_by_id() -> None:
     expected = " and ".join(f'"{short}"' for short in twins)
     assert f"Take care, same or look-alike names: {expected}." in render_roster(view)
     assert "Take care" not in render_roster(roster(peers(3, lambda i: names[i + 1][:4] + str(i))))
+    pairs = render_roster(roster(peers(10, lambda i: f"{'ABCDE'[i // 2] * 5}")))
+    [told] = [line for line in pairs.splitlines() if line.startswith("Take care")]
+    assert (told.count('" and "'), "and 2 more such names" in told) == (3, True)
 
 
 def test_the_artifact_holds_the_rows_that_are_shown_with_every_field_and_no_more() -> None:
