@@ -196,7 +196,7 @@ def _failed(
 
 
 def _hint(request: Request) -> str | None:
-    return "Nothing was changed; try again in a moment." if request.reads else None
+    return "Try again in a moment." if request.reads else None
 
 
 def _clock_hint(date: str | None, now: float) -> str | None:

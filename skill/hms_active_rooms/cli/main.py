@@ -134,6 +134,8 @@ def _ended(arguments: Sequence[str]) -> int:
             error.message = plain(wrong.errors()[0])
         text = screen.told(error.format_message()).rstrip(".")
         text += "" if text.endswith("?") else "."
+        if "extra argument" in text:
+            text += " A name or a message with blanks needs quotes around it."
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "hms-active-rooms"
         return _told(_Usage(text, hint=f"See: {path} --help"), arguments)
