@@ -8,7 +8,7 @@ import hmac
 import json
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -49,6 +49,7 @@ class Receiver:
     asked: list[str] = field(default_factory=list)
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     url: str = ""
+    meanwhile: Callable[[], object] = lambda: None
     more: threading.Condition = field(default_factory=threading.Condition)
 
     def wait(self, count: int) -> None:
@@ -67,6 +68,7 @@ def receiver() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
+            found.meanwhile()
             status = found.statuses[min(len(found.got), len(found.statuses) - 1)]
             says = found.says[min(len(found.got), len(found.says) - 1)]
             self.send_response(status)
@@ -336,6 +338,18 @@ async def test_of_what_was_decided_meanwhile_nobody_is_told(receiver: Receiver) 
         second = await waits(toolkit, 2)
         told = await receiver.told(2)
     assert [each["action_id"] for each in told] == [first.id, second.id]
+
+
+async def test_of_what_is_decided_while_others_are_told_nobody_is_told(receiver: Receiver) -> None:
+    toolkit = kit(students())
+    first, second, third = [await waits(toolkit, number) for number in (1, 2, 3)]
+    no = toolkit.gate.request(second).reject("no")
+    receiver.meanwhile = lambda: asyncio.run(
+        toolkit.gate.decide(second.id, no, by="ada", way="page")
+    )
+    async with notifier(toolkit, receiver.url):
+        told = await receiver.told(2)
+    assert [each["action_id"] for each in told] == [first.id, third.id]
 
 
 async def test_a_receiver_whose_answer_never_ends_does_not_hold_up_the_end() -> None:
