@@ -214,7 +214,7 @@ def _moment(text: str) -> datetime:
 
 
 def _event(event: records.Event) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in event.__dict__.items()}
+    return {**vars(event), "at": event.at.isoformat()}
 
 
 def _event_line(event: records.Event) -> str:
@@ -228,11 +228,6 @@ def _event_line(event: records.Event) -> str:
     }
     data = ", ".join(f"{k} {quoted(str(v), 200)}" for k, v in shown.items())
     return f"{at(event.at)}  {event.kind}{by}{way}" + (f": {data}" if data else "")
-
-
-def _plain(value: object) -> object:
-    # The database stores UTC without a time zone.
-    return value.replace(tzinfo=UTC).isoformat() if isinstance(value, datetime) else value
 
 
 # --- a person's yes or no ----------------------------------------------------------------------
