@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import pickle
+import subprocess
+import sys
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -291,6 +294,37 @@ def test_a_callback_that_fails_sends_nothing(failure: BaseException, later: bool
         call(named(toolkit, "hms-send-message"), room_id=ROOM, message="hi")
     assert "3 in the room" in named(toolkit, "hms-list-peers").invoke({"room_id": ROOM})
     assert room.posts == []
+
+
+ASKS_AND_IS_INTERRUPTED = """
+import asyncio, os, signal, sys, threading
+from hms_active_rooms import ActiveRoomsToolkit, Policy
+from stand_in import ROOM, StandInRoom, peer
+
+def confirm(request):
+    os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait()  # as `input` waits for a line that nobody types
+
+toolkit = ActiveRoomsToolkit(StandInRoom([peer(1)]), Policy(rooms=[ROOM]), journal=":memory:", confirm=confirm)
+send = next(tool for tool in toolkit.get_tools() if "send" in tool.name)
+arguments = {"room_id": ROOM, "message": "hi"}
+send.invoke(arguments) if sys.argv[1] == "invoke" else asyncio.run(send.ainvoke(arguments))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends a process there")
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_ctrl_c_while_a_person_is_asked_ends_the_program(way: str) -> None:
+    tests = str(Path(__file__).parents[1])
+    ended = subprocess.run(
+        [sys.executable, "-c", ASKS_AND_IS_INTERRUPTED, way],
+        env=os.environ | {"PYTHONPATH": tests},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.stderr.splitlines()[-1] == "KeyboardInterrupt"
 
 
 def test_without_anybody_to_ask_nothing_is_sent() -> None:

@@ -18,7 +18,7 @@ import json
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -312,18 +312,19 @@ async def _called_back(gate: Gate, confirm: Confirm | None, request: ApprovalReq
         return answer if inspect.isawaitable(answer) else heard(answer)
 
     async def answered() -> object:
-        # The default threads are few, and the journal needs them while a person thinks.
-        own, context = ThreadPoolExecutor(1), copy_context()
+        # The default threads are few, and the journal needs them while a person thinks. This one is
+        # a daemon: Python waits for every other thread before it ends, also after Ctrl-C.
+        said, context = Future[object](), copy_context()
+        said.set_running_or_notify_cancel()
+        threading.Thread(target=_resolve, args=(said, context.run, called), daemon=True).start()
         try:
-            answer = await asyncio.get_running_loop().run_in_executor(own, context.run, called)
+            answer = await asyncio.wrap_future(said)
             if inspect.isawaitable(answer):
                 answer = await asyncio.to_thread(heard, await answer)
             return answer
         except (SystemExit, KeyboardInterrupt) as error:
             # In a task these would end the event loop, with all other calls.
             raise RuntimeError(f"confirm raised {type(error).__name__}") from error
-        finally:
-            own.shutdown(wait=False)
 
     task = asyncio.create_task(answered())
     try:
@@ -334,6 +335,13 @@ async def _called_back(gate: Gate, confirm: Confirm | None, request: ApprovalReq
         if not too_late:
             return await task
     return Refuse("nobody answered in time")
+
+
+def _resolve(future: Future[object], call: Callable[..., object], *args: object) -> None:
+    try:
+        future.set_result(call(*args))
+    except BaseException as error:  # noqa: BLE001 - whoever waits gets it, whatever it is
+        future.set_exception(error)
 
 
 _running: dict[tuple[int, str], object] = {}
