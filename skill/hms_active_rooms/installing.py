@@ -42,13 +42,15 @@ def how_to_install(extra: str) -> str:
 
 @contextmanager
 def extra(name: str, what: str, *modules: str) -> Iterator[None]:
-    """Raises ConfigurationError if the `with` block cannot import one of `modules`. The error says
-    that `what` (a part of this package) lacks packages, and how to install the extra `name`."""
+    """Raises ConfigurationError if the `with` block cannot import one of `modules`, or a part of it.
+    The error says that `what` (a part of this package) lacks packages, and how to install the extra
+    `name`."""
     try:
         yield
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if error.name is None or error.name.split(".")[0] not in modules:
             raise
         raise ConfigurationError(
-            f"The {what} needs packages that are not installed. To get them: {how_to_install(name)}."
+            f"The {what} needs packages that are not installed, or other versions of them. "
+            f"To get them: {how_to_install(name)}."
         ) from None

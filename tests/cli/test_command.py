@@ -133,16 +133,27 @@ def test_a_demo_that_only_looks_loads_neither_a_server_nor_what_reaches_one(
     assert loaded == []
 
 
-def test_without_the_extra_it_says_how_to_install_it(environ: dict[str, str]) -> None:
-    hidden = "import sys; sys.modules['typer'] = None\n" + COMMAND[2]
-    done = process([sys.executable, "-c", hidden], environ)
+@pytest.mark.parametrize(
+    ("absent", "arguments", "extra"),
+    [
+        ("typer", (), "cli"),
+        ("uvicorn", ("serve",), "serve"),
+        ("mcp.server.context", ("serve",), "serve"),  # another program needs an older `mcp`
+        ("mcp.server.context", ("mcp",), "mcp"),
+    ],
+)
+def test_without_the_extra_it_says_how_to_install_it(
+    environ: dict[str, str], absent: str, arguments: tuple[str, ...], extra: str
+) -> None:
+    hidden = f"import sys; sys.modules['{absent}'] = None\n" + COMMAND[2]
+    done = process([sys.executable, "-c", hidden, *arguments], environ)
     assert done.returncode == 2
     # The name alone could be anybody's on an index: what is told works for this checkout.
-    assert done.stderr == (
-        "error: The command needs packages that are not installed. "
-        f"To get them: {how_to_install('cli')}.\n"
+    assert done.stderr.endswith(
+        " needs packages that are not installed, or other versions of them. "
+        f"To get them: {how_to_install(extra)}.\n"
     )
-    assert f"pip install -e '{PROJECT}[cli]'" in done.stderr
+    assert f"pip install -e '{PROJECT}[{extra}]'" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", ["peers ROOM", "--help", "peers --help", "--version", ""])

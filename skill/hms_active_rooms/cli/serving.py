@@ -116,6 +116,7 @@ def serve(
     equal.
     """
     with extra("serve", "server", *_EXTRA):
+        import hms_active_rooms.serve.mcp
         import hms_active_rooms.serve.rest  # noqa: F401 - brings FastAPI, which `mcp` does without
     _listening(settings, where, people=person or ())
 
