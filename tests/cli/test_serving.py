@@ -74,7 +74,7 @@ def test_ctrl_c_ends_an_mcp_server_that_somebody_started_by_hand(
     child.signal(signal.SIGINT)
     code, rest = ended(child)
     assert (code, "Traceback" in rest) == (0, False)
-    assert "Ctrl-C ended the server." in rest
+    assert "The server was stopped." in rest
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -190,8 +190,9 @@ def test_a_server_killed_while_100ms_works_looks_and_sends_nothing_again(
     assert len(posts(sim)) == 1
 
 
-def test_ctrl_c_in_a_stdio_server_waits_for_the_answer_to_an_open_send(
-    sim: Simulation, tmp_path: Path
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_a_stdio_server_waits_for_the_answer_to_an_open_send(
+    sent: signal.Signals, sim: Simulation, tmp_path: Path
 ) -> None:
     environ = {**settings(sim, tmp_path), "HMS_POLICY_RELAXED": "hms-send-message"}
     call = {"name": "hms-send-message", "arguments": {"room_id": sim.room_id, "message": "hi"}}
@@ -221,9 +222,8 @@ def test_ctrl_c_in_a_stdio_server_waits_for_the_answer_to_an_open_send(
         with closing(Journal(environ["HMS_JOURNAL"])) as journal:
             while not journal.actions(state="sent"):
                 time.sleep(0.01)
-            server.send_signal(signal.SIGINT)
-            while journal.actions(state="sent"):
-                time.sleep(0.01)
+            server.send_signal(sent)
+            assert server.wait() == 0
             assert [action.state for action in journal.actions()] == ["done"]
     assert len(posts(sim)) == 1
 

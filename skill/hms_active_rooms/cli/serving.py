@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Final
 
 from typer import Context, Option
@@ -78,9 +79,8 @@ def mcp(
     notices = notifying(toolkit.gate, settings.environ())
     server = build_server(toolkit, guides=guides(), elicit=not where.no_elicitation)
 
-    # A signal has to end the process: a thread reads standard input and cannot be stopped.
-    on_signals(signal.SIG_DFL)
     # Ctrl-C reaches the servers of a client in the same terminal too: an open send is waited for.
+    on_signals(_as_ctrl_c)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.stdin.isatty():
@@ -88,7 +88,14 @@ def mcp(
     try:
         asyncio.run(serve_stdio(server, toolkit.gate, [lambda: aclosing(toolkit), *notices]))
     except KeyboardInterrupt:
-        screen.err("Ctrl-C ended the server.")
+        screen.err("The server was stopped.")
+
+
+def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    handler = signal.getsignal(signal.SIGINT)  # by now asyncio's, which cancels the main task
+    if not callable(handler):
+        raise KeyboardInterrupt
+    handler(number, frame)
 
 
 def serve(
