@@ -1846,6 +1846,21 @@ async def test_a_setting_that_fails_while_people_are_removed_does_not_hide_who_w
     assert len(room.posts) == at
 
 
+async def test_a_full_disk_after_the_request_is_told_to_the_person_who_approved() -> None:
+    room, fails = classroom(), Fails()
+    gate = gate_on(room, Journal(":memory:", on_commit=fails))
+    action = await approved(gate, send())
+
+    def fill(_: str) -> None:
+        fails.broken = 100
+
+    room.after = fill
+    with pytest.raises(OutcomeUnknown, match=r"accepted by 100ms .*: The journal failed") as caught:
+        await gate.run(action.id)
+    assert "may have been executed" in caught.value.for_person()
+    assert len(room.posts) == 1
+
+
 async def test_an_unexpected_error_while_sending_is_unknown_and_not_sent_again() -> None:
     room = classroom()
     gate = gate_on(room)

@@ -138,8 +138,10 @@ class Sending:
             raise
         except Exception as error:
             await asyncio.to_thread(self._try_to_record, error)
-            text = f"The action {self.action.id} was sent when {type(error).__name__} stopped it."
-            raise errors.OutcomeUnknown(text) from error
+            so_far = "accepted by 100ms" if self.accepted else "sent"
+            why = error if isinstance(error, errors.ActiveRoomsError) else type(error).__name__
+            text = f"The action {self.action.id} was {so_far} when an error stopped it: {why}"
+            raise errors.OutcomeUnknown(f"{text.removesuffix('.')}.") from error
 
     async def look(self) -> Action:
         """Look in the room for the effect of an `unknown` action, and record what is seen."""
