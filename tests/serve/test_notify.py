@@ -185,6 +185,8 @@ async def test_a_notice_names_nobody_unless_asked_and_links_to_the_action(form: 
     assert "[x](" not in named or form not in ("teams", "discord")
     assert "**b" not in named or form not in ("teams", "discord")
     assert "http://evil" not in named or form == "json"
+    # Discord tells everyone of an @everyone, unless the message itself forbids that.
+    assert '"allowed_mentions": {"parse": []}' in named or form != "discord"
 
 
 async def test_without_a_page_there_is_no_link() -> None:
