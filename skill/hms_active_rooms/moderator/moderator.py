@@ -92,8 +92,8 @@ def build_moderator(
             model.
         toolkit: the tools, and the gate that asks.
         room_id: the room that the conversation is about. The model is told this id.
-        checkpointer: stores the paused graph while a person is asked. Leave it out under a server
-            that brings its own (`langgraph dev`).
+        checkpointer: stores the paused graph while a person is asked. The toolkit's `confirm` is not
+            called. Leave it out under a server that brings its own (`langgraph dev`).
         max_steps: the most messages that the model writes after one message of the person.
         max_prompts: the most actions that the person is asked about after one of their messages.
         plain_answers: accept approvals without a digest, for UIs that know only LangChain's answers.
