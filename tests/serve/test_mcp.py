@@ -687,8 +687,21 @@ async def test_a_client_that_goes_away_does_not_stop_what_was_approved(mode: str
         call = asyncio.create_task(mcp.call_tool(REMOVE, remove()))
         await asyncio.wait_for(started.wait(), 20)
         await given_up(call)
-    go.set()
-    await sent_once_all_the_same(toolkit, room)
+        await mcp.list_tools()  # the server has read that the call is given up
+        go.set()
+        await sent_once_all_the_same(toolkit, room)
+        told = await mcp.call_tool(REMOVE, remove())  # else a person would be asked again
+    assert "made before" in text(told)
+    assert len(room.posts) == 1
+
+
+@modes
+async def test_an_outcome_is_recorded_as_told_only_to_a_client_that_waits_for_it(mode: str) -> None:
+    toolkit = kit(students())
+    async with client(toolkit, mode, Person([YES])) as mcp:
+        told = await mcp.call_tool(REMOVE, remove())
+    events = toolkit.gate.journal.events(told.structured_content["action_id"])
+    assert [event.kind for event in events][-2:] == ["done", "told"]
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

@@ -40,6 +40,7 @@ from hms_active_rooms.gate.journal import Journal, records
 from hms_active_rooms.gate.journal.records import Action, Origin, Way, action_id
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
 from hms_active_rooms.gate.policy import Policy, gate_for
+from hms_active_rooms.gate.sending import Waits, nobody_waits
 from hms_active_rooms.gate.view import describe, sent_before
 from hms_active_rooms.untrusted import storable
 
@@ -426,9 +427,10 @@ class Gate:
 
     # --- run -------------------------------------------------------------------------------
 
-    async def run(self, wanted: Action | str) -> Action:
+    async def run(self, wanted: Action | str, *, waits: Waits = nobody_waits) -> Action:
         """Send an approved action (as just read or decided, or its id) once, and return it with its
-        outcome.
+        outcome. If the program that made the call `waits` for the outcome, the transaction that
+        records the outcome also records that the program was told.
 
         If the room has changed since a person saw the question, nothing is sent, and `run` returns
         a new revision in the state `proposed`, to ask about. If another worker has begun to send
@@ -474,7 +476,7 @@ class Gate:
                 action = row
                 continue
             else:
-                outcome = await self._sending(row, reread.change, attempt).send()
+                outcome = await self._sending(row, reread.change, attempt, waits).send()
                 if isinstance(outcome, Action):
                     return outcome
                 attempt += 1
@@ -494,9 +496,11 @@ class Gate:
     def _is_old(self, reread: _Reread) -> bool:
         return abs(self.journal.now() - reread.at) > _REREAD_LASTS  # a clock can be set back
 
-    def _sending(self, action: Action, change: Drift, attempt: int = 1) -> sending.Sending:
+    def _sending(
+        self, action: Action, change: Drift, attempt: int = 1, waits: Waits = nobody_waits
+    ) -> sending.Sending:
         return sending.Sending(
-            self._client, self.journal, self.policy, self._sleep, action, change, attempt
+            self._client, self.journal, self.policy, self._sleep, action, change, attempt, waits
         )
 
     def _claim(self, action: Action, reread: _Reread) -> _Claim:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 Given = TypeVarTuple("Given")
 Found = TypeVar("Found")
 
+Waits = Callable[[], bool]
+"""Whether the program that made a call still waits for its outcome, and so will be told."""
+
 LONGEST_WAIT_S: Final = 30.0
 """If 100ms asks for a longer wait, the action fails, and its outcome says so."""
 
@@ -56,6 +59,10 @@ _ABORTS_THE_REST = (
 """After one of these errors no request is sent for the remaining people: all would fail."""
 
 
+def nobody_waits() -> bool:
+    return False
+
+
 @dataclass
 class Sending:
     """Sends one claimed action. `action.call` has what depends on the tool: the request, how the
@@ -68,6 +75,7 @@ class Sending:
     action: Action
     change: Drift  # who is affected now, and what else to report
     attempt: int = 1  # the number of this attempt to send the action
+    waits: Waits = nobody_waits
     began: bool = False  # whether a request may have left
     accepted: bool = False  # whether 100ms has accepted the one request
 
@@ -276,7 +284,10 @@ class Sending:
                 # Another worker may have made the action `unknown`; a late answer still ends it.
                 how = "late answer" if row.state == "unknown" and way == "answer" else way
                 changes: dict[str, Any] = {"result": result, "finished_at": tx.now()}
-                return tx.move(row, state, by=by, way=how, data=data, **changes)
+                row = tx.move(row, state, by=by, way=how, data=data, **changes)
+                if way == "answer" and self.waits():
+                    row = replace(row, told_at=row.told_at or tx.told(row.id))
+                return row
             if row.state == "approved":
                 return row  # given back before this task was cancelled
             kind = "looked" if way == "look" else "late_answer"

@@ -35,6 +35,7 @@ from hms_active_rooms.gate.gate import REFUSED, Gate, refused_again
 from hms_active_rooms.gate.journal import records
 from hms_active_rooms.gate.journal.records import Action, Origin, Way, call_key, content_of
 from hms_active_rooms.gate.journal.store import Writing
+from hms_active_rooms.gate.sending import Waits, nobody_waits
 from hms_active_rooms.gate.view import ActionView, for_model, view
 from hms_active_rooms.serve.callers import Caller, threads_of
 from hms_active_rooms.serve.decisions import run, to_the_end
@@ -232,11 +233,11 @@ def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
 UNSETTLED: Final = ("approved", "sent", "unknown")
 
 
-async def settle(gate: Gate, action: Action) -> Action:
+async def settle(gate: Gate, action: Action, waits: Waits = nobody_waits) -> Action:
     """Send the action if it is approved. If it was sent and its outcome is not known, look at the
-    room. Returns the action as it is afterwards."""
+    room. Returns the action as it is afterwards. For `waits` see `Gate.run`."""
     if action.state in UNSETTLED:
-        return await to_the_end(gate, action.id, run(gate, action))
+        return await to_the_end(gate, action.id, run(gate, action, waits))
     return action
 
 

@@ -26,6 +26,7 @@ from hms_active_rooms.errors import (
 from hms_active_rooms.gate.approval import BadAnswerError, Reject, parse_answer
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import FINAL, OUTSIDE, Action, Event, Way
+from hms_active_rooms.gate.sending import Waits, nobody_waits
 from hms_active_rooms.gate.view import already, outcome
 from hms_active_rooms.serve.limits import refusals_of
 
@@ -103,15 +104,17 @@ async def show(
 
 
 async def decide_and_run(
-    gate: Gate, action_id: str, answer: object, *, by: str, way: Way
+    gate: Gate, action_id: str, answer: object, *, by: str, way: Way, waits: Waits = nobody_waits
 ) -> Verdict:
     """Record a person's decision, and send the action if it is approved. `answer` is what
-    `Gate.decide` takes. Raises NoAction or NoAnswer if nothing was decided. After any other error,
+    `Gate.decide` takes, and `waits` what `Gate.run` takes. Raises NoAction or NoAnswer if nothing was decided. After any other error,
     the decision may be recorded. The error's `executed` says whether the room was changed."""
-    return await to_the_end(gate, action_id, _decide(gate, action_id, answer, by, way))
+    return await to_the_end(gate, action_id, _decide(gate, action_id, answer, by, way, waits))
 
 
-async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way) -> Verdict:
+async def _decide(
+    gate: Gate, action_id: str, answer: object, by: str, way: Way, waits: Waits
+) -> Verdict:
     rooms, decision = gate.policy.only_rooms, None
     with suppress(BadAnswerError):  # `Gate.decide` records what is wrong with the answer
         decision = parse_answer(answer)
@@ -130,7 +133,7 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
     approving = not isinstance(decision, Reject)
     if action.state == "approved" and approving and not decided.problem:
         # A second yes also sends an action that was approved before and not sent.
-        action = await run(gate, action)
+        action = await run(gate, action, waits)
     if not decided.counted or (approving and action.state == "rejected"):
         return await already_decided(gate, action)
     if approving and action.result.error == PolicyRefusal.code:
@@ -205,10 +208,10 @@ def _forget(task: asyncio.Task[Any]) -> None:
         task.exception()  # retrieved, so that asyncio does not log it: the journal has the outcome
 
 
-async def run(gate: Gate, action: Action) -> Action:
+async def run(gate: Gate, action: Action, waits: Waits = nobody_waits) -> Action:
     """Run the action by `gate.run`. Errors are dropped if the action has ended nevertheless."""
     try:
-        return await gate.run(action)
+        return await gate.run(action, waits=waits)
     except ActiveRoomsError:
         row = await _newest(gate, action.id)
         if row is None or row.state not in FINAL:

@@ -24,7 +24,7 @@ import threading
 from collections.abc import Awaitable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from mimetypes import guess_type
@@ -343,7 +343,10 @@ async def answer(
         if isinstance(call, StateChange):
             # The journal names the client, since the person that it asked is not known.
             change = _Change(gate, page, elicit, context, who, by=f"client {name}")
-            return await change.answer(call, params)
+            try:
+                return await change.answer(call, params)
+            finally:
+                change.is_over.set()
         return _result(await calls.read(gate, params.name, call, who, table=True))
     except ActiveRoomsError as error:
         if told(error).status_code >= 500:
@@ -376,7 +379,8 @@ class _Heard:
 
 @dataclass(frozen=True)
 class _Change:
-    """Answers one call that changes a room. `by`: who decides, as the journal records it."""
+    """Answers one call that changes a room. `by`: who decides, as the journal records it. `is_over`
+    is set when the call was answered or cancelled."""
 
     gate: Gate
     page: str
@@ -384,6 +388,10 @@ class _Change:
     context: Context
     caller: Caller
     by: str
+    is_over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def _waits(self) -> bool:
+        return not self.is_over.is_set()
 
     @property
     def _modern(self) -> bool:
@@ -416,7 +424,8 @@ class _Change:
         while True:
             action, overruled = heard.action, heard.overruled or overruled
             if action.state in calls.UNSETTLED:
-                action = await self._with_progress(action.id, calls.settle(self.gate, action))
+                settling = calls.settle(self.gate, action, self._waits)
+                action = await self._with_progress(action.id, settling)
             may_ask = can_ask and not heard.closed and count < MOST_QUESTIONS
             if action.state != "proposed" or not may_ask:
                 return _result(await self._told(action, began, overruled))
@@ -508,7 +517,7 @@ class _Change:
         if answer is None:
             newest = await self.gate.latest(asked)
             return _Heard(newest, overruled=asked if newest.id != asked else "", closed=is_one)
-        decide = decide_and_run(self.gate, asked, answer, by=self.by, way=WAY)
+        decide = decide_and_run(self.gate, asked, answer, by=self.by, way=WAY, waits=self._waits)
         try:
             verdict = await self._with_progress(asked, decide)
         except NoAnswer as error:

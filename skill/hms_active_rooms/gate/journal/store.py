@@ -80,6 +80,7 @@ _ASKED = sa.select(asks.c["items"]).where(asks.c.place == _given("place"))
 _ADD_ASKED = asks.insert()
 _STEPS = sa.select(actions.c.steps).where(actions.c.id == _given("id"))
 _SET_STEPS = actions.update().where(actions.c.id == _given("id"))
+_SET_TOLD = actions.update().where(actions.c.id == _given("id"), actions.c.told_at.is_(None))
 _MOVE = actions.update().where(
     actions.c.id == _given("id"),
     sa.or_(actions.c.state == _given("state"), actions.c.state == _given("or_state")),
@@ -512,11 +513,13 @@ class Writing(Reading):
         self._execute(_ADD_ASKED, {"place": place, "items": list(items), "at": self.now()})
         return True
 
-    def told(self, action_id: str) -> None:
-        """Record that the requester was told how the action ended. Only the first time counts."""
-        first = actions.update().where(actions.c.id == action_id, actions.c.told_at.is_(None))
-        if self.db.execute(first.values(told_at=self.now())).rowcount == 1:
+    def told(self, action_id: str) -> datetime:
+        """Record that the requester was told how the action ended. Only the first time counts.
+        Returns the time of this transaction."""
+        now = self.now()
+        if self._execute(_SET_TOLD, {"told_at": now}, id=action_id).rowcount == 1:
             self.note(action_id, "told", way="call")
+        return now
 
     def revoke_grants(self, thread: str, *, by: str, way: str) -> None:
         """Take back all approvals with the scope "session" in a conversation. Read their actions
