@@ -325,7 +325,12 @@ def _of_other(found: Fields, asked: Mapping[str, str]) -> bool:
 
 def _named(found: Fields) -> Fields:
     """The same fields, with their names in lower case and without separators."""
-    return {_SEPARATORS.sub("", key.lower()): value for key, value in found.items()}
+    return {_spelt_plainly(key): value for key, value in found.items()}
+
+
+@lru_cache(maxsize=1024)
+def _spelt_plainly(name: str) -> str:
+    return _SEPARATORS.sub("", name.lower())
 
 
 def _model(kind: type[M], found: Fields) -> M:
@@ -427,7 +432,7 @@ def _once(pairs: list[tuple[str, Any]]) -> Any:
 @lru_cache(maxsize=1024)
 def _documented(name: str) -> str:
     """The documented name of a field: `user_id` for `userId`. Any other name stays as it is."""
-    return _SPELT.get(_SEPARATORS.sub("", name.lower()), name)
+    return _SPELT.get(_spelt_plainly(name), name)
 
 
 def _encodable(value: Any) -> Any:

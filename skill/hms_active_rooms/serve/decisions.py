@@ -107,8 +107,9 @@ async def decide_and_run(
     gate: Gate, action_id: str, answer: object, *, by: str, way: Way, waits: Waits = nobody_waits
 ) -> Verdict:
     """Record a person's decision, and send the action if it is approved. `answer` is what
-    `Gate.decide` takes, and `waits` what `Gate.run` takes. Raises NoAction or NoAnswer if nothing was decided. After any other error,
-    the decision may be recorded. The error's `executed` says whether the room was changed."""
+    `Gate.decide` takes, and `waits` what `Gate.run` takes. Raises NoAction or NoAnswer if nothing
+    was decided. After any other error, the decision may be recorded. The error's `executed` says
+    whether the room was changed."""
     return await to_the_end(gate, action_id, _decide(gate, action_id, answer, by, way, waits))
 
 
