@@ -226,8 +226,8 @@ class _Line:
         names = ("WORD", "QUOTE", "LEAD") if "ROLE_WORD" in self.kinds else ("WORD", "QUOTE")
         unknown = [one.text for one in seen if one.type in names]
         # "The attendees" may be a role.
-        several = [one.text for one in outside if one.type in ("EVERYONE", "ROLE_WORD")]
-        unknown += [text for text in several if text.endswith("s")]
+        many = ("EVERYONE", "ROLE_WORD")
+        unknown += [t.text for t in outside if t.type in many and t.text.endswith("s")]
         unknown += [
             m.said for order in orders for m in order.who if not m.options and not m.is_pronoun
         ]
@@ -366,7 +366,7 @@ class _Line:
                 *plain
             } <= PEOPLE | _TAKES_BACK:
                 who = tuple(one.who for one in spoken if one.who)
-                withdrawn = any(one.text in w.listed("withdrawn") for one in spoken)
+                withdrawn = part.asked or any(t.text in w.listed("withdrawn") for t in spoken)
                 if withdrawn and (who or part.end == end):
                     raise _Blocked("negation")  # "never mind Ann"
                 if who and self.orders and (part.joint != "STOP" or "BACK" in kinds):
@@ -389,6 +389,8 @@ class _Line:
                 self.orders[-1] = replace(self.orders[-1], lock=True)
             elif part.asked and not self.orders and self._look(part):
                 pass  # "Is Ann here? Kick her."
+            elif order and not order.words and re.fullmatch(w.section("readdresses"), told):
+                pass  # "Oops, that was for Ann, send it to her."
             else:
                 self._check(part, kinds, so, order)
                 own = re.search(r"(?:as|for) (\w+)$", self.tokens[part.start - 1].text)
@@ -606,8 +608,6 @@ class _Line:
         again = fed and fed[-1].type in ("THAT", "IT", "SAME") and set(self.kinds[end:]) <= MARKS
         if told and len(told[1]) >= len(fed) and (not again or last in w.listed("greeting")):
             return self._message(i, *told)
-        if tree is None and self.tokens[i].text == "make" and self.kinds[i + 1 : i + 2] == ["NAME"]:
-            return _Found(Order("cannot", words="promote"), len(self.tokens), True)  # "the host"
         if tree is None:
             return _Found(None, i, False)
         polite = last in POLITE or "ASK" in self.kinds[i:end]
@@ -632,8 +632,13 @@ class _Line:
         ):
             # "Say hello to Ann, not to Bob": to whom it goes is not clear.
             raise _Blocked("no_end")
-        ends = [*more, *self.tokens[end:], Token("STOP", "", len(self.line), 0)]
+        # "Could you tell Ann that we start? Thank you!"
+        thanks = self.kinds[last - 1] == "ASKED" and "ASK" in self.kinds[i:start] and by != "COLON"
+        behind = self.tokens[last if thanks else end :]
+        ends = [*more, *behind, Token("STOP", "", len(self.line), 0)]
         words = self.typed[self.tokens[start].start : ends[0].start].strip()
+        if by == "COLON" and not _ORDERS & {*self.kinds[i:start]}:  # "Students: wait. Send it."
+            words = re.sub(r"(?i)[.!] (please )?send( it| that)?( please)?\W*$", "", words)
         only = self.tokens[start]
         bare = last == start + 1 and (only.type == "TO" or only.text in w.listed("no_message"))
         if bare or not words.strip(" .,:;!?-…–—\"'()"):
@@ -727,7 +732,7 @@ class _Line:
             verb = "end" if ended else str(root.data)
             return None if bare else Order(verb, lock="LOCK" in kinds)
         called = isinstance(root.children[0], tuple) or {"TELL", "NOTE", "TOLD"} & {*kinds}
-        asks = "TOLD" in kinds and words.endswith("?")
+        asks = "TOLD" in kinds and words.endswith("?") and "ASK" not in self.kinds
         if [*root.find_data("further")]:
             called, asks = True, self._last != "tell"
         if asks or not (called or all(m.groups for m in who)):
@@ -758,7 +763,7 @@ class _Line:
         parts = list(tree.scan_values(lambda _: True))
         held = {one.type: one for one in parts}
         name, role = (held[kind].who if kind in held else None for kind in ("NAME", "ROLE"))
-        leads, every = bool(LEADS & set(held)), bool({"EVERY", "EVERYONE"} & set(held))
+        leads, every = bool(LEADS & set(held)), bool({"EVERY", "EVERYONE", "GROUP"} & set(held))
         if tree.data != "one":
             spoken = [one for one in parts if one.type not in LEADS]
             said = self.line[spoken[0].start : spoken[-1].end].strip("\"'")
@@ -781,7 +786,6 @@ class _Line:
             people = self.roster.with_role(group.role)
             the = bool({"DET", "THAT"} & set(held))
             every = every or "ROLE_WORD" in held or (the and group.role in w.section("collective"))
-            every = every or "GROUP" in held
             if the and not (every or role.sure) and len(people) == group.count <= 8:
                 return (Mention(role.said, people, sure=len(people) == 1),)
             return (role._replace(sure=role.sure or every),)
@@ -811,7 +815,7 @@ class _Line:
         told = [verb + "+" * bool(opening), way, f"{by}|"]
         told += [f"{one.type}:{one.text}" for one in inside]
         behind = [t for t in self.tokens if t.start > inside[-1].start]
-        told += ["MORE"] * any(one.type != "STOP" for one in behind)
+        told += ["MORE"] * any(one.type not in ("STOP", "PLEASE") for one in behind)
         more = [f">{one.type}:{one.text}" for one in behind]
         line = "\n".join(" ".join(o.replace(" ", "_") for o in part) for part in (told, more))
         rules = ((re.search(f"(?m){rule}", line), why) for rule, why in w.rows("unclear"))
