@@ -460,7 +460,8 @@ async def test_the_state_of_one_call_answers_no_other() -> None:
 async def test_an_old_answer_does_not_approve_what_is_asked_by_then() -> None:
     room = students()
     toolkit = kit(room)
-    async with client(toolkit, "auto", Person([CANCEL])) as mcp:
+    person = Person([CANCEL])
+    async with client(toolkit, "auto", person) as mcp:
         asked = await first_round(mcp)
         (row,) = toolkit.gate.journal.actions()
         # Approved elsewhere, but the person has another role by now: asked again.
@@ -475,6 +476,7 @@ async def test_an_old_answer_does_not_approve_what_is_asked_by_then() -> None:
         )
     assert room.posts == []
     assert result.structured_content["waiting"] is True
+    assert "it was for another question, and came too late" in person.questions[-1]
 
 
 # --- errors ----------------------------------------------------------------------------------------
