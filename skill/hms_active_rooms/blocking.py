@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
+from contextvars import copy_context
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -67,6 +68,23 @@ def run(work: Work[T]) -> T:
             loop.call_soon_threadsafe(loop.call_soon, cancel)
             wait([result], GRACE_S)
         raise
+
+
+async def in_own_thread(call: Callable[[], T]) -> T:
+    """Run a call in a thread of its own, with a copy of the context variables, and return its
+    result. The thread is a daemon: Python waits for every other thread before it ends, also after
+    Ctrl-C, and nothing can stop a thread that reads what a person types."""
+    result, context = Future[T](), copy_context()
+    result.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            result.set_result(context.run(call))
+        except BaseException as error:  # noqa: BLE001 - whoever waits gets it, whatever it is
+            result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await asyncio.wrap_future(result)
 
 
 def _coroutine(work: Work[T]) -> Coroutine[Any, Any, T]:

@@ -190,9 +190,16 @@ def test_a_server_killed_while_100ms_works_looks_and_sends_nothing_again(
     assert len(posts(sim)) == 1
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_a_stdio_server_waits_for_the_answer_to_an_open_send(
-    sent: signal.Signals, sim: Simulation, tmp_path: Path
+@pytest.mark.parametrize(
+    ("sent", "ignoring"),
+    [
+        ([signal.SIGINT], ""),
+        ([signal.SIGTERM, signal.SIGTERM, signal.SIGHUP], ""),
+        ([signal.SIGTERM], "trap '' INT;"),  # so a shell starts what runs in the background
+    ],
+)
+def test_signals_to_a_stdio_server_wait_for_the_answer_to_an_open_send(
+    sent: list[signal.Signals], ignoring: str, sim: Simulation, tmp_path: Path
 ) -> None:
     environ = {**settings(sim, tmp_path), "HMS_POLICY_RELAXED": "hms-send-message"}
     call = {"name": "hms-send-message", "arguments": {"room_id": sim.room_id, "message": "hi"}}
@@ -207,8 +214,9 @@ def test_a_signal_to_a_stdio_server_waits_for_the_answer_to_an_open_send(
         {"id": 2, "method": "tools/call", "params": call},
     ]
     sim.faults.add(Fault(kind="latency", operation="send_message", latency_s=1.0))
+    command = f"{ignoring} exec '{sys.executable}' -m hms_active_rooms mcp --stdio"
     server = subprocess.Popen(
-        [sys.executable, "-m", "hms_active_rooms", "mcp", "--stdio", "--room", sim.room_id],
+        ["sh", "-c", f"{command} --room {sim.room_id}"],
         env=environ,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -222,7 +230,9 @@ def test_a_signal_to_a_stdio_server_waits_for_the_answer_to_an_open_send(
         with closing(Journal(environ["HMS_JOURNAL"])) as journal:
             while not journal.actions(state="sent"):
                 time.sleep(0.01)
-            server.send_signal(sent)
+            for each in sent:
+                server.send_signal(each)
+                time.sleep(0.1)  # signals that wait together come as one
             assert server.wait() == 0
             assert [action.state for action in journal.actions()] == ["done"]
     assert len(posts(sim)) == 1

@@ -54,14 +54,14 @@ from hms_active_rooms.gate.approval import (
 )
 from hms_active_rooms.gate.gate import ANOTHER_ASKS, Gate
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.journal.records import Action, Origin, State
+from hms_active_rooms.gate.journal.records import Action, Origin, State, call_key
 from hms_active_rooms.gate.journal.store import Writing
 from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.gate.sending import give_back
 from hms_active_rooms.gate.view import already, for_model, outcome, view
-from stand_in import ROOM, SESSION, Clock, StandInRoom, gate_on, peer, row
+from stand_in import ROOM, SESSION, Clock, StandInRoom, gate_on, insert, peer, row
 
 HERE = Origin("thread", "message", "call", "agent")
 
@@ -1571,6 +1571,26 @@ async def test_a_call_with_a_short_id_is_found_also_when_nobody_has_the_id_any_m
     room.peers = room.peers[1:]
     for call in (short, remove(peer_id=peer(1).id)):
         assert (await gate.propose(call, call_number(3))).id == asked.id
+
+
+@pytest.mark.parametrize("earlier_release", [False, True])
+async def test_a_call_with_a_short_id_that_was_pruned_is_not_sent_again_to_anybody(
+    earlier_release: bool,
+) -> None:
+    room, clock, short = classroom(), Clock(), send(peer_id=peer(1).id[:8])
+    gate = gate_on(room, Journal(":memory:", clock=clock), clock)
+    if earlier_release:  # an earlier release named the action by the call as it was made
+        insert(gate.journal, row(clock(), call_key(short, HERE), state="rejected"))
+    else:
+        await carried_out(gate, short)
+        twin = f"{peer(1).id[:24]}{'b' * 12}"
+        room.peers[0] = peer(9).model_copy(update={"id": twin})
+    clock.now += timedelta(days=1)
+    gate.journal.export(StringIO(), before=clock(), by="ada")
+    assert gate.journal.prune(before=clock(), by="ada").actions == 1
+    with pytest.raises(BrokenRecord, match="made before"):
+        await gate.propose(short, HERE)
+    assert gate.journal.count() == 0
 
 
 async def test_a_program_outside_that_calls_anew_is_asked_about_also_what_was_held_back() -> None:

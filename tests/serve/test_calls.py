@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
+from io import StringIO
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,20 @@ async def test_a_key_never_makes_a_second_action_by_another_id_of_the_peer(
         with pytest.raises(InvalidCall, match="used for another call"):
             await call(toolkit, REMOVE, caller=mine, peer_id=second)
     assert await asyncio.to_thread(toolkit.gate.journal.count) == 1
+
+
+async def test_a_call_is_asked_about_anew_also_when_its_earlier_same_calls_were_pruned() -> None:
+    room, clock, full, ids = students(), Clock(), peer(1).id, set[str]()
+    toolkit = kit(room, Journal(":memory:", clock=clock))
+    for ref in (full[:8], full[:8], full, full[:8]):
+        asked = await call(toolkit, SEND, message="hi", peer_id=ref)
+        ids.add(row(asked).id)
+        await approve(toolkit.gate, asked)
+        assert (await call(toolkit, SEND, message="hi", peer_id=ref)).data["executed"] == "yes"
+        clock.now += timedelta(days=7)
+        toolkit.gate.journal.export(StringIO(), before=clock(), by="ada")
+        toolkit.gate.journal.prune(before=clock(), by="ada")
+    assert len(ids) == len(room.posts) == 4
 
 
 async def test_many_turns_of_the_same_call_are_each_asked_about() -> None:

@@ -6,13 +6,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Final
 
 from typer import Context, Option
@@ -79,23 +77,21 @@ def mcp(
     notices = notifying(toolkit.gate, settings.environ())
     server = build_server(toolkit, guides=guides(), elicit=not where.no_elicitation)
 
-    # Ctrl-C reaches the servers of a client in the same terminal too: an open send is waited for.
-    on_signals(_as_ctrl_c)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.stdin.isatty():
         screen.err("An MCP client has to write to standard input. Ctrl-C ends this server.")
+
+    async def until_a_signal() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        # Ctrl-C reaches the servers of a client in the same terminal too. An open send is waited
+        # for, also if the signal comes again.
+        on_signals(lambda *_: task.cancelling() or loop.call_soon_threadsafe(task.cancel))
+        await serve_stdio(server, toolkit.gate, [lambda: aclosing(toolkit), *notices])
+
     try:
-        asyncio.run(serve_stdio(server, toolkit.gate, [lambda: aclosing(toolkit), *notices]))
-    except KeyboardInterrupt:
+        asyncio.run(until_a_signal())
+    except (asyncio.CancelledError, KeyboardInterrupt):
         screen.err("The server was stopped.")
-
-
-def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
-    handler = signal.getsignal(signal.SIGINT)  # by now asyncio's, which cancels the main task
-    if not callable(handler):
-        raise KeyboardInterrupt
-    handler(number, frame)
 
 
 def serve(

@@ -253,6 +253,8 @@ class Gate:
         with self.journal.write() as tx:
             found, before, sent = tx.latest(action.call_key), None, None
             if found is None:
+                if made_as != action.call_key:
+                    tx.refuse_deleted(action_id(made_as, 1))
                 try:
                     before = tx.same_call(action)
                     sent = tx.same_sent(action, {action.requester, *mine})
@@ -261,7 +263,8 @@ class Gate:
                 except BrokenRecord:
                     before, may_run_unasked = None, False
                     action = replace(action, note=_BROKEN_BEFORE)
-            if before and action.state == "proposed" and _is_held_back(tx, before, action.call):
+            same = before is not None and before.call == action.call and action.state == "proposed"
+            if before and same and _is_held_back(tx, before):
                 _lead(tx, action.call_key, before)
                 _lead(tx, made_as, before)
                 by, own = action.requester, action.call_key
@@ -657,13 +660,12 @@ def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
             )
 
 
-def _is_held_back(tx: Writing, row: Action, call: StateChange) -> bool:
-    """Whether the action is approved and held back (`HELD`), so that the same `call`, made again,
+def _is_held_back(tx: Writing, row: Action) -> bool:
+    """Whether the action is approved and held back (`HELD`), so that the same call, made again,
     runs it unasked. Calls of other programs (REST, MCP) follow other rules, in `serve`."""
     if row.state != "approved" or row.thread.startswith(records.OUTSIDE):
         return False
-    held = any(event.kind == HELD for event in tx.events(row.id))
-    return held and records.may_be_same(row.call, call)
+    return any(event.kind == HELD for event in tx.events(row.id))
 
 
 def drift(action: Action, room: Room, policy: Policy) -> Drift:

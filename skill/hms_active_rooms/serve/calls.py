@@ -163,7 +163,7 @@ async def open_call(
     if caller.key:
         await asyncio.to_thread(_bind_key, gate, call, caller)
     turn = f"same call of {caller.requester}"
-    origin = keyed if caller.key else replace(keyed, message=turn, call=str(earlier))
+    origin = keyed if caller.key else replace(keyed, message=turn, call=earlier)
     try:
         new: Any = {"is_new": True, "always_ask": found is not None, "mine": who}
         admit = partial(_admit, caller)
@@ -177,9 +177,10 @@ async def open_call(
 
 def _look(
     gate: Gate, call: StateChange, caller: Caller, keyed: Origin
-) -> tuple[Action | None, list[str], int]:
+) -> tuple[Action | None, list[str], str]:
     """What the journal knows about a call: its newest action, which requesters made it and are this
-    caller, and how often it was made."""
+    caller, and a text that is another one for each later call. (The number of earlier calls alone
+    is not: a prune sets it back.)"""
     with gate.journal.read() as view:
         newest, who, earlier = view.same_calls(
             caller.thread,
@@ -189,7 +190,7 @@ def _look(
         )
         if caller.key:
             newest = view.latest(call_key(call, keyed))
-        return newest, who, earlier
+        return newest, who, f"{earlier} {len(view.events(records.PRUNES))}"
 
 
 def _admit(caller: Caller, tx: Writing) -> None:

@@ -20,9 +20,7 @@ import os
 import re
 import secrets
 import sys
-import threading
 from collections.abc import Awaitable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -48,6 +46,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from hms_active_rooms import __version__
+from hms_active_rooms.blocking import in_own_thread
 from hms_active_rooms.capability import Tool, capability
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
 from hms_active_rooms.gate.actions.change import StateChange
@@ -230,26 +229,13 @@ class _Lines(anyio.AsyncFile[str]):
     outgoing: asyncio.Future[Any]
 
     async def readline(self) -> str:
-        while (line := await self._next()) and (wrong := request_id(line.encode())[1]):
+        while (line := await in_own_thread(self.wrapped.readline)) and (
+            wrong := request_id(line.encode())[1]
+        ):
             error = types.ErrorData(code=types.INVALID_REQUEST, message=wrong)
             answer = SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=None, error=error))
             await (await self.outgoing).send(answer)
         return line
-
-    async def _next(self) -> str:
-        line = Future[str]()
-        line.set_running_or_notify_cancel()
-
-        def read() -> None:
-            try:
-                line.set_result(self.wrapped.readline())
-            except (OSError, ValueError) as error:  # raised where the line is awaited
-                line.set_exception(error)
-
-        # Nothing can stop a thread that reads. Python waits at its end for a thread of anyio, but
-        # not for a daemon.
-        threading.Thread(target=read, daemon=True).start()
-        return await asyncio.wrap_future(line)
 
 
 # --- one call --------------------------------------------------------------------------------------

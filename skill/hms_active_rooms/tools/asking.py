@@ -18,9 +18,7 @@ import json
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
-from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -29,6 +27,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphInterrupt
 from langgraph.types import interrupt
 
+from hms_active_rooms.blocking import in_own_thread
 from hms_active_rooms.errors import ActiveRoomsError, BrokenRecord
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.actions.impact import Impact
@@ -312,13 +311,9 @@ async def _called_back(gate: Gate, confirm: Confirm | None, request: ApprovalReq
         return answer if inspect.isawaitable(answer) else heard(answer)
 
     async def answered() -> object:
-        # The default threads are few, and the journal needs them while a person thinks. This one is
-        # a daemon: Python waits for every other thread before it ends, also after Ctrl-C.
-        said, context = Future[object](), copy_context()
-        said.set_running_or_notify_cancel()
-        threading.Thread(target=_resolve, args=(said, context.run, called), daemon=True).start()
         try:
-            answer = await asyncio.wrap_future(said)
+            # asyncio's own threads are few, and the journal needs them while a person thinks.
+            answer = await in_own_thread(called)
             if inspect.isawaitable(answer):
                 answer = await asyncio.to_thread(heard, await answer)
             return answer
@@ -335,13 +330,6 @@ async def _called_back(gate: Gate, confirm: Confirm | None, request: ApprovalReq
         if not too_late:
             return await task
     return Refuse("nobody answered in time")
-
-
-def _resolve(future: Future[object], call: Callable[..., object], *args: object) -> None:
-    try:
-        future.set_result(call(*args))
-    except BaseException as error:  # noqa: BLE001 - whoever waits gets it, whatever it is
-        future.set_exception(error)
 
 
 _running: dict[tuple[int, str], object] = {}

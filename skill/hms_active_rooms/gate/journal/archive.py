@@ -18,7 +18,7 @@ from typing import IO, Any
 import sqlalchemy as sa
 
 from hms_active_rooms.gate.journal import Journal, records
-from hms_active_rooms.gate.journal.records import PRUNED, REQUESTS, Action
+from hms_active_rooms.gate.journal.records import PRUNED, PRUNES, REQUESTS, Action
 from hms_active_rooms.gate.journal.store import Reading, Row, Writing
 from hms_active_rooms.gate.journal.tables import actions, asks, events
 
@@ -73,6 +73,8 @@ def export(journal: Journal, file: IO[str], before: datetime, by: str) -> int:
 def prune(journal: Journal, before: datetime, by: str) -> Pruned:
     with journal.read() as view:
         calls = _ended(view, before)
+    if calls:
+        journal.note(PRUNES, PRUNED, by=by, way="archive", before=before.isoformat())
     deleted = left = 0
     for first in range(0, len(calls), _AT_ONCE):
         with journal.write() as tx:

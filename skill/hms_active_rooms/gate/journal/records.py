@@ -71,6 +71,9 @@ LEADS_TO: Mapping[str, State] = {
 REQUESTS = "(requests)"
 """Takes the place of an action id in events about requests that were refused at once."""
 
+PRUNES = "(prunes)"
+"""Takes the place of an action id in the event `PRUNED` that each `Journal.prune` begins with."""
+
 KEPT = "(kept) "
 """`Journal.prune` keeps a row of the table `hms_asks` if its `place` has this prefix."""
 

@@ -380,13 +380,9 @@ class Writing(Reading):
         """Insert an action and its first event. Returns the action with its `mark`. Raises
         JournalError if another call has this id, BrokenRecord if its action was deleted."""
         row = records.row_of(action)
-        if self.events(action.id):
-            if self.get(action.id) is not None:
-                raise JournalError("Two different calls have the same action id.")
-            raise BrokenRecord(
-                f"The action {action.id} was made before, and its row is deleted.",
-                hint="Nothing is sent. If the action was archived, the export has its outcome.",
-            )
+        if self.get(action.id) is not None:
+            raise JournalError("Two different calls have the same action id.")
+        self.refuse_deleted(action.id)
         self._execute(_ADD_ROW, row)
         kind = "refused" if action.state == "rejected" else "proposed"
         data = {"state": action.state, "digest": action.digest, "reason": action.reason}
@@ -394,6 +390,15 @@ class Writing(Reading):
         if action.state == "approved":
             mark = self._add(action.id, "approved", action.decided_by, action.decided_way, {}, row)
         return replace(action, mark=mark)
+
+    def refuse_deleted(self, action_id: str) -> None:
+        """Raises BrokenRecord if there was an action with this id, or if a call with this id led to
+        another action (`CALLED_AGAIN`). Call this only if there is no such action now."""
+        if self.events(action_id):
+            raise BrokenRecord(
+                f"The action {action_id} was made before, and its row is deleted.",
+                hint="Nothing is sent. If the action was archived, the export has its outcome.",
+            )
 
     def move(
         self,
