@@ -835,6 +835,8 @@ class _Line:
             return f"{opening} to {words}"
         if "asked" in ways:
             please = "Please do " if inside[0].text == "not" else "Please "
+            words = re.sub("(?i)\\b(him|her)self\\b", "yourself", words)
+            words = re.sub("(?i)\\bthemselves\\b", "yourselves", words)
             return words if by == "TELLING" else f"{please}{words}"
         name = next((one for one in reversed(leaves) if one.type == "NAME"), None)
         plural = name and self._plural(name)
