@@ -81,18 +81,16 @@ class RemovePeers(StateChange):
         return self, room.impact("remove-each" if each else "remove-role", hit, *warnings)
 
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
-        known = {p.id for p in shown.people}
         if shown.kind == "remove-each":
             room.must_be_readable()
             return _drift_each(shown, room, policy)
-        if not known & {p.id for p in room.people}:
-            return Drift("nothing_to_do", "Those shown are no longer in the room.")
         if shown.kind == "remove-peer":
             person = room.person(self.peer_id or "")
             impacts.refuse_protected([person], policy)
             change = shown.people[0].drift(person)
             return replace(change, notes=(*change.notes, *room.other_connections([person])))
         _, now = self.assess(room, policy)
+        known = {p.id for p in shown.people}
         if newcomers := sum(p.id not in known for p in now.people):
             return Drift("ask_again", f"{newcomers} more people took the role.")
         if now.kind != shown.kind:
