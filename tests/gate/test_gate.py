@@ -458,6 +458,23 @@ async def test_an_unclear_removal_without_effect_is_unknown_and_done_once_seen()
     assert room.posts == []
 
 
+async def test_a_look_that_cannot_read_the_room_keeps_what_another_look_saw_meanwhile() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    room.before = lambda _: _raise(TimedOut("No answer.", executed="maybe"))
+    action = await carried_out(gate, remove())
+    read = room.retrieve_active_room
+
+    async def slow(room_id: str) -> ActiveRoom:
+        room.retrieve_active_room, room.peers = read, room.peers[:2]  # type: ignore[method-assign]
+        assert (await gate.run(action.id)).state == "done"
+        raise TimedOut("No answer.", executed="no")
+
+    room.retrieve_active_room = slow  # type: ignore[method-assign]
+    looked = await gate.run(action.id)
+    assert (looked.state, looked.result) == ("done", (await gate.get(action.id)).result)
+
+
 async def test_what_was_surely_not_executed_is_failed() -> None:
     room = classroom()
     room.before = lambda _: _raise(ConnectionFailed("Refused."))
