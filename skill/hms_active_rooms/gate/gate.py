@@ -556,10 +556,9 @@ class Gate:
             again = again or "The journal was copied or moved: the other copy may have sent this."
         if again:
             return False, self._ask_again(tx, row, again, room, unasked)
-        if self._is_old(reread):
-            return False, None
         _check_rate(tx, row, policy)
-        if row.call.hits_on_arrival(row.shown) and tx.has_rival(action):
+        rival = row.call.hits_on_arrival(row.shown) and tx.has_rival(action)
+        if rival or self._is_old(reread):
             return False, None
         now, worker = tx.now(), this_worker()
         lease_until = now + timedelta(seconds=sending.lease_s(self._client, policy))
