@@ -80,9 +80,6 @@ _REWORDS: Final = classes("PLEASE AND SEND SAY QUOTE STOP")
 _TAKES_BACK: Final = classes("BACK negation")
 _EMPTY: Final = (["IN", "ROOM"], ["NAME", "HERE"], ["UNLOCK"], ["DET", "ROOM"])
 
-_OF_ROOM: Final = r"((ROOM|HE|IT|OURS|WORD S)( IS)?( OVER| STATE)?)?( BECAUSE .*)?"
-"""The classes of words before "end it" that speak of the room, as in "the session is over"."""
-
 # Words, not classes.
 _ASKING: Final = classes(
     "if whether for about how why what when where who which "
@@ -346,8 +343,8 @@ class _Line:
         that nothing is ordered."""
         instead, so = False, self._led_in(start, end) if order else ""
         left = [one.text for one in self.tokens[start:end] if one.type not in MARKS]
-        if not order and {*left[-1:]} & {"and", "but", "n", "+", "&"}:
-            raise _Blocked("several")  # "kick Ann and"
+        if not order and {*left[-1:]} & w.listed("unfinished"):
+            raise _Blocked("several")  # "kick Ann and", "kick Ann after this"
         if self.orders and re.search("AND NAME (FOR|BECAUSE)", " ".join(self.kinds[start:end])):
             raise _Blocked("several")  # "kick Ann for swearing and Bob for spam"
         for part in self._parts(start, end):
@@ -389,7 +386,7 @@ class _Line:
                 self.orders[-1] = replace(self.orders[-1], lock=True)
             elif part.asked and not self.orders and self._look(part):
                 pass  # "Is Ann here? Kick her."
-            elif order and not order.words and re.fullmatch(w.section("readdresses"), told):
+            elif order and not order.words and re.fullmatch(r"\w+ was (meant )?for NAME", told):
                 pass  # "Oops, that was for Ann, send it to her."
             else:
                 self._check(part, kinds, so, order)
@@ -481,9 +478,11 @@ class _Line:
         if part.joint == "FOR" and last.verb == "end":
             return "EVERYONE" not in kinds  # "end the room for the students"
         many = len(last.who) > 1 or any(m.groups for m in last.who)
+        short = len(kinds) < 5 and part.joint not in ("BECAUSE", "FOR")  # "kick Ann, video only"
+        only = short and "ONLY" in (kinds[0], kinds[-1]) and not {"IS", "NAME"} & {*kinds}
         some = (kinds[0] == "ONLY" and "IS" not in kinds) or ("NAME" in kinds and kinds[0] != "HE")
         some = some or kinds[-1] == "negation"  # "remove the viewers. The viewers stay."
-        return last.verb == "remove" and many and some
+        return only or (last.verb == "remove" and many and some)
 
     def _aimless(self, part: _Part, kinds: list[str], so: str, order: Order | None) -> bool:
         """Whether these words are no statement. Then it is not known what they do beside an order."""
@@ -496,6 +495,10 @@ class _Line:
             return True  # "Ann in", and "Ann, kick Bob"
         if not behind:
             return part.joint not in ("BECAUSE", "FOR") and so in ("COLON", "NAME", "AND")
+        owned = self.tokens[part.start].text in ("his", "her", "their")
+        thing = (owned and len(kinds) < 3 + (part.joint == "AND")) or kinds == ["DET", "WORD"]
+        if thing and part.joint not in ("BECAUSE", "FOR") and len(kinds) > 1:
+            return True  # "kick Ann, her video" and "kick Ann and his friend"
         # "End the room. Confirm with Ann first." and "end the room, 5 pm"
         odd = first in ("NUMBER", "WORD") and (len(kinds) < 3 or "NAME" in kinds)
         bare = part.joint != "BECAUSE" and (odd or first not in _SUBJECTS)
@@ -580,7 +583,9 @@ class _Line:
         for j in range(i, len(self.tokens) + 1):
             token = self.tokens[j] if j < len(self.tokens) else Token("STOP", "", 0, 0)
             # "Leave his phone at home" and "take him off his chair" are no removals.
-            owned = token.text in ("his", "her", "their") and fed[-1:] and fed[-1].type == "GONE"
+            behind = fed[-1].type if fed else ""
+            owned = token.text in ("his", "her", "their", "there")
+            owned = owned and behind in ("GONE", "END", "ENDALL")
             # "Drop Ann: he is loud" may be a message.
             dropped = token.type == "COLON" and fed[:1] and fed[0].type == "DROP"
             cut = token.type in _CUTS and not owned and not dropped
@@ -637,8 +642,6 @@ class _Line:
         behind = self.tokens[last if thanks else end :]
         ends = [*more, *behind, Token("STOP", "", len(self.line), 0)]
         words = self.typed[self.tokens[start].start : ends[0].start].strip()
-        if by == "COLON" and not _ORDERS & {*self.kinds[i:start]}:  # "Students: wait. Send it."
-            words = re.sub(r"(?i)[.!] (please )?send( it| that)?( please)?\W*$", "", words)
         only = self.tokens[start]
         bare = last == start + 1 and (only.type == "TO" or only.text in w.listed("no_message"))
         if bare or not words.strip(" .,:;!?-…–—\"'()"):
@@ -723,8 +726,9 @@ class _Line:
         if root.data != "tell":
             bare = kinds == ["END"] and first.text != "end"  # "stop!"
             skipped = _COURTESY | LEADS | MARKS | {"BUT", "BACK"}
-            said = " ".join(one.type for one in self.tokens[:i] if one.type not in skipped)
-            if root.data == "end_it" and not self.orders and not re.fullmatch(_OF_ROOM, said):
+            said = " ".join(one.told for one in self.tokens[:i] if one.type not in skipped)
+            of_room = self.orders or re.fullmatch(w.section("of_room"), said)
+            if root.data == "end_it" and not of_room:
                 raise _Blocked("end_it")  # "the window in the room is open, close it"
             over = {"OVER", "ROOM"} if first.text in ("end", "close", "finish") else {"OVER"}
             ended = first.text != "stop" and bool(over & set(self.kinds[:i]))
@@ -791,7 +795,6 @@ class _Line:
             return (role._replace(sure=role.sure or every),)
         if name:
             unsure = self._plural(held["NAME"]) or "EVERY" in held
-            unsure = unsure or any(one.text == "my" for one in parts)
             return (name._replace(sure=name.sure and not unsure),)
         return () if "EVERYONE" in held else (Mention(parts[-1].text, is_pronoun=True),)
 
@@ -835,13 +838,14 @@ class _Line:
             return f"{opening} to {words}"
         if "asked" in ways:
             please = "Please do " if inside[0].text == "not" else "Please "
-            words = re.sub("(?i)\\b(him|her)self\\b", "yourself", words)
-            words = re.sub("(?i)\\bthemselves\\b", "yourselves", words)
+            words = re.sub("(?i)^(\\w+ )(him|her)self\\b", r"\1yourself", words)
+            words = re.sub("(?i)^(\\w+ )themselves\\b", r"\1yourselves", words)
             return words if by == "TELLING" else f"{please}{words}"
         name = next((one for one in reversed(leaves) if one.type == "NAME"), None)
         plural = name and self._plural(name)
         unknown = inside[0].type == "WORD" and words[0].isupper()
         surname = unknown or re.match(r"[A-Z]\S*( [A-Z]\S*)?:", words)
-        if by == "NAME" and (plural or surname):
+        one_of = by == "ROLE" and unknown and not leaves[-2].text.endswith("s")  # "student Smith"
+        if one_of or (by == "NAME" and (plural or surname)):
             raise _Blocked("no_end")  # "tell Ann Kelly hi" and "tell Anns friends hi"
         return f"{opening} {words}".strip()

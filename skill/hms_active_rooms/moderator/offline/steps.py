@@ -450,9 +450,12 @@ class _Turn:
             fits = names and told.people
             corrected = fits and "BACK" in {one.type for one in told.tokens}
             if last.verb == "tell" and not (last.words or corrected):
-                if re.search(section("remark"), " ".join(one.told for one in told.tokens)):
+                lead = r"(?i)^(?:(oh,? )?((the )?(message|text)( is)?|it should say): |that )"
+                words, tokens = re.sub(lead, "", self.said), " ".join(t.told for t in told.tokens)
+                if ":" not in self.said[: -len(words)] and not re.search(section("answer"), tokens):
                     self._ask("no_message", last)
-                return self._tell(replace(last, words=re.sub("(?i)^that ", "", self.said.strip())))
+                words = words.strip(' "“”')
+                return self._tell(replace(last, words=words))
             return self._one(replace(last, who=told.people, about=())) if fits else None
         if verb == "tell":
             return None

@@ -148,6 +148,8 @@ def _named(tokens: list[Token], line: str, roster: Roster) -> list[Token]:
         if mention:
             kind = "ROLE" if isinstance(mention.options[0], RoleGroup) else "NAME"
             end = tokens[i + size - 1].end
+            if kind == "NAME" and out and out[-1].text in ("my", "our", "your"):
+                mention = mention._replace(sure=False)
             token = Token(kind, line[token.start : end].lower(), token.start, end, mention)
         out.append(token)
         i += size
