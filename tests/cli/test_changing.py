@@ -230,7 +230,7 @@ def test_when_they_are_gone_meanwhile_nothing_is_sent(sim: Simulation, terminal:
     child.sendline("yes")
     code, rest = ended(child)
     assert code == 4
-    assert "no longer in the room. Nothing was sent." in rest
+    assert "is in the room now. Nothing was sent." in rest
     assert posts(sim) == []
 
 
@@ -306,7 +306,7 @@ def test_who_approved_what_could_not_be_sent_any_more_stays_told(
     control(sim, "/leave", peer_id=peer_id(sim, "Spam Bot"))
     child.sendline("yes")
     code, rest = ended(child)
-    assert (code, "no longer in the room. Nothing was sent." in rest) == (4, True)
+    assert (code, "is in the room now. Nothing was sent." in rest) == (4, True)
     (row,) = call("actions", "--json").json["actions"]
     assert (row["state"], row["decided_way"], posts(sim)) == ("expired", "terminal", [])
     assert row["decided_by"]

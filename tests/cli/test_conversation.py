@@ -240,7 +240,7 @@ def test_edited_words_are_what_the_model_hears_of_too(
     io = Talk("tell them", "edit", "sit down", "yes")
     assert not converse(ScriptedModel(script=script), io)
     (told,) = io.of("outcome")
-    assert (told["state"], "the words the person edited" in told["text"]) == ("done", True)
+    assert (told["state"], "The person edited the words." in told["text"]) == ("done", True)
     assert [post.body["message"] for post in posts(sim)] == ["sit down"]
     assert "the words the person edited" in heard[-1]
 
