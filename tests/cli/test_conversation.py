@@ -242,7 +242,7 @@ def test_edited_words_are_what_the_model_hears_of_too(
     (told,) = io.of("outcome")
     assert (told["state"], "The person edited the words." in told["text"]) == ("done", True)
     assert [post.body["message"] for post in posts(sim)] == ["sit down"]
-    assert "the words the person edited" in heard[-1]
+    assert "The person edited the words." in heard[-1]
 
 
 def test_when_the_room_changed_after_the_yes_it_is_asked_again_in_the_same_turn(
