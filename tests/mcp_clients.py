@@ -39,7 +39,7 @@ PYTHON = {
     "langchain": ("langchain-mcp-adapters==0.3.1", "mcp<2", "langgraph>=1.2.20,<2"),
     "adapter": (
         *("-e", f"{ROOT}[cli,sim,mcp]"),
-        *("langchain>=1.5.2,<2", "langgraph>=1.2.20,<2", "fastmcp>=4.2,<5"),
+        *("langchain>=1.5.2,<2", "langgraph>=1.2.20,<2", "fastmcp>=4.2,<5", "pytest"),
     ),
 }
 
@@ -235,7 +235,7 @@ SCRIPTS: dict[str, tuple[int, str]] = {
     "approve": (1, "ended"),
     "another-session approve reject": (0, "rejected"),
     "another-session approve nothing": (0, "Too late"),
-    "75-minutes approve": (0, "Too late, nothing is sent"),
+    "75-minutes approve": (0, "came too late. Nothing is sent"),
     "75-minutes approve approve": (1, "ended"),
 }
 """What happens after the question, how many requests that makes, and what is said last."""
