@@ -228,3 +228,10 @@ def test_the_process_ends_quickly_and_without_a_warning(case: str) -> None:
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+async def test_a_call_in_its_own_thread_sees_the_callers_context_variables() -> None:
+    variable = contextvars.ContextVar("variable", default="unset")
+    variable.set("set")
+    assert await blocking.in_own_thread(variable.get) == "set"
+    assert await blocking.in_own_thread(lambda: threading.current_thread().daemon)

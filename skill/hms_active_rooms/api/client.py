@@ -104,9 +104,9 @@ class ActiveRoomsClient:
         *,
         transport: TransportChoice | None = None,
     ) -> Self:
-        """Make a client from `environ`, by default from the environment variables: HMS_ACCESS_KEY
-        and HMS_SECRET, or HMS_MANAGEMENT_TOKEN; HMS_BASE_URL and HMS_TRANSPORT ("httpx", "aiohttp") are optional.
-        Raises ConfigurationError if a variable is missing or wrong."""
+        """Make a client from `environ`, by default the process's environment. It needs HMS_ACCESS_KEY
+        and HMS_SECRET, or HMS_MANAGEMENT_TOKEN; HMS_BASE_URL and HMS_TRANSPORT ("httpx", "aiohttp")
+        are optional. Raises ConfigurationError if a variable is missing or wrong."""
         environ = os.environ if environ is None else environ
         url = environ.get("HMS_BASE_URL") or capability().base_uri
         chosen = one_of(environ, "HMS_TRANSPORT", "httpx", "aiohttp")
