@@ -37,7 +37,7 @@ COMMANDS = [
 ]
 
 
-def test_every_command_explains_itself_and_its_exit_codes(
+def test_every_command_explains_itself(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for command in [(), ("actions",), *COMMANDS]:
@@ -46,12 +46,6 @@ def test_every_command_explains_itself_and_its_exit_codes(
         assert main([*command, "--help"]) == 0
         shown = capsys.readouterr().out
         assert "Usage: hms-active-rooms" in shown
-        for line in (
-            "0  the command did",
-            "3  the action waits for a person",
-            "5  the action may have",
-        ):
-            assert line in shown
         assert max(map(len, shown.splitlines())) <= 80  # else a terminal breaks words
 
 

@@ -8,10 +8,18 @@ import typer
 
 from hms_active_rooms import __version__
 from hms_active_rooms.cli import actions, chat, rooms, serving, skill
-from hms_active_rooms.cli.main import EPILOG
 from hms_active_rooms.cli.settings import spread
 
-_SETTINGS: Final = """\b
+_EPILOG: Final = """\b
+Exit codes:
+  0  the command did what was asked
+  1  the command failed; the error says what was executed, if anything
+  2  a wrong command, argument or setting; or a name fits nobody or several
+  3  the action waits for a person to approve it
+  4  the action was not sent: refused, not answered in time, or not possible
+  5  the action may have been executed, and is not sent again; see the text
+
+\b
 Settings (environment):
   HMS_ACCESS_KEY and HMS_SECRET   the app's key pair
   HMS_MANAGEMENT_TOKEN            a management token, in place of a key pair
@@ -37,12 +45,12 @@ app = _group(
     name="hms-active-rooms",
     help="Look into and moderate live 100ms rooms. A change is first shown to a person, and runs only"
     " after a yes. A policy can let some changes run without a question.",
-    epilog=f"{EPILOG}\n{_SETTINGS}",
+    epilog=_EPILOG,
     add_completion=True,
     pretty_exceptions_enable=False,
 )
-_actions = _group(invoke_without_command=True, epilog=EPILOG)
-_chats = _group(invoke_without_command=True, epilog=EPILOG)
+_actions = _group(invoke_without_command=True)
+_chats = _group(invoke_without_command=True)
 _skill = _group(help="Install the Agent Skill, for agents that have a shell.")
 
 
@@ -72,11 +80,11 @@ for command in (
     *(chat.chat, chat.demo, serving.sim),
     *(serving.mcp, serving.serve),
 ):
-    app.command(epilog=EPILOG)(spread(command))
+    app.command()(spread(command))
 _actions.callback()(actions.actions)
-_actions.command("show", epilog=EPILOG)(actions.show)
-_actions.command("export", epilog=EPILOG)(actions.export)
-_actions.command("prune", epilog=EPILOG)(actions.prune)
+_actions.command("show")(actions.show)
+_actions.command("export")(actions.export)
+_actions.command("prune")(actions.prune)
 _chats.callback()(chat.chats)
-_chats.command("prune", epilog=EPILOG)(chat.prune)
-_skill.command(epilog=EPILOG)(skill.install)
+_chats.command("prune")(chat.prune)
+_skill.command()(skill.install)

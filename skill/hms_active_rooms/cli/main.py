@@ -29,16 +29,6 @@ UNKNOWN: Final = 5
 INTERRUPTED: Final = 130  # after Ctrl-C, as in shells: 128 plus the signal's number
 BROKEN_PIPE: Final = 141  # the program that read the output is gone: 128 plus SIGPIPE's number
 
-EPILOG: Final = """\b
-Exit codes:
-  0  the command did what was asked
-  1  the command failed; the error says what was executed, if anything
-  2  a wrong command, argument or setting; or a name fits nobody or several
-  3  the action waits for a person to approve it
-  4  the action was not sent: refused, not answered in time, or not possible
-  5  the action may have been executed, and is not sent again; see the text
-"""
-
 BY_STATE: Final[dict[State, int]] = {
     "done": DONE,
     "failed": FAILED,
