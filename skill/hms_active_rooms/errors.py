@@ -131,9 +131,11 @@ class ApiError(ActiveRoomsError):
 
 
 class Unauthorized(ApiError):
-    """401: the token is not valid. The request was not executed."""
+    """401: the token is not valid. The request was not executed. `renewed` is whether the client has
+    a new token since, so that the same request may succeed."""
 
     code = "unauthorized"
+    renewed: bool = False
     default_hint = "You cannot fix this. Tell the person to check the 100ms credentials (management tokens expire) and this machine's clock."
     person_hint = "Check the 100ms credentials (management tokens expire) and this machine's clock."
 

@@ -1342,7 +1342,10 @@ class Next:
     session: str = SESSION
     later_s: int = 0
     newcomers: int = 0
+    now: Peer | None = None  # peer 2 from then on
 
+
+TO_BEN = send(peer_id=peer(2).id)
 
 NEXT = {
     "the same kind": Next(SAME, "approved"),
@@ -1356,6 +1359,9 @@ NEXT = {
     "after its time": Next(SAME, later_s=1801),
     "before it, by a clock that was set back": Next(SAME, later_s=-1),
     "a grown audience": Next(SAME, newcomers=10),
+    "one person": Next(TO_BEN, "approved", TO_BEN, now=peer(2, "Ben, away")),
+    "one person, in another role": Next(TO_BEN, granted=TO_BEN, now=peer(2, "Ben", "viewer")),
+    "one peer, who is another user": Next(TO_BEN, granted=TO_BEN, now=peer(2, "Ben", user_id="x")),
     **{
         f"{role} and {kind}, each for itself": Next(
             send("hi", role=role, type=kind), granted=send("hi", role=others, type=other)
@@ -1380,6 +1386,7 @@ async def test_for_the_session_covers_the_same_kind_only(then: Next) -> None:
     await approved(gate, then.granted, scope="session")
     clock.now += timedelta(seconds=then.later_s)
     room.session = then.session
+    room.peers[1] = then.now or room.peers[1]
     room.peers += [peer(n) for n in range(10, 10 + then.newcomers)]
     found = await gate.propose(then.call, Origin(then.thread, "m", "next", then.requester))
     assert found.state == then.state

@@ -140,6 +140,23 @@ async def test_a_session_that_began_during_the_wait_is_asked_about_and_not_ended
     assert lesson.waits.waited[0] >= 20
 
 
+async def test_after_a_401_the_room_is_looked_at_again_before_the_request_with_a_new_token(
+    lesson: Lesson,
+) -> None:
+    refused = Fault(kind="unauthorized", operation="end_active_room")
+    lesson.sim.faults.add(refused)
+    action = await lesson.approved("hms-end-active-room", lock=True)
+    lesson.waits.meanwhile = lesson.new_session
+    again = await lesson.gate.run(action.id)
+    assert (again.state, again.revision) == ("proposed", 2)
+    assert lesson.executed("end_active_room") == 0
+
+    lesson.sim.faults.add(refused)
+    await lesson.gate.decide(again.id, Approve(again.digest), by="ada", way="page")
+    assert (await lesson.gate.run(again.id)).state == "done"
+    assert lesson.executed("end_active_room") == 1
+
+
 async def test_a_message_to_an_audience_that_grew_during_the_wait_is_asked_about(
     lesson: Lesson,
 ) -> None:

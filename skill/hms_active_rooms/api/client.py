@@ -53,9 +53,8 @@ class ActiveRoomsClient:
     A wrong argument raises InvalidCall, and nothing is sent. Any other failure raises an ApiError,
     whose `executed` says whether the request may have been executed.
 
-    A read that fails for a passing reason is sent again after a wait. A write is not: read the room
-    first, since another session may run by then. Only after a 401 any request is sent once more,
-    with a new token, since a request with a refused token executes nothing.
+    A read that fails for a passing reason is sent again after a wait, and after a 401 at once with a
+    new token. A write is not: read the room first, since another session may run by then.
 
     Args:
         auth: where the management token comes from.
@@ -272,8 +271,8 @@ class ActiveRoomsClient:
             except ApiError as said:
                 return said
             if isinstance(error, Unauthorized) and not refreshed:
-                refreshed = self._auth.refresh(after=token) is not None
-                if refreshed:
+                error.renewed = refreshed = self._auth.refresh(after=token) is not None
+                if refreshed and request.reads:
                     continue
             if not again or not request.reads or attempt >= self._backoff.attempts:
                 return error

@@ -29,8 +29,8 @@ ALL_BUSY: Final = f"all {MAX_CONNECTIONS} connections of this program were in us
 
 
 class Cause(NamedTuple):
-    """What to do after one kind of failure. A write is never sent again (`ActiveRoomsClient` says
-    why), but once after a 401."""
+    """What to do after one kind of failure. A write is never sent again: `ActiveRoomsClient` says
+    why."""
 
     error: type[ApiError]
     write: Executed  # whether a write was executed; a read never executes anything

@@ -118,7 +118,9 @@ class Sending:
 
     def _pause_s(self, error: ApiError, attempt: int) -> float | None:
         asked_s = error.retry_after_s or 0.0 if isinstance(error, RateLimited) else 0.0
-        helps = error.executed == "no" and isinstance(error, (RateLimited, errors.ConnectionFailed))
+        passing = isinstance(error, (RateLimited, errors.ConnectionFailed))
+        renewed = isinstance(error, errors.Unauthorized) and error.renewed
+        helps = error.executed == "no" and (passing or renewed)
         if not helps or asked_s > LONGEST_WAIT_S or attempt >= _BACKOFF.attempts:
             return None
         pause_s = asked_s or _BACKOFF.ceiling_s(attempt)

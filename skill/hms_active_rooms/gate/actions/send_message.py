@@ -112,9 +112,10 @@ class SendMessage(StateChange):
         return [head, text]
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """The target and the type of the message. An approval with the scope "session" also covers
-        later messages with the same target and type."""
-        return (impact.kind, self.peer_id or self.role or "", self.type)
+        """The target and the type of the message; of a single peer also role and user id. An approval
+        with the scope "session" also covers later messages for which all of these are equal."""
+        of = [text for p in impact.people[:1] for text in (p.role, p.user_id) if self.peer_id]
+        return (impact.kind, self.peer_id or self.role or "", self.type, *of)
 
     async def request(self, client: ActiveRoomsClient) -> None:
         await client.send_message(
