@@ -96,6 +96,7 @@ def test_where_a_text_is_meant_any_value_is_read_as_its_text() -> None:
             (["a", 1], '["a",1]'),
             ({"hand": True}, '{"hand":true}'),
             (10**40, "1" + "0" * 40),
+            (10**4000, "1" + "0" * 4000),
         ]:
             found = roster({"peers": {A: {"id": A, field: value}, B: {"id": B, field: "x"}}})
             assert [getattr(p, field) for p in found] == [text, "x"]
@@ -273,6 +274,7 @@ def test_a_list_shorter_than_its_limit_is_whole() -> None:
         assert len(roster({"peers": {A: {}}, **said})) == 1
     heads: dict[str, str] = {"x-total-count": "1", "x-total-pages": "0", "x-has-more": "false"}
     heads |= {"link": '</next>; rel="prev"', "x-pagination": '{"totalCount": 1}'}
+    heads |= {"x-request-id": "5", "x-ratelimit-remaining": "5", "x-cache": "MISS"}
     assert len(answered(lambda c: c.list_peers(ROOM), {"peers": {A: {}}}, 200, **heads)) == 1
 
 
@@ -282,6 +284,7 @@ def test_a_list_whose_next_page_is_in_a_header_is_refused() -> None:
         *(("content-range", "items 0-0/5"), ("x-total-pages", "5")),
         *(("x-total-count", "5"), ("x-total", "2"), ("x-has-more", "true")),
         *(("link", '</a>; rel="last next"'), ("x-pagination", '{"TotalCount": 5}')),
+        *(("x-total-peers", "5"), ("X-Has-Next", "true"), ("x-continuation-token", "x")),
     ):
         with pytest.raises(BadResponse, match="one page of a longer list"):
             answered(lambda c: c.list_peers(ROOM), {"peers": {A: {}}}, 200, **{header: said})
@@ -595,10 +598,27 @@ def test_a_list_of_something_else_than_peers_is_no_empty_roster() -> None:
             roster({"peers": other})
 
 
+def test_a_number_or_a_name_that_python_does_not_take_makes_no_other_record_unreadable() -> None:
+    for written in (b'"user_id":1e400', b'"user_id":' + b"9" * 5000, b'"name":"a\tb\x01"'):
+        body = b'{"peers":{"%s":{"id":"%s",%s},"%s":{}}}' % (
+            (A.encode(),) * 2 + (written, B.encode())
+        )
+        found = roster(body)
+        assert ([p.id for p in found], found.unreadable) == ([A, B], ())
+        assert written.partition(b":")[2].strip(b'"').decode() in (found[0].user_id, found[0].name)
+
+
+def test_the_id_of_a_session_may_be_a_number() -> None:
+    assert room({"id": ROOM, "session": {"id": 5, "peers": [A]}}).session.id == "5"
+
+
 def test_an_answer_from_a_cache_is_not_the_room_now() -> None:
     for call in (lambda c: c.list_peers(ROOM), lambda c: c.retrieve_active_room(ROOM)):
         with pytest.raises(BadResponse, match="from the cache of a proxy"):
             answered(call, {"peers": {}, "id": ROOM, "session": {"id": "s", "peers": []}}, age="9")
+        for header in ("x-cache", "cf-cache-status"):
+            with pytest.raises(BadResponse, match="from the cache of a proxy"):
+                answered(call, {"peers": {}}, 200, **{header: "Hit from proxy"})
     assert answered(lambda c: c.list_peers(ROOM), {"peers": {}}, age="0") == ()
 
 

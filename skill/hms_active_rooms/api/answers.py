@@ -77,8 +77,7 @@ MAX_RETRY_AFTER_S: Final = 86_400.0
 _SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?)s?(?:,.*)?")
 # The 100ms docs show only one 429, with this text. They document no header.
 _IN_TEXT: Final = re.compile(r"retry after ([0-9]+) seconds?")
-_PAGES: Final = ("total-count", "total", "total-pages", "next-page", "has-more", "next-cursor")
-"""Headers that may say that a list has more pages. Here, their names lack the `X-`."""
+_HIT: Final = re.compile(r"\bhit\b", re.IGNORECASE)
 _NEXT_PAGE: Final = re.compile(r"rel *= *(\"[^\"]*)?\bnext\b", re.IGNORECASE)
 
 
@@ -115,7 +114,8 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
     headers = answer.headers
     if headers.get("content-range") or _NEXT_PAGE.search(headers.get("link") or ""):
         raise Unusable(wire.CONTRADICTS, PAGE)
-    if (headers.get("age") or "0") != "0" and read is not read_done:
+    hit = any("cache" in name and _HIT.search(said) for name, said in headers.items())
+    if read is not read_done and (hit or (headers.get("age") or "0") != "0"):
         raise Unusable(wire.CUT_OFF, "the answer is old and comes from the cache of a proxy")
     kind = headers.get("content-type") or ""
     if (headers.get("grpc-status") or "0") != "0" or "problem+" in kind:
@@ -126,8 +126,10 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
         found = read(b"" if nothing else answer.body, asked)
     except RecursionError:
         raise Unusable(wire.CUT_OFF, "the answer is nested too deeply") from None
+    if read is read_done:
+        return found
     length = len(found) + len(found.unreadable) if isinstance(found, Peers) else math.inf
-    told: dict[str, object] = {n: v for n in _PAGES if (v := headers.get(f"x-{n}"))}
+    told: dict[str, object] = {n[2:]: v for n, v in headers.items() if v and n.startswith("x-")}
     if pagination := headers.get("x-pagination"):
         with contextlib.suppress(ValueError, RecursionError):
             told["pagination"] = json_document(pagination.encode())

@@ -41,7 +41,7 @@ class _Text:
 Text = Annotated[str, _Text]
 """A text; "" if it is missing or null."""
 
-Id = Annotated[str, Field(min_length=1, max_length=200)]
+Id = Annotated[str, Field(min_length=1, max_length=200, coerce_numbers_to_str=True)]
 
 
 def as_list(value: object) -> object:

@@ -45,6 +45,7 @@ Fields = dict[str, Any]
 # From so many peers on, one run of the garbage collector over them costs more than keeping them from it.
 _MANY: Final = 1000
 
+_MOST_DIGITS: Final = 1000  # Python refuses an integer of some thousands of digits
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 _AS_ZERO: Final = str.maketrans(dict.fromkeys("123456789abcdef", "0"))
@@ -407,11 +408,13 @@ def _number(value: object) -> float | None:
 
 
 def json_document(body: bytes) -> Any:
-    """Parse JSON. Raises ValueError if the text is not JSON, as with NaN and Infinity. A lone
-    surrogate, which a log could not encode, becomes "?": one stranger's name must not make the
-    whole list of peers unreadable."""
+    """Parse JSON. Raises ValueError if the text is not JSON, as with NaN and Infinity. One stranger's
+    name must not make the whole list of peers unreadable. So a lone surrogate, which a log could not
+    encode, becomes "?", a number that Python cannot hold is read as a text, and a text may have
+    control characters."""
     text = body.decode("utf-8-sig", "replace")
-    found = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once)
+    how: dict[str, Any] = {"parse_int": _whole, "parse_float": _finite, "strict": False}
+    found = json.loads(text, parse_constant=_refuse, object_pairs_hook=_once, **how)
     return _encodable(found) if _SURROGATE.search(text) else found
 
 
@@ -419,9 +422,13 @@ def _refuse(number: str) -> NoReturn:
     raise ValueError(f"{number} is no number")
 
 
-def _finite(digits: str) -> float:
+def _whole(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _MOST_DIGITS else digits
+
+
+def _finite(digits: str) -> float | str:
     found = float(digits)
-    return found if math.isfinite(found) else _refuse(digits)
+    return found if math.isfinite(found) else digits
 
 
 def _once(pairs: list[tuple[str, Any]]) -> Any:
