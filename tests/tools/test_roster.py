@@ -23,6 +23,7 @@ from hms_active_rooms.tools.roster import (
     peers_data,
     render_room,
     render_roster,
+    room_artifact,
 )
 from rosters import roster
 from tokenizer import real_tokens
@@ -318,6 +319,19 @@ def test_the_artifact_holds_the_rows_that_are_shown_with_every_field_and_no_more
 def test_an_artifact_does_not_grow_with_the_room() -> None:
     few, many = (len(json.dumps(artifact("6" * 24, roster(peers(n))))) for n in (100, 20_000))
     assert many < 1.1 * few
+
+
+def test_an_artifact_does_not_grow_with_the_fields_of_a_record() -> None:
+    odd = {f"f{n}": "x" for n in range(5000)}, {"f" * 100_000: "x"}, {"f": ["x"] * 50_000}
+    for more in odd:
+        record = {"id": "6" * 24, "session": {"id": "5" * 24, "peers": [], **more}, **more}
+        [one] = peers(1)
+        one = Peer.model_validate({**dict(one), **more})
+        for data in (
+            artifact("6" * 24, roster([one])),
+            room_artifact(ActiveRoom.model_validate(record)),
+        ):
+            assert len(json.dumps(data)) < 2000
 
 
 def test_a_short_id_is_unique_among_everyone_not_only_those_who_match() -> None:
