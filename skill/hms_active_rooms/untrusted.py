@@ -100,7 +100,7 @@ def escaped(text: str) -> str:
 
 
 def shortened(text: str, most: int, tokens: int | None = None) -> str:
-    """A stranger's text for a table cell or a JSON field, escaped without quotes. At most `most`
+    """A stranger's text for a table cell or a JSON field, escaped, with no quotes around it. At most `most`
     code points are shown, and fewer if they cost over `tokens` tokens. A cut text ends in "…"."""
     shown = text[:most]
     safe = escaped(shown)

@@ -19,13 +19,13 @@ _ANY_UUID: Final = "00000000-0000-0000-0000-000000000000"
 
 def parse_room_id(value: object) -> str:
     """Return a room id (24 hexadecimal characters) in lower case. A wrong id raises InvalidCall."""
-    told = "a room id, which is 24 hexadecimal characters (a room code is no room id)"
+    told = "a room id. A room id has 24 hexadecimal characters; a room code is something else"
     return _parsed(value, _ROOM_ID, told)
 
 
 def parse_peer_id(value: object) -> str:
     """Return a full peer id (a UUID with dashes) in lower case. A short id raises InvalidCall."""
-    return _parsed(value, _PEER_ID, "a full peer id, which is a UUID of 36 characters")
+    return _parsed(value, _PEER_ID, "a full peer id. A full peer id is a UUID of 36 characters")
 
 
 def parse_peer_ref(value: object) -> str:

@@ -114,7 +114,8 @@ class ApprovalRequest:
     problem: str = ""
 
     def approve(self, *, by: str = "", scope: Scope = "once") -> Approve:
-        """An approval of exactly this request."""
+        """An approval of exactly this request. The scope "session" is for messages only: it also
+        approves later messages of the same conversation (one `thread_id`) to the same target."""
         return Approve(self.digest, by, scope)
 
     def reject(self, reason: str = "", *, by: str = "") -> Reject:

@@ -100,7 +100,8 @@ class Policy(BaseModel):
         actions_per_minute_in_all: The most state-changing calls a minute, of all users together.
         approval_ttl_s: Seconds until an open question or an unused approval expires.
         grant_ttl_s: The most seconds that an approval "for the rest of this session" holds.
-        audience_growth: The share by which a message's audience may grow unasked; 0.1 is 10 %.
+        audience_growth: The share by which a message's audience may grow after the question, without
+            a new question; 0.1 is 10 %.
         refusals_in_a_row: After this many refusals in a row the moderator ends its turn.
         verify_s: Seconds to wait until the room shows the effect of a removal or an end.
         relaxed: Tools that run without asking; only `hms-send-message` may be named.
@@ -177,8 +178,8 @@ class Policy(BaseModel):
         if ANY_ROOM not in self.rooms and room_id not in self.rooms:
             raise PolicyRefusal(
                 f"The policy does not allow room {room_id}.",
-                hint="Allowed are the rooms in `rooms=`, in HMS_POLICY_ROOMS or in the policy file. A "
-                "person can add the room to one of these. A model must not try other rooms.",
+                hint="A person can allow the room: in HMS_POLICY_ROOMS, in the policy file or, in a "
+                "program, by `rooms=`. A model must not try other rooms.",
             )
 
     def protects(self, *, role: str, user_id: str) -> str:

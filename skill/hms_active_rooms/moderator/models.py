@@ -9,8 +9,9 @@ from hms_active_rooms.installing import extra
 from hms_active_rooms.untrusted import message_of, quoted
 
 _HINT = (
-    "Name a model as `provider:model` (--model or HMS_MODEL), and set its provider's key. Or use "
-    "`commands`: it is not a language model, and needs neither a key nor other packages."
+    "Name a model as `provider:model` (--model or HMS_MODEL), install its LangChain "
+    "package and set its provider's key. Or use `commands`: it is not a language model, and needs "
+    "neither a key nor other packages."
 )
 
 

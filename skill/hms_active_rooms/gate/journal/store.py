@@ -272,11 +272,11 @@ class Reading:
         return {peer: str(of) for peer, of in known.items()} if isinstance(known, dict) else {}
 
     def asked_at(self, place: str) -> list[str]:
-        """What `ask` stored at this place; [] if nothing is stored there."""
+        """What `ask` stored under the key `place`; [] if nothing is stored under it."""
         return [id_ for found in self._rows(_ASKED, place=place) for id_ in _ids(found["items"])]
 
     def asked_below(self, place: str) -> list[list[str]]:
-        """What `ask` stored at each place whose name begins with `place`."""
+        """What `ask` stored under each key that begins with `place`."""
         query = sa.select(asks.c["items"]).where(asks.c.place.startswith(place, autoescape=True))
         return [_ids(items) for items in self.db.scalars(query)]
 
@@ -511,8 +511,9 @@ class Writing(Reading):
         return True
 
     def ask(self, place: str, items: Sequence[str]) -> bool:
-        """Store `items` at a place, for example the questions that a graph asks there. If the place
-        is taken, write nothing and return False."""
+        """Store `items` under the key `place`. A graph uses the id of one of its steps as the key,
+        and stores the questions that the step asks. If the key is in use, write nothing and return
+        False."""
         if self._rows(_ASKED, place=place):
             return False
         self._execute(_ADD_ASKED, {"place": place, "items": list(items), "at": self.now()})

@@ -25,13 +25,14 @@ __all__ = ["CAPABILITIES_TEXT", "CommandsModel", "next_step"]
 class CommandsModel(BaseChatModel):
     """A chat model that turns plain English sentences of a moderator into tool calls.
 
-    It uses no network and no randomness: the same history gives the same answer. If a
-    sentence has no order, or says that none is meant, it proposes nothing. It knows five tools;
-    after `bind_tools` it proposes only the given ones.
+    It uses no network and no randomness: the same messages give the same answer. If a sentence gives
+    no order, the model calls no tool. It knows five tools; after `bind_tools` it calls only the given
+    ones.
 
     Args:
-        room_id: the room of the conversation; any other text than a room id is a ValidationError. If it
-            is None, a sentence has to name the room, or a system message with a line "Room: <id>".
+        room_id: the room of the conversation. A text that is not a room id raises ValidationError. If
+            None, the room is the one that the person's sentence names, or that a system message names
+            in a line "Room: <id>".
     """
 
     room_id: str | None = None
