@@ -50,7 +50,7 @@ _DOES = {name: (inspect.getdoc(run) or "").split(".")[0] for name, run in _COMMA
 _ASKS = {"none": "no", "soft": "asks", "hard": "asks, and says who is affected"}
 _SESSION_ANSWER = {
     "none": "-",
-    "soft": f"yes, for {Policy().grant_ttl_s / 60:.0f} minutes at most (`Policy.grant_ttl_s`)",
+    "soft": f"yes, for {Policy().grant_ttl_s / 60:.0f} minutes (`Policy.grant_ttl_s`)",
     "hard": "no: each call is asked about",
 }
 
