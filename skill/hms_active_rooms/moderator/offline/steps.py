@@ -59,7 +59,8 @@ _NAMING: Final = classes("NAME BACK PLEASE FRONT COMMA STOP DET LEAD THAT")
 _AGAIN: Final = _NAMING | {"ROLE", "SAME", "AND", "negation", "FOR", "TO", "SEND"}
 _CHOOSING: Final = _NAMING | {"NUMBER", "KICK", "TO", "HE", "IT", "S"}
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
-_ALL: Final = classes("EVERYONE BOTH PRON ALLOF")
+_THEM: Final = classes("PRON ALLOF")
+_ALL: Final = _THEM | {"EVERYONE", "BOTH"}
 
 Call = tuple[str, dict[str, Any]]
 """A tool and its arguments."""
@@ -307,7 +308,9 @@ class _Turn:
             case "end" | "end_it" if (
                 order.verb == "end"
                 or before.order == _STATUS
-                or {"END", "ROOM"} <= {one.type for one in read(before.heard or "-").tokens}
+                or re.search(
+                    "END (DET )?ROOM", " ".join(t.type for t in read(before.heard or "-").tokens)
+                )
             ):
                 return replace(self._acted(replace(order, verb="end"), (None,)), focus=())
             case "remove":
@@ -392,7 +395,10 @@ class _Turn:
         group = len(focus) > 1 or True in kinds
         # "Tell the students: Ann is rude", then "kick them"
         last = self.before.order
-        unclear = "them" in word and not order.about and last and any(m.groups for m in last.who)
+        words = last.words if last and order.verb == "remove" else ""
+        # "Tell Ann we kick trolls", then "kick them"
+        plural = re.search(r"\w\ws\b", words) or (last and any(m.groups for m in last.who))
+        unclear = "them" in word and not order.about and plural
         unclear = unclear and len(focus) == 1 and isinstance(focus[0], Peer)
         unclear = unclear or (word == "it" and not order.about and last and last.verb == "tell")
         gone = any(isinstance(one, Peer) and one not in roster.peers for one in focus)
@@ -514,7 +520,7 @@ def _means_it(tokens: Iterable[Token]) -> bool:
 def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:
     """The options that the person chooses with these words. Empty if that is unclear. None if the words
     are no choice but something else."""
-    if said.rstrip().endswith("?"):
+    if said.rstrip().endswith("?") or re.search(r"(?i)\bthe (two|three|\d)\b", said):
         return ()
     if verb == "yes":
         return options if len(options) == 1 else ()
@@ -532,7 +538,7 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
     found = read_so.people
     if "BACK" in kinds and len(found) > 1:
         return ()
-    if any(t.type == "PRON" and not re.search("both|em", t.text) for t in read_so.tokens):
+    if any(t.type in _THEM and not re.search("both|em", t.text) for t in read_so.tokens):
         return ()
     if kinds & _ALL and kinds <= (_CHOOSING | _ALL) - {"BACK"} and not found:
         # "both" fits two people only.
