@@ -748,6 +748,53 @@ async def test_a_row_whose_events_were_deleted_is_not_sent(gone: str, tmp_path: 
     assert room.posts == []
 
 
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        *(
+            f"UPDATE hms_events SET \"by\" = 'eve' WHERE kind = '{kind}'"
+            for kind in ("proposed", "approved")
+        ),
+        *(f"DELETE FROM hms_events WHERE kind = '{kind}'" for kind in ("proposed", "approved")),
+        "UPDATE hms_actions SET worker = 'eve'",
+    ],
+)
+def test_the_story_of_an_action_whose_earlier_events_were_forged_says_so(
+    forgery: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "j.sqlite"
+    journal = Journal(f"sqlite:///{file}")
+    action = at(journal, "done", journal.now())
+    told, events = journal.story(action.id)
+    assert told
+    assert told.contradiction == ""
+    assert [e.kind for e in events] == ["proposed", *PATHS["done"]]
+    with closing(sqlite3.connect(file)) as db, db:
+        triggers = db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        for (name,) in triggers.fetchall():
+            db.execute(f"DROP TRIGGER {name}")
+        db.execute(forgery)
+    told, _ = journal.story(action.id)
+    assert told
+    assert "contradicts itself" in told.contradiction
+
+
+@pytest.mark.parametrize("state", ["proposed", "approved"])
+def test_the_story_of_an_action_that_is_too_late_contradicts_nothing(
+    state: State, tmp_path: Path
+) -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    action = at(journal, state, journal.now())
+    clock.now += timedelta(days=1)
+    for _ in range(2):
+        told, _ = journal.story(action.id)
+        assert told
+        assert (told.state, told.contradiction) == ("expired", "")
+        with journal.write() as tx:
+            tx.expire_if_late(told)
+
+
 APPROVED = f"""UPDATE hms_actions SET state='approved', decided_by='ada', decided_way='page';
 INSERT INTO hms_events (action_id, at, kind, "by", way, data)
 VALUES ('{action_id("k", 1)}', '2026-01-01 12:00:00.000000', 'approved', 'ada', 'page', '{{}}');"""

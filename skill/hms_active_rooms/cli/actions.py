@@ -135,7 +135,8 @@ def show(
             time.sleep(min(0.2, left_s))
             newest = book.latest(row.call_key) or row
         row = row if wait is None else newest
-        events, now = book.events(row.id), book.now()
+        told, events = book.story(row.id)
+        row, now = told or row, book.now()
     code = DONE if wait is None else BY_STATE[row.state]
     if json:
         record = view(row).model_dump(mode="json")

@@ -529,15 +529,14 @@ class Gate:
 
     def _claimed(self, tx: Writing, action: Action, reread: _Reread) -> _Claim:
         change, room, policy = reread.change, reread.room, self.policy
-        row = _there(tx.get(action.id))
+        found, history = tx.story(action.id)
+        row = _there(found)
         if row.state != "approved" or row.digest != action.digest:
             # Another run may have made a new revision meanwhile: go on with that.
             return False, tx.expire_if_late(tx.newest(row.id) or row)
         if not row.is_as_shown():
             raise BrokenRecord(f"The action {row.id} is not what was approved.")
-        history = tx.events(row.id)
-        if fault := row.contradiction or records.history_fault(row, history):
-            raise BrokenRecord(f"The record of the action {row.id} {fault}.")
+        row.check()
         if records.ran_unasked(row.decided_way) and not policy.runs_unasked(row.tool):
             change = Drift("refused", "This policy does not let the tool run unasked.")
         if change.verdict == "refused":

@@ -90,11 +90,11 @@ async def show(
 
     def look() -> tuple[Action, list[Event], Action]:
         with gate.journal.read() as view:
-            action = view.get(action_id)
+            action, events = view.story(action_id)
             mine = within is None or view.count(id=action_id, within=within)
             if action is None or not mine:
                 raise NoAction(NO_ACTION)
-            return action, view.events(action.id), view.latest(action.call_key) or action
+            return action, events, view.latest(action.call_key) or action
 
     action, events, newest = await asyncio.to_thread(look)
     if (rooms := gate.policy.only_rooms) is not None and action.room_id not in rooms:

@@ -167,6 +167,7 @@ class Journal:
         self._on_commit("after")
 
     get = _one_read(lambda view: view.get)
+    story = _one_read(lambda view: view.story)
     latest = _one_read(lambda view: view.latest)
     newest = _one_read(lambda view: view.newest)
     actions = _one_read(lambda view: view.actions)

@@ -423,9 +423,9 @@ def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> s
 
 
 def history_fault(row: Action, events: Iterable[Event]) -> str:
-    """What is wrong with the events of an action; "" if they lead to its state."""
+    """What is wrong with the events of an action; "" if they lead to the action as it is."""
     state: State | None = None
-    decided = ("", "")
+    decided, sender = {("", "")}, row.worker
     for event in events:
         after = LEADS_TO.get(event.kind)
         if after is None:
@@ -433,9 +433,18 @@ def history_fault(row: Action, events: Iterable[Event]) -> str:
         first = event.kind in ("proposed", "refused")
         if first != (state is None) or (state and after not in TRANSITIONS[state]):
             return f"contradicts itself: it goes from {state or 'nothing'} to {after}"
-        state = after
+        if first and event.by != row.requester:
+            return f"contradicts itself: its events begin with {quoted(event.by)}"
         if after in ("approved", "rejected", "expired") and event.kind == after:
-            decided = (event.by, event.way.split(" ")[0])  # 0.1.0 wrote "grant of ACTION"
-    if state != row.state or decided not in ((row.decided_by, row.decided_way), ("", "")):
-        return f"contradicts itself: its events end with {state}, decided by {quoted(decided[0])}"
+            # Who approved an action that expired stays in its row. (0.1.0 wrote "grant of ACTION")
+            before = decided if (state, after) == ("approved", "expired") else set()
+            decided = {(event.by, event.way.split(" ")[0]), *before}
+        sender = event.by if after == "sent" else sender
+        state = after
+    ended = state == row.state or (row.state == "expired" and state in UNSENT)
+    if not ended or (("", "") not in decided and (row.decided_by, row.decided_way) not in decided):
+        by = " and ".join(quoted(name) for name, _ in sorted(decided))
+        return f"contradicts itself: its events end with {state}, decided by {by}"
+    if row.worker not in ("", sender):
+        return f"contradicts itself: its events say that {quoted(sender)} sent it"
     return ""

@@ -165,6 +165,14 @@ class Reading:
     def get(self, action_id: str) -> Action | None:
         return self._one(_BY_ID, id=action_id)
 
+    def story(self, action_id: str) -> tuple[Action | None, list[Event]]:
+        """The action with this id, with `contradiction` if its events do not lead to it, and these
+        events, oldest first."""
+        row, told = self.get(action_id), self.events(action_id)
+        if row is not None and not row.contradiction:
+            row = replace(row, contradiction=records.history_fault(row, told))
+        return row, told
+
     def latest(self, call_key: str) -> Action | None:
         """The newest revision of a call, or None. If the call has no action of its own
         (`CALLED_AGAIN`), the newest revision of the action that it leads to."""
