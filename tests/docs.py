@@ -47,7 +47,7 @@ _COMMANDS = {
     "hms-end-active-room": rooms.end,
 }
 _DOES = {name: (inspect.getdoc(run) or "").split(".")[0] for name, run in _COMMANDS.items()}
-_ASKS = {"none": "no", "soft": "asks", "hard": "asks, and says who is affected"}
+_ASKS = {"none": "no", "soft": "yes", "hard": "yes, and says who is affected"}
 _SESSION_ANSWER = {
     "none": "-",
     "soft": f"yes, for {Policy().grant_ttl_s / 60:.0f} minutes (`Policy.grant_ttl_s`)",
@@ -58,7 +58,7 @@ _SESSION_ANSWER = {
 def hints_table() -> str:
     """The tools, their hints and what the hints become."""
     lines = [
-        "| tool | what it does | readOnly | destructive | idempotent | gate "
+        "| tool | what it does | readOnly | destructive | idempotent | asks a person first? "
         "| sent again if the answer was lost | can one yes cover later calls? |",
         "|---|---|---|---|---|---|---|---|",
     ]

@@ -195,7 +195,7 @@ def test_packages_of_another_release_are_as_good_as_missing(
         check=False,
     )
     assert done.returncode != 0
-    assert ("1 packages are missing, or of another release" in done.stderr) == bool(told)
+    assert ("1 packages are missing or have the wrong version" in done.stderr) == bool(told)
     assert told in done.stderr
 
 

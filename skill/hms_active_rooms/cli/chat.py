@@ -178,7 +178,9 @@ def prune(
     mb: Annotated[
         float,
         Option(
-            min=0, max=1_000_000, help="Also delete the oldest, until the rest takes this many MB."
+            min=0,
+            max=1_000_000,
+            help="Also delete the oldest ones, until the rest takes at most this many MB.",
         ),
     ] = KEPT_MB,
     json: Json = False,

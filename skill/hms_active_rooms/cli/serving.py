@@ -108,7 +108,7 @@ def serve(
     """Serve MCP, REST and a page where people approve, until Ctrl-C.
 
     Each login link for the page works once, within 12 hours, and the login lasts 7 days. For new
-    links start the server again: everybody has to log in anew, and actions that wait are not lost.
+    links start the server again. That logs everybody out; actions that wait are kept.
 
     Set HMS_SERVER_TOKEN, or HMS_SERVER_TOKENS ("name=token,name=token"): programs then have to send
     a bearer token to call the tools. Without either, every program on this machine may call them. A

@@ -253,8 +253,8 @@ def _validated(values: Mapping[str, Any], outside: Mapping[str, str] | None = No
     outside = outside or {}
     if "unattended" in outside:
         raise ConfigurationError(
-            f"{outside['unattended']} is {_as_typed(values['unattended'])}: it can only be "
-            "set in code, by Policy(unattended=...)."
+            f"{outside['unattended']} can only be set in code, by Policy(unattended=...).",
+            hint="To let messages go without a question, name hms-send-message in `relaxed`.",
         )
     try:
         return Policy.model_validate(values)

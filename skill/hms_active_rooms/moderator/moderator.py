@@ -378,7 +378,7 @@ def parse_hitl_answer(
     given = answer["decisions"]
     if not isinstance(given, list) or len(given) != len(requests):
         raise BadAnswerError(
-            f"expected exactly {len(requests)} decisions, one per action, in order"
+            f"give one decision for each of the {len(requests)} actions, in their order"
         )
     answers: list[dict[str, Any]] = []
     for one, request in zip(given, requests, strict=True):

@@ -85,7 +85,9 @@ def load_scene(scene: str | Path) -> Scene:
     path = Path(scene)
     if isinstance(scene, str) and not scene.endswith((".yaml", ".yml")):
         if scene not in ROOM_IDS:
-            raise SceneError(f"there is no scene {scene!r}; there are {', '.join(SCENES)}")
+            raise SceneError(
+                f"no scene has the name {scene!r}. Give {', '.join(SCENES)}, or a .yaml file"
+            )
         path = Path(__file__).parent / "scenes" / f"{scene}.yaml"
     try:
         data: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506

@@ -58,8 +58,8 @@ _POLL_S: Final = 0.02
 _MAX_RESTARTS = 3  # if a subgraph asks so often in one run, it seems to have no checkpointer
 
 NOBODY = Refuse(
-    "nobody can be asked here. Outside a graph, make the toolkit with a `confirm` function. In a graph, "
-    "compile the graph with a checkpointer, and put a `thread_id` into the config of each run"
+    "nobody can be asked here. In a graph, that needs a checkpointer, and a `thread_id` in the config of "
+    "each run. Outside a graph, it needs a toolkit with a `confirm` function"
 )
 _FORGETS = Refuse("this subgraph keeps no answer; compile it without checkpointer=False")
 
@@ -105,7 +105,7 @@ def outside() -> str:
 
 
 def payload(request: ApprovalRequest, tool_call_id: str) -> dict[str, Any]:
-    """The value of an interrupt that asks about one tool call, in LangChain's form."""
+    """The value of an interrupt that asks about one tool call. The keys are those of `question`, and these two."""
     return {"type": "tool_approval", "tool_call_id": tool_call_id, **question(request)}
 
 

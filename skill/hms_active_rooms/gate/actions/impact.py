@@ -132,8 +132,8 @@ class Room:
         return _warnings("Another peer has the same name, or one that looks alike", twins)
 
     def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:
-        """A warning if `role` may be a misspelt protected role. A protected role that somebody in
-        the room has is spelt right, and is not compared."""
+        """A warning if `role` may be a misspelt protected role. Protected roles that
+        somebody in the room has are not compared, since they are spelt right."""
         name, held = folded(role), {folded(known) for known in {p.role for p in self.people}}
         unseen = {n: r for r in policy.protected_roles if (n := folded(r)) not in held}
         return tuple(

@@ -57,7 +57,7 @@ class RemovePeers(StateChange):
         return self
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """The kind of the impact is "remove-peer", "remove-each" or "remove-role"."""
+        """See `StateChange.assess`. The kind of the impact is "remove-peer", "remove-each" or "remove-role"."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             impacts.refuse_protected([person], policy)

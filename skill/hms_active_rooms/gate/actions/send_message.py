@@ -64,7 +64,7 @@ class SendMessage(StateChange):
         return self
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """The kind of the impact is "direct", "role" or "everyone"."""
+        """See `StateChange.assess`. The kind of the impact is "direct", "role" or "everyone"."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             warnings = (*room.lookalikes(person, policy), *room.other_connections([person]))

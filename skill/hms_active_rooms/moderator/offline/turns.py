@@ -50,7 +50,7 @@ class Result:
         if self.answer is None:
             return say("no_answer")
         told = str(self.answer.text).removesuffix(NOT_AGAIN)[:_MAX_CHARS].splitlines()
-        lines = [re.sub(r'[^"\\]+', lambda match: escaped(match[0]), one) for one in told]
+        lines = [re.sub(r'[^"\\`]+', lambda match: escaped(match[0]), one) for one in told]
         text = "\n".join(lines[:_MAX_LINES]) or ("" if self.failed else say("no_outcome"))
         refused = self.state in ("rejected", "expired", "refused")
         refused = refused and "Nothing was executed." not in text

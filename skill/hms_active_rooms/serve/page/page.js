@@ -27,7 +27,7 @@ function showLogin(text) {
   byId("login-form").hidden = !link.has("login");
   byId("login-text").textContent = link.has("login") ? text :
     `${text} Open a login link. The server prints one when it starts, and each works once. For a new
-     link, start the server again: actions that wait are not lost. Or decide in a terminal on the
+     link, start the server again: actions that wait are kept. Or decide in a terminal on the
      server's machine: hms-active-rooms actions --state proposed`.trim();
   if (link.has("name")) {
     byId("name").value = link.get("name");
