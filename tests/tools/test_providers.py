@@ -183,7 +183,7 @@ def test_null_and_nothing_mean_absent_for_every_optional_argument() -> None:
     for name, argument in EVERY:
         given = {"room_id": ROOM, **GIVEN[name]}
         absent = checked(name, given)
-        for nothing in (None, ""):
+        for nothing in (None, "", " \n"):
             assert checked(name, {**given, argument: nothing}) == absent
 
 

@@ -76,13 +76,16 @@ class Arguments(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _absent(cls, given: object) -> object:
-        """Drop optional arguments that are null or "": a model in strict mode sends them all."""
+        """Drop optional arguments that are null or blank: a model in strict mode sends them all."""
         if not isinstance(given, Mapping):
             return given
         if "body" in given:
             raise ValueError("give the arguments beside room_id, not inside body")
         optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
-        return {k: v for k, v in given.items() if v not in (None, "") or k not in optional}
+        absent = [
+            k for k, v in given.items() if v is None or (isinstance(v, str) and not v.strip())
+        ]
+        return {k: v for k, v in given.items() if k not in absent or k not in optional}
 
 
 class StateChange(Arguments, ABC):
