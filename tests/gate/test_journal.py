@@ -1385,6 +1385,7 @@ def test_closing_one_in_memory_keeps_nobody_waiting_and_says_that_it_is_gone() -
     + ["sqlite:///file:j.sqlite", "sqlite:///file:j%23.sqlite?uri=true"]
     + ["sqlite:///j.sqlite?mode=rw", "sqlite:///j.sqlite?mode=RO", "sqlite:///j.sqlite?mode=memory"]
     + ["sqlite:///j.sqlite?mode=rw&uri=true", "sqlite:///j.sqlite?mode=ro&mode=rw"]
+    + ["sqlite:///j.sqlite?timeout=1&timeout=2", "postgresql://x/y?sslmode=a&sslmode=b"]
     + ["postgresql://x:port/y", "postgresql://x:1,y:2/z", "postgresql+psycopg_async://x/y"]
     + [f"postgresql://x/y?{name}=x" for name in ("row_factory", "autocommit", "context")]
     + [f"postgresql+psycopg://x/y?prepare_threshold={n}" for n in ("soon", "²", "9" * 5000)],

@@ -222,7 +222,7 @@ def test_a_list_in_a_variable_is_read_as_meant(text: str, roles: set[str]) -> No
         ),
         *("“teacher”", "«teacher»", "`teacher`", "$ROLE", "${ROLE}", "<teacher>", "{teacher}"),
         *("role:teacher", "teacher*", "(a)", "a=b", "- teacher"),
-        *("true", "none", "teacher, null", "ALL", "everyone"),  # no role is called so
+        *("true", "none", "undefined", "teacher, null", "ALL", "everyone"),  # no role is called so
         *("[]", ",", " , ,", "-", "teacher, _", '["*"]', '["teacher", "."]'),  # of nobody
     ],
 )
@@ -251,6 +251,8 @@ def test_user_ids_that_cannot_be_meant_are_an_error(text: str) -> None:
         ("HMS-JOURNAL", "HMS_JOURNAL"),
         ("hms.policy.rooms", "HMS_POLICY_ROOMS"),
         (" HMS_POLICY_ROOMS", "HMS_POLICY_ROOMS"),
+        ("\ufeffHMS_POLICY_ROOMS", "HMS_POLICY_ROOMS"),
+        ("export HMS_POLICY_ROOMS", "HMS_POLICY_ROOMS"),
         ("HMSPOLICY_ROOMS", "HMS_POLICY_ROOMS"),
         ("HmsJournalKey", "HMS_JOURNAL_KEY"),
         ("_HMS_ROOM", "HMS_ROOM"),
@@ -263,7 +265,7 @@ def test_user_ids_that_cannot_be_meant_are_an_error(text: str) -> None:
 def test_a_variable_nobody_reads_is_an_error_that_names_the_nearest(
     variable: str, nearest: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=variable) as caught:
+    with pytest.raises(ConfigurationError, match=variable.lstrip("\ufeff")) as caught:
         Policy.from_env({variable: "x"})
     assert f"{nearest}." in caught.value.for_model()
 

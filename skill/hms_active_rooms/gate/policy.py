@@ -208,7 +208,8 @@ _IN_OTHERS: Final = r"[\w ,*-]*"
 """A list without quotes in a variable must match this or, if there is one, its `_PLAIN` pattern."""
 
 _NO_NAME: Final = re.compile(
-    r"-.*|true|false|yes|no|on|off|none|null|nobody|all|any|everyone|everybody", re.IGNORECASE
+    r"-.*|true|false|yes|no|on|off|none|null|nil|undefined|nan|nobody|all|any|everyone|everybody",
+    re.IGNORECASE,
 )
 """What is no role or user id in a variable, unless it stands in quotes."""
 

@@ -66,7 +66,11 @@ _RECOVER = (
 )
 _UNSENT = "Nothing is sent without a record. "
 _LOCKED = "Try again, or stop the program that locks the journal."
+_WRONG_URL = "Correct the parameter in the journal's URL."
 _REPAIR = {
+    "bad value for": _WRONG_URL,
+    "bad: invalid": _WRONG_URL,
+    "invalid connection option": _WRONG_URL,
     "malformed": _RECOVER,
     "not a database": _RECOVER,
     "is locked": _LOCKED,
@@ -138,6 +142,9 @@ class Database:
             raise sa.exc.ArgumentError("the journal's driver must not be asynchronous")
         if "?" in url and not parsed.query:
             raise sa.exc.ArgumentError('the "?" and all after it would be ignored')
+        # Only `host` may be given several times: the servers to try.
+        if not all(isinstance(value, str) or name == "host" for name, value in parsed.query.items()):
+            raise sa.exc.ArgumentError("a parameter of the URL is given twice")
         reads: sa.Engine
         if parsed.get_backend_name() == "postgresql":
             writes = _postgresql(parsed)
