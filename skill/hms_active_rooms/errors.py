@@ -51,12 +51,13 @@ class ActiveRoomsError(Exception):
         return self.hint if self.hint != self.default_hint else ""
 
 
-def default_hint(code: str) -> str:
+def default_hint(code: str, *, for_person: bool = False) -> str:
     """The default hint of the error class with this code. "" if no class has this code."""
     known = [ActiveRoomsError]
     for kind in known:
         if kind.code == code:
-            return kind.default_hint
+            told = kind.person_hint if for_person else None
+            return kind.default_hint if told is None else told
         known += kind.__subclasses__()
     return ""
 

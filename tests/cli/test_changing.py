@@ -298,6 +298,19 @@ def test_a_lost_answer_is_told_as_unknown_and_not_sent_again(
     assert len(posts(sim)) == 1
 
 
+@pytest.mark.parametrize("whom", [("Spam Bot",), ("--role", "viewer")])
+def test_of_what_failed_a_person_is_told_what_to_do(
+    sim: Simulation, terminal: Open, call: Run, whom: tuple[str, ...]
+) -> None:
+    sim.faults.add(Fault(kind="unauthorized", method="POST", times=None))
+    code, rest = answered(terminal("remove", sim.room_id, *whom), "yes")
+    assert code == 1
+    todo = "Check the 100ms credentials (management tokens expire) and this machine's clock."
+    assert todo in rest
+    action = call("actions").out.splitlines()[1].split()[0]
+    assert todo in call("actions", "show", action).out
+
+
 def test_who_approved_what_could_not_be_sent_any_more_stays_told(
     sim: Simulation, terminal: Open, call: Run
 ) -> None:

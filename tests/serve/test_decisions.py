@@ -16,6 +16,7 @@ from hms_active_rooms.errors import (
     PolicyRefusal,
     ServerError,
     TimedOut,
+    Unauthorized,
 )
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import Decided, Reject
@@ -72,6 +73,19 @@ async def test_an_approval_is_run_and_its_outcome_told() -> None:
     assert verdict.action.state == "done"
     assert "Removed" in verdict.text
     assert len(room.posts) == 1
+
+
+async def test_of_what_failed_a_person_is_told_what_to_do() -> None:
+    def refused(_: str) -> None:
+        raise Unauthorized("100ms answered 401.", status=401)
+
+    room = students()
+    room.before = refused
+    toolkit = kit(room)
+    action = await waiting(toolkit)
+    verdict = await say(toolkit, action, yes(action), "ada")
+    assert verdict.action.state == "failed"
+    assert verdict.text.endswith("and this machine's clock.")
 
 
 async def test_a_second_decision_is_told_which_one_counted() -> None:

@@ -151,7 +151,7 @@ def show(
         "Asked by": f"{quoted(row.requester)} at {at(row.created_at)}",
         "Decided": already(row, newest).removeprefix("Already ") or nobody,
         "Outcome": screen.told(still_open(row, settings) or outcome(row)),
-        "Next": next_step(row, settings) if row.state == "sent" else "",
+        "Next": next_step(row, settings) if row.state in ("sent", "failed") else "",
         "Went on as": "" if newest.id == row.id else f"{newest.id} ({newest.state})",
         "Events": "\n".join(map(_event_line, events)),
     }

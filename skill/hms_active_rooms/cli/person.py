@@ -30,7 +30,7 @@ from hms_active_rooms.gate.approval import (
 )
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import UNSENT, Action, Way
-from hms_active_rooms.gate.view import already
+from hms_active_rooms.gate.view import already, remedy
 from hms_active_rooms.untrusted import quoted
 
 NO_VALID_ANSWER: Final = Refuse("no valid answer came")
@@ -129,7 +129,7 @@ def next_step(action: Action, settings: Settings) -> str:
                 f"Ask somebody in the room whether the {action.call.noun} arrived. If you"
                 " run the command again, it is a new action: it asks, and sends once more."
             )
-    return ""
+    return remedy(action)
 
 
 def still_open(action: Action, settings: Settings) -> str:

@@ -79,6 +79,14 @@ def outcome(action: Action) -> str:
     return f"{text} {' '.join(action.result.notes)}".strip() + f" (action {action.id})"
 
 
+def remedy(action: Action) -> str:
+    """What a person can do about a failed action; "" if `outcome` says it, or the action has not
+    failed."""
+    result = action.result
+    hint = result.hint or default_hint(result.error, for_person=True)
+    return hint if action.state == "failed" and hint not in result.text else ""
+
+
 def sent_before(action: Action, now: datetime) -> str:
     """Says when `action` sent a call that is made again now, and what came of it."""
     ago_s = max((now - (action.sent_at or now)).total_seconds(), 0.0)  # clocks can be set back

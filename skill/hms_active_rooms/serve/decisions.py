@@ -27,7 +27,7 @@ from hms_active_rooms.gate.approval import BadAnswerError, Reject, parse_answer
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import FINAL, OUTSIDE, Action, Event, Way
 from hms_active_rooms.gate.sending import Waits, nobody_waits
-from hms_active_rooms.gate.view import already, outcome
+from hms_active_rooms.gate.view import already, outcome, remedy
 from hms_active_rooms.serve.limits import refusals_of
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def told(action: Action, newest: Action) -> str:
 def _now(action: Action) -> str:
     if action.state == "proposed" and action.revision > 1:
         return f"Asked again as action {action.id}: {action.note} Nothing was executed."
-    return outcome(action)
+    return f"{outcome(action)} {remedy(action)}".rstrip()
 
 
 async def run_approved(gate: Gate) -> list[Action]:

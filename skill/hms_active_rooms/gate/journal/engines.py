@@ -143,7 +143,9 @@ class Database:
         if "?" in url and not parsed.query:
             raise sa.exc.ArgumentError('the "?" and all after it would be ignored')
         # Only `host` may be given several times: the servers to try.
-        if not all(isinstance(value, str) or name == "host" for name, value in parsed.query.items()):
+        if not all(
+            isinstance(value, str) or name == "host" for name, value in parsed.query.items()
+        ):
             raise sa.exc.ArgumentError("a parameter of the URL is given twice")
         reads: sa.Engine
         if parsed.get_backend_name() == "postgresql":

@@ -9,6 +9,8 @@ import { showJournal, showRooms } from "./lists.js";
 // address bar at once, also if somebody pastes such an address into an open page.
 let link = new URLSearchParams();
 
+const STILL_IN = "If you are logged in already, you need no link: reload this page.";
+
 function takeLink() {
   if (!location.hash) return;
   const wanted = link.get("action"); // shown once somebody is logged in
@@ -71,7 +73,8 @@ byId("login-form").addEventListener("submit", async (event) => {
     link.delete("login");
     showDesk();
   } catch (error) {
-    byId("login-text").textContent = error instanceof Told ? error.message : "The server did not answer.";
+    const text = error instanceof Told ? error.message : "The server did not answer.";
+    byId("login-text").textContent = key.has() ? `${text} ${STILL_IN}` : text;
   }
 });
 
