@@ -14,10 +14,17 @@ from langgraph.types import Command
 
 from hms_active_rooms import ActiveRoomsToolkit, Approve, Policy
 from hms_active_rooms.api.models import ActiveRoom
-from hms_active_rooms.errors import Forbidden, InvalidCall, PolicyRefusal, ServerError
+from hms_active_rooms.errors import (
+    ConfigurationError,
+    Forbidden,
+    InvalidCall,
+    PolicyRefusal,
+    ServerError,
+)
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.moderator import build_moderator
+from hms_active_rooms.moderator.offline import CommandsModel
 from hms_active_rooms.tools.asking import MAX_QUESTIONS
 from scripted import ScriptedModel, calls, text, worst
 from stand_in import ROOM, Clock, StandInRoom, peer
@@ -744,3 +751,23 @@ def test_a_room_that_no_call_could_be_about_is_refused_when_it_is_built(
     kit, model = three_removals().kit, ScriptedModel.saying(text("hi"))
     with pytest.raises(refused):
         build_moderator(model, kit, room_id=room_id)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("plain_answers", "0"),  # of a variable; as a truth value it would be true
+        ("records_questions", None),
+        ("max_steps", "3"),
+        ("max_steps", 0),
+        ("max_prompts", True),
+        ("model", CommandsModel().with_retry()),
+        ("model", CommandsModel),
+    ],
+)
+def test_an_argument_of_another_type_is_refused_when_it_is_built(
+    argument: str, value: object
+) -> None:
+    given: dict[str, Any] = {"model": "commands", "toolkit": three_removals().kit, argument: value}
+    with pytest.raises(ConfigurationError, match=f"{argument} is "):
+        build_moderator(**given)

@@ -54,6 +54,8 @@ def toolkit() -> ActiveRoomsToolkit:
 def agent(model: Any) -> None:
     graph = build_moderator(model, toolkit(), room_id=ROOM, checkpointer=InMemorySaver())
     graph.invoke({"messages": []}, {"configurable": {"thread_id": "t", "approver": "ada"}})
+    graph.invoke({"messages": [{"role": "user", "content": "Who is here?"}]})
+    graph.invoke({"messages": [("user", "Who is here?")]})
 
 
 async def asynchronous() -> None:

@@ -46,11 +46,11 @@ from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.approval import ApprovalRequest
 from hms_active_rooms.gate.journal.records import FINAL, UNSENT, Action, by_person
 from hms_active_rooms.gate.view import view
-from hms_active_rooms.moderator.moderator import ModeratorState, build_moderator
+from hms_active_rooms.moderator.moderator import ModeratorInput, build_moderator
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import message_of
 
-Given = ModeratorState | None
+Given = ModeratorInput | None
 
 LEAVE: Final = re.compile(
     r"\W*(?:(?:ok|okay|thanks|thank you)\W+)?"

@@ -25,6 +25,11 @@ def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> Bas
         from hms_active_rooms.moderator.offline import CommandsModel
 
         return CommandsModel(room_id=room_id)
+    if not isinstance(model, str):
+        raise ConfigurationError(
+            f"model is {model!r:.100}, which is no chat model.",
+            hint="Give an object of a chat model's class, without `with_retry` or `bind_tools` around it.",
+        )
     with extra("models", f"model {quoted(model)}", "langchain"):
         from langchain.chat_models import init_chat_model
     try:

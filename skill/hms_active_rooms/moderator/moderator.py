@@ -18,6 +18,7 @@ from langchain_core.messages import (
     AIMessage,
     AnyMessage,
     HumanMessage,
+    MessageLikeRepresentation,
     SystemMessage,
     ToolCall,
     ToolMessage,
@@ -34,7 +35,12 @@ from typing_extensions import TypedDict
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.capability import capability
-from hms_active_rooms.errors import ActiveRoomsError, BrokenRecord, InvalidCall
+from hms_active_rooms.errors import (
+    ActiveRoomsError,
+    BrokenRecord,
+    ConfigurationError,
+    InvalidCall,
+)
 from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.approval import ApprovalRequest, BadAnswerError, Reject, parse_answer
 from hms_active_rooms.gate.gate import Gate, refused_again, skip_if_broken
@@ -69,6 +75,12 @@ class ModeratorState(TypedDict):
     told: NotRequired[str]  # id of the last model message whose calls the gate node has answered
 
 
+class ModeratorInput(TypedDict):
+    """What a caller passes to the graph: new messages, in any form that LangChain reads."""
+
+    messages: Sequence[MessageLikeRepresentation]
+
+
 class CallTask(TypedDict):
     call: ToolCall
 
@@ -83,7 +95,7 @@ def build_moderator(
     max_prompts: int = 12,
     plain_answers: bool = False,
     records_questions: bool = True,
-) -> CompiledStateGraph[ModeratorState, None, ModeratorState, ModeratorState]:
+) -> CompiledStateGraph[ModeratorState, None, ModeratorInput, ModeratorState]:
     """Build the moderator: a compiled graph with a model, the tools and the gate.
 
     Args:
@@ -106,8 +118,15 @@ def build_moderator(
     with the digest of the request. Say who decided by `config={"configurable": {"thread_id": ...,
     "approver": "ada"}}`.
 
-    Raises InvalidCall if `room_id` is no room id, and PolicyRefusal if the policy does not allow it.
+    Raises InvalidCall if `room_id` is no room id, PolicyRefusal if the policy does not allow it, and
+    ConfigurationError for another argument of a wrong type or below 1.
     """
+    for name, flag in (("plain_answers", plain_answers), ("records_questions", records_questions)):
+        if not isinstance(flag, bool):  # "0" would count as true
+            raise ConfigurationError(f"{name} is {flag!r}. Give True or False.")
+    for name, most in (("max_steps", max_steps), ("max_prompts", max_prompts)):
+        if type(most) is not int or most < 1:
+            raise ConfigurationError(f"{name} is {most!r}. Give a whole number, at least 1.")
     if room_id is not None:
         toolkit.gate.policy.check_room(parse_room_id(room_id))
     chosen = resolve_model(model, room_id)
@@ -121,7 +140,10 @@ def build_moderator(
     graph.add_conditional_edges("model", _after_model, ["gate", "__end__"])
     graph.add_edge("tools", "model")
     compiled = graph.compile(checkpointer=checkpointer, name="moderator")
-    return compiled.with_config(recursion_limit=3 * max_steps + 10)
+    moderator = compiled.with_config(recursion_limit=3 * max_steps + 10)
+    return cast(
+        "CompiledStateGraph[ModeratorState, None, ModeratorInput, ModeratorState]", moderator
+    )
 
 
 class _Node(Runnable[Any, Any]):
