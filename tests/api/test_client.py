@@ -163,6 +163,18 @@ async def test_a_refusal_becomes_its_error_and_executed_nothing(
     assert len(wire.seen) == 1
 
 
+@pytest.mark.parametrize("said", ["no peers in the room", "peers not found"])
+async def test_a_404_that_speaks_of_peers_says_of_a_room_that_nobody_is_there(
+    client: ActiveRoomsClient, wire: Wire, said: str
+) -> None:
+    wire.answers = [reply(404, {"code": 404, "message": said})]
+    for call in (client.retrieve_active_room(ROOM), client.list_peers(ROOM, role="peers")):
+        with pytest.raises(NotActive):
+            await call
+    with pytest.raises(PeerNotFound):
+        await client.retrieve_peer(ROOM, PEER)
+
+
 async def test_the_servers_words_are_shown_escaped_and_short(
     client: ActiveRoomsClient, wire: Wire
 ) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NoReturn, cast
 
 import pytest
 from hypothesis import given
@@ -152,7 +152,7 @@ def fates(action: Action) -> list[str]:
     return [person.outcome for person in action.result.people]
 
 
-def _raise(error: BaseException) -> None:
+def _raise(error: BaseException) -> NoReturn:
     raise error
 
 
@@ -1940,6 +1940,15 @@ async def test_a_404_for_what_was_read_a_moment_before_means_gone_whatever_its_t
         action = await carried_out(gate_on(room), call)
         assert (action.state, action.executed, action.result.error) == ("done", "no", gone.code)
         assert "already" in outcome(action)
+    room = classroom()
+    look = room.retrieve_active_room
+
+    async def nobody(room_id: str) -> ActiveRoom:
+        return await look(room_id) if room.session else _raise(gone("room not found", status=404))
+
+    room.retrieve_active_room = nobody  # type: ignore[method-assign]
+    action = await carried_out(gate_on(room), end())
+    assert (action.state, action.executed, action.result.verified) == ("done", "yes", True)
     room = classroom()
     room.before = lambda _: _raise(gone("page not found", status=404)) if room.posts else None
     action = await carried_out(gate_on(room), remove_role())

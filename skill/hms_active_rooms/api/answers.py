@@ -173,7 +173,8 @@ def refused(answer: Answer, request: Request, now: float) -> Failure:
     elif cause is _REFUSED and status not in _OF_ARGUMENTS:
         hint = "100ms, or a proxy, refuses this, but not for its arguments. Do not repeat the call."
     elif cause is _NOT_FOUND and _NO_PEER.search(message):
-        cause = cause._replace(error=PeerNotFound)
+        one = not request.reads or "/peers/" in request.url  # else nobody at all is there
+        cause = cause._replace(error=PeerNotFound if one else NotActive)
     elif cause is _NOT_FOUND and _NO_SESSION.search(message):
         cause = cause._replace(error=NotActive)
     elif cause is _NOT_FOUND:

@@ -137,7 +137,7 @@ class StateChange(Arguments, ABC):
         only if the same session still runs: the gate may then send the request again."""
         try:
             room = await client.retrieve_active_room(self.room_id)
-        except NotActive:
+        except GONE:
             return Observation(gone=True)
         still = {p.id for p in people} & set(room.session.peers)
         over = room.session.id != shown.session_id
