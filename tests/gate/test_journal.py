@@ -40,7 +40,7 @@ from hms_active_rooms.gate.journal.records import (
     action_id,
     seal,
 )
-from hms_active_rooms.gate.journal.tables import actions
+from hms_active_rooms.gate.journal.tables import actions, events
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.view import already, view
 from stand_in import ROOM, SESSION, Clock, StandInRoom, gate_on, insert, peer, row
@@ -1172,21 +1172,26 @@ def test_a_call_is_exported_with_all_its_revisions_or_not_at_all() -> None:
 def test_a_row_that_cannot_be_read_or_contradicts_itself_is_exported_and_not_pruned() -> None:
     clock = Clock()
     journal = Journal(":memory:", clock=clock)
+    of_another = at(journal, "rejected", clock())
     for key in ("unreadable", "forged", "whole"):
         insert(journal, row(clock(), key, state="rejected"))
     clock.now += timedelta(seconds=9)
     with journal.write() as tx:
+        tx.db.exec_driver_sql("DROP TRIGGER hms_events_no_update")
+        forged = events.update().where(events.c.action_id == of_another.id)
+        tx.db.execute(forged.where(events.c.kind == "proposed").values(by="eve"))
         for key, change in (("unreadable", {"gate": "ajar"}), ("forged", {"reason": "because"})):
             tx.db.execute(actions.update().where(actions.c.call_key == key).values(**change))
     file = StringIO()
-    assert journal.export(file, before=clock(), by="ada") == 3
+    assert journal.export(file, before=clock(), by="ada") == 4
     told = [json.loads(line) for line in file.getvalue().splitlines()[:-1]]
     wrong = {record["action"]["call_key"]: record["contradiction"] for record in told}
     assert wrong["whole"] == ""
     assert "cannot be read" in wrong["unreadable"]
     assert "another program changed it" in wrong["forged"]
-    assert journal.prune(before=clock(), by="ada") == Pruned(actions=1, left=2)
-    assert {a.call_key for a in journal.actions()} == {"unreadable", "forged"}
+    assert "contradicts itself" in wrong[of_another.call_key]
+    assert journal.prune(before=clock(), by="ada") == Pruned(actions=1, left=3)
+    assert {a.call_key for a in journal.actions()} == {"unreadable", "forged", of_another.call_key}
 
 
 def test_an_export_is_on_disk_before_it_counts(tmp_path: Path) -> None:

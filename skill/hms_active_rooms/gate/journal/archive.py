@@ -49,7 +49,8 @@ def export(journal: Journal, file: IO[str], before: datetime, by: str) -> int:
     with journal.read() as view:
         for key in _ended(view, before):
             for action, columns in view.revisions(key):
-                told, wrong = _events(view, action.id), action.contradiction
+                story, _ = view.story(action.id)
+                told, wrong = _events(view, action.id), (story or action).contradiction
                 row = columns if wrong else records.row_of(action)
                 add(action=row, events=told, steps=view.steps(action.id), contradiction=wrong)
                 newest[action.id] = told[-1]["seq"] if told else 0
@@ -107,7 +108,8 @@ def _is_exported(tx: Writing, action: Action) -> bool:
     newest = sa.select(sa.func.max(events.c.seq))
     newest = newest.where(events.c.action_id == action.id, events.c.kind != EXPORTED)
     # `<=`, since a later export also counts the event that an earlier one has left.
-    return not action.contradiction and 0 < (tx.db.scalar(newest) or 0) <= _upto(tx, action.id)
+    whole = 0 < (tx.db.scalar(newest) or 0) <= _upto(tx, action.id)
+    return whole and not (tx.story(action.id)[0] or action).contradiction
 
 
 def _delete(
