@@ -71,7 +71,7 @@ _SHOWN: Final = (
 _NO_LOOK: Final = classes(
     "KICK END ENDALL TELL SAY MUST LET LOCK injection unquoted reported mood condition"
 )
-_PLACES: Final = classes("IN OUT GONE HERE FRONT NUMBER PLEASE negation WORD")
+_PLACES: Final = classes("IN OUT GONE HERE FRONT NUMBER PLEASE negation WORD NAME")
 """What makes no statement of a name: "Ann in" is another order."""
 
 _MARKED: Final = classes("COLON MARK THAT DASH COMMA CHAT")
@@ -485,7 +485,8 @@ class _Line:
             return "EVERYONE" not in kinds  # "end the room for the students"
         many = len(last.who) > 1 or any(m.groups for m in last.who)
         short = len(kinds) < 5 and part.joint not in ("BECAUSE", "FOR")  # "kick Ann, video only"
-        only = short and "ONLY" in (kinds[0], kinds[-1]) and not {"IS", "NAME"} & {*kinds}
+        ends = {kinds[-1], kinds[0]} if "NAME" not in kinds else {kinds[-1]}
+        only = short and "ONLY" in ends and "IS" not in kinds
         some = (kinds[0] == "ONLY" and "IS" not in kinds) or ("NAME" in kinds and kinds[0] != "HE")
         some = some or kinds[-1] == "negation"  # "remove the viewers. The viewers stay."
         return only or (last.verb == "remove" and many and some)
@@ -493,11 +494,12 @@ class _Line:
     def _aimless(self, part: _Part, kinds: list[str], so: str, order: Order | None) -> bool:
         """Whether these words are no statement. Then it is not known what they do beside an order."""
         first, behind = kinds[0], bool(self.orders)
+        taken = order is not None and any(m.is_pronoun for m in order.who)
+        called = order is not None and taken and (order.verb == "tell" or so == "STOP")
+        short = first in PEOPLE and len(kinds) < 3 and set(kinds[1:]) <= _PLACES and not called
         if so in ("so", "STOP", "BUT") or (so == "asked" and first not in PEOPLE):
-            return False
-        called = order is not None and order.verb == "tell" and any(m.is_pronoun for m in order.who)
-        short = first in PEOPLE and len(kinds) < 3 and set(kinds[1:]) <= _PLACES
-        if first in _ORDERS or (short and not called) or self.tokens[part.start].text == "better":
+            return so == "STOP" and short  # "Ann! Kick Bob"
+        if first in _ORDERS or short or self.tokens[part.start].text == "better":
             return True  # "Ann in", and "Ann, kick Bob"
         if not behind:
             return part.joint not in ("BECAUSE", "FOR") and so in ("COLON", "NAME", "AND")

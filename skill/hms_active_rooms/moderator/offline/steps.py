@@ -444,7 +444,8 @@ class _Turn:
         asked = self.said.rstrip().endswith("?")
         if verb == last.verb == "tell" and not (last.words or options):
             words, who = reading.orders[0].words, reading.orders[0].who
-            if words and all(one.is_pronoun for one in who):
+            fragment = re.match("(about|of|for|on)\\b", words)  # "ask her about her homework"
+            if words and not fragment and all(one.is_pronoun for one in who):
                 return self._tell(replace(last, words=words))
         if not options:
             back = "BACK" in {t.type for t in reading.tokens} and not _means_it(reading.tokens)

@@ -178,7 +178,8 @@ def _mention(
         titled = first.type in _TITLES or (placed and not unknown)
         role = size == 1 and titled
         single = size == 1 and (initial or not (unknown or role or " " in first.text))
-        if single or span[-1].type in ("S", "OF") or not span[-1].text[-1].isalnum():
+        article = line[span[-1].start : span[-1].end] == "a" and i + size < len(tokens)
+        if single or article or span[-1].type in ("S", "OF") or not span[-1].text[-1].isalnum():
             continue
         # A misspelled role is mended, and of "Linda from HR" both words are the name's.
         said = first.text if size == 1 else line[first.start : span[-1].end]
