@@ -679,26 +679,36 @@ async def test_a_state_is_only_for_the_token_that_got_it() -> None:
 # --- people are slow ------------------------------------------------------------------------------
 
 
-async def test_while_a_person_is_asked_there_is_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_a_person_is_asked_and_while_it_is_sent_there_is_progress(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("hms_active_rooms.serve.mcp.PROGRESS_S", 0.01)
     seen: list[float] = []
-    enough = asyncio.Event()
+    room, enough, again = students(), asyncio.Event(), asyncio.Event()
+    real = room.remove_peers
 
     async def progress(progress: float, total: float | None, message: str | None) -> None:
         seen.append(progress)
         if len(seen) == 3:
             enough.set()
+        if message == "Waiting for 100ms.":
+            again.set()
+
+    async def waits(room_id: str, **more: Any) -> Any:
+        await again.wait()
+        return await real(room_id, **more)
+
+    room.remove_peers = waits  # type: ignore[method-assign]
 
     async def slow(context: Any, params: Any) -> types.ElicitResult:
         await enough.wait()
         return named(YES, params.requested_schema)
 
-    toolkit = kit(students())
-    async with served(toolkit) as url, connected(url, person=slow) as mcp:
+    async with served(kit(room)) as url, connected(url, person=slow) as mcp:
         told = await mcp.call_tool(REMOVE, remove(), progress_callback=progress)
     assert told.structured_content["state"] == "done"
     assert seen == sorted(set(seen))
-    assert seen[2] < 1
+    assert seen[-1] < 1
 
 
 async def test_a_yes_after_the_client_gave_the_call_up_counts_and_the_next_call_tells_it() -> None:

@@ -20,7 +20,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -243,7 +243,7 @@ class _Lines(anyio.AsyncFile[str]):
 WAY: Final[Way] = "elicitation"
 KEY: Final = "approval"  # of the question, in `input_requests` and `input_responses`
 MOST_QUESTIONS: Final = 5  # to the client about one call; after these, people decide elsewhere
-PROGRESS_S: Final = 15.0  # between two reports while a person is asked; clients give up after 60 s
+PROGRESS_S: Final = 15.0  # between two reports that a call goes on; clients give up after 60 s
 LATE: Final = "it was for another question, and came too late. Nothing is sent"
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
 _CHOICE: Final = re.compile(r"(?:approve|reject) [0-9a-f]{32}")
@@ -375,6 +375,7 @@ class _Change:
     caller: Caller
     by: str
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
+    pulses: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def _waits(self) -> bool:
         return not self.is_over.is_set()
@@ -442,7 +443,7 @@ class _Change:
         long as the question is open."""
         given_up = asyncio.Event()
         hearing = asyncio.create_task(self._hear(action, words, form, given_up))
-        async with meanwhile(self._say_that_it_waits()):
+        async with meanwhile(self._pulse("A person is asked.")):
             try:
                 return await asyncio.shield(hearing)
             except asyncio.CancelledError:
@@ -483,12 +484,13 @@ class _Change:
         note = self.gate.journal.note
         await asyncio.to_thread(note, action.id, kind, by=self.by, way=WAY, reason=reason)
 
-    async def _say_that_it_waits(self) -> None:
-        for count in itertools.count(1):
+    async def _pulse(self, text: str, over: Callable[[], int] = lambda: 0) -> None:
+        """Report again and again that the call goes on. `over` is how many people are dealt with."""
+        for count in self.pulses:
             await asyncio.sleep(PROGRESS_S)
-            # Progress has to grow. This stays below 1, where the progress of a removal begins.
-            progress = 1 - 1 / (count + 1)
-            await self.context.session.report_progress(progress, None, "A person is asked.")
+            # Progress has to grow, and a removal reports whole numbers.
+            progress = over() + 1 - 1 / (count + 1)
+            await self.context.session.report_progress(progress, None, text)
 
     async def _until_decided(self, action: Action) -> None:
         while action.state == "proposed":
@@ -530,7 +532,8 @@ class _Change:
         return answer.saying(verdict.text)
 
     async def _with_progress(self, action_id: str, work: Awaitable[_T]) -> _T:
-        """Meanwhile tell the client how many people were handled, as the journal says."""
+        """Meanwhile tell the client that the call goes on, and how many people were handled, as the
+        journal says."""
         told = 0
 
         async def report() -> None:
@@ -547,7 +550,7 @@ class _Change:
                 await asyncio.sleep(_POLL_S)
                 await report()
 
-        async with meanwhile(keep_up()):
+        async with meanwhile(keep_up()), meanwhile(self._pulse("Waiting for 100ms.", lambda: told)):
             ended = await work
         if told:  # an error of a report must not replace the result
             await asyncio.gather(report(), return_exceptions=True)
