@@ -250,6 +250,15 @@ def test_a_new_message_withdraws_what_was_pending() -> None:
     assert talk.room.posts == []
 
 
+def test_what_a_form_fills_in_beside_the_messages_changes_nothing() -> None:
+    """LangGraph's Studio offers a field for each key of an input."""
+    talk = three_removals()
+    talk.say()
+    filled: Any = {"messages": [], "run": "another", "told": "m", "prompts": -5}
+    talk.graph.invoke(filled, CONFIG)
+    assert [row.state for row in talk.kit.gate.journal.actions()] == ["rejected"] * 3
+
+
 def test_the_model_sees_each_result_behind_its_call() -> None:
     seen: list[list[BaseMessage]] = []
 

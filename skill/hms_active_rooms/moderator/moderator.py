@@ -18,7 +18,6 @@ from langchain_core.messages import (
     AIMessage,
     AnyMessage,
     HumanMessage,
-    MessageLikeRepresentation,
     SystemMessage,
     ToolCall,
     ToolMessage,
@@ -78,7 +77,7 @@ class ModeratorState(TypedDict):
 class ModeratorInput(TypedDict):
     """What a caller passes to the graph: new messages, in any form that LangChain reads."""
 
-    messages: Sequence[MessageLikeRepresentation]
+    messages: Sequence[AnyMessage | dict[str, Any] | tuple[str, str]]
 
 
 class CallTask(TypedDict):
@@ -132,7 +131,7 @@ def build_moderator(
     chosen = resolve_model(model, room_id)
     shown: Way | None = "interrupt" if records_questions else None
     nodes = _Nodes(chosen, toolkit, room_id, max_steps, max_prompts, plain_answers, shown)
-    graph = StateGraph(ModeratorState)
+    graph = StateGraph(ModeratorState, input_schema=ModeratorInput)
     graph.add_node("model", _Node(nodes.acall_model, nodes.call_model))
     graph.add_node("gate", _Node(nodes.gate), destinations=("tools", "model"))
     graph.add_node("tools", _Node(nodes.tools), input_schema=CallTask)
@@ -140,10 +139,7 @@ def build_moderator(
     graph.add_conditional_edges("model", _after_model, ["gate", "__end__"])
     graph.add_edge("tools", "model")
     compiled = graph.compile(checkpointer=checkpointer, name="moderator")
-    moderator = compiled.with_config(recursion_limit=3 * max_steps + 10)
-    return cast(
-        "CompiledStateGraph[ModeratorState, None, ModeratorInput, ModeratorState]", moderator
-    )
+    return compiled.with_config(recursion_limit=3 * max_steps + 10)
 
 
 class _Node(Runnable[Any, Any]):
