@@ -202,15 +202,22 @@ async def test_by_mcp_and_rest_one_person_is_told_in_full() -> None:
     known = {"metadata": "hand raised", "joined_at": "2026-11-24T10:00:00Z"}
     one = peer(1).model_copy(update=known)
     room = StandInRoom([one, *[peer(n) for n in range(2, 9)]])
-    wanted = {"room_id": ROOM, "name": "Peer 1"}
+    wanted: dict[str, Any] = {"room_id": ROOM, "name": "Peer 1"}
     full = {"id": one.id, **known}
     async with client(kit(room), "auto") as mcp:
         by_mcp = (await mcp.call_tool("hms-list-peers", wanted)).structured_content
     async with speaking(rest_app(kit(room)), CALLER) as (me,):
         by_rest = (await me.tool("hms-list-peers", wanted)).json()["data"]
         everyone = (await me.tool("hms-list-peers", {"room_id": ROOM})).json()["data"]
+        # Whom no filter tells apart can be told in full a few at a time.
+        wanted |= {"name": "Peer", "limit": 5, "offset": 5}
+        last = (await me.tool("hms-list-peers", wanted)).json()["data"]
+    async with client(kit(room), "auto") as mcp:
+        same = (await mcp.call_tool("hms-list-peers", wanted)).structured_content
     assert by_mcp["details"] == by_rest["details"] == [full]
     assert everyone["details"] == []
+    assert [p["id"] for p in last["details"]] == [p["id"] for p in same["details"]]
+    assert (len(last["details"]), len(last["peers"]), last["matching"]) == (3, 3, 8)
 
 
 NOTHING: dict[str, dict[str, Any]] = {

@@ -39,7 +39,7 @@ _LEAST_LOOKS_CHARS: Final = 3
 _ARTIFACT_ROLES: Final = 100
 _ARTIFACT_CHARS: Final = 256  # of each text of a row in the artifact
 _ARTIFACT_FIELDS: Final = 20  # of a row; 100ms documents 6
-MOST_DETAILED: Final = 5  # if more peers match, no details: they would fit no answer
+MOST_DETAILED: Final = 5  # of more rows, no details are told: they would fit no answer
 _RULE, _HEAD = (line.rstrip("\n") for line in LINES)
 
 
@@ -354,7 +354,9 @@ class _RosterData(_Data):
     offset: int
     left_out: int = Field(description="Matching people behind the last row.")
     unreadable: int = Field(0, description="Further people, of whom 100ms told nothing usable.")
-    details: list[PeerDetail] = Field([], description=f"If at most {MOST_DETAILED} people match.")
+    details: list[PeerDetail] = Field(
+        [], description=f"If `peers` has at most {MOST_DETAILED} rows."
+    )
 
 
 class PeersData(_RosterData):
@@ -409,10 +411,11 @@ def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str,
     """
 
     data: dict[str, Any] = {}
+    few = len(view.rows) <= MOST_DETAILED
 
     def written(fewer: Roster) -> tuple[str, str]:
         rows = [[*row.cells] for row in fewer.rows]
-        data.update(_counted(room_id, fewer), peers=rows, **_details(fewer))
+        data.update(_counted(room_id, fewer), peers=rows, **(_details(fewer) if few else {}))
         return render_roster(fewer), json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
     _, (text, _) = fitting(view, budget, written)
@@ -420,7 +423,7 @@ def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str,
 
 
 def _details(view: Roster) -> dict[str, Any]:
-    if view.matching > MOST_DETAILED:
+    if len(view.rows) > MOST_DETAILED:
         return {}
     details = [
         {
