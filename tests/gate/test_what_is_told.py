@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hms_active_rooms.api.models import Peer
 from hms_active_rooms.errors import (
     ApiError,
     Forbidden,
@@ -271,6 +272,39 @@ async def test_of_a_role_removed_it_is_told_who_is_still_listed_or_why_nobody_ca
     assert action.result.verified is False
     look = "A look failed: It is down." if blind else "2 still listed (this can take 60 s)."
     assert f"2 removed. {look}" in outcome(action)
+
+
+@pytest.mark.parametrize("target", [{"peer_id": peer(3).id}, {"role": "guest"}])
+async def test_who_is_back_by_another_connection_when_the_room_is_looked_at_is_named(
+    target: dict[str, str],
+) -> None:
+    room = StandInRoom([peer(1), peer(2), peer(3, "Spam Bot", "guest"), peer(4, user_id="u-3")])
+    gate, reads = gate_on(room, verify_s=0), list[str]()
+
+    def back(_: str) -> None:
+        room.peers += [peer(5, "Not Spam", "guest", user_id="u-3"), peer(6)]
+
+    real = room.list_peers
+
+    async def counted(room_id: str, **more: Any) -> tuple[Peer, ...]:
+        reads.append(room_id)
+        return await real(room_id, **more)
+
+    room.list_peers = counted  # type: ignore[method-assign]
+    call = parse_call("hms-remove-peers", {"room_id": ROOM, **target})
+    action = await gate.propose(call, place("a"))
+    room.after = back
+    told = outcome(await ended(gate, gate.request(action)))
+    assert "Checked in the room." in told
+    assert 'The same user id is in the room again: "Not Spam"' in told
+    assert told.count("Peer 4") == 1  # was there before, and is told as another connection
+    assert "Peer 6" not in told
+    # Where nobody has come, nobody is looked for.
+    room.after, reads[:] = (lambda _: None), []
+    gone = parse_call("hms-remove-peers", {"room_id": ROOM, "peer_id": peer(2).id})
+    action = await gate.propose(gone, place("b"))
+    assert "again" not in outcome(await ended(gate, gate.request(action)))
+    assert len(reads) == 2  # before the question and after the yes
 
 
 def test_a_message_may_have_4096_bytes_and_not_one_more() -> None:

@@ -479,7 +479,8 @@ class Gate:
                 action = row
                 continue
             else:
-                outcome = await self._sending(row, reread.change, attempt, waits).send()
+                sender = self._sending(row, reread.change, attempt, waits, reread.room)
+                outcome = await sender.send()
                 if isinstance(outcome, Action):
                     return outcome
                 attempt += 1
@@ -500,11 +501,16 @@ class Gate:
         return abs(self.journal.now() - reread.at) > _REREAD_LASTS  # a clock can be set back
 
     def _sending(
-        self, action: Action, change: Drift, attempt: int = 1, waits: Waits = nobody_waits
+        self,
+        action: Action,
+        change: Drift,
+        attempt: int = 1,
+        waits: Waits = nobody_waits,
+        room: Room | None = None,
     ) -> sending.Sending:
-        return sending.Sending(
-            self._client, self.journal, self.policy, self._sleep, action, change, attempt, waits
-        )
+        there = frozenset(person.id for person in room.people) if room else frozenset[str]()
+        run = (self._client, self.journal, self.policy, self._sleep)
+        return sending.Sending(*run, action, change, attempt, waits, there)
 
     def _claim(self, action: Action, reread: _Reread) -> _Claim:
         """Move an approved action to `sent`, for this caller to send it. Only one succeeds."""

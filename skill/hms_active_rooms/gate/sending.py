@@ -23,13 +23,13 @@ from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import ApiError, RateLimited
 from hms_active_rooms.gate.actions import result as outcomes
 from hms_active_rooms.gate.actions.change import GONE, StateChange
-from hms_active_rooms.gate.actions.impact import Drift, Person, person_of
+from hms_active_rooms.gate.actions.impact import Drift, Person, Room, person_of
 from hms_active_rooms.gate.actions.result import Ended, Fate, Observation, Result
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
-from hms_active_rooms.untrusted import storable
+from hms_active_rooms.untrusted import short_ids, storable
 
 if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.store import Writing
@@ -76,6 +76,8 @@ class Sending:
     change: Drift  # who is affected now, and what else to report
     attempt: int = 1  # the number of this attempt to send the action
     waits: Waits = nobody_waits
+    there: frozenset[str] = frozenset()  # peer ids of everybody at the last read before the request
+    present: frozenset[str] = frozenset()  # the same at the last look after it
     began: bool = False  # whether a request may have left
     accepted: bool = False  # whether 100ms has accepted the one request
 
@@ -96,6 +98,7 @@ class Sending:
                 still = frozenset(p.id for p in people)
                 seen = Observation(gone=None, still=still, why=str(error))
             assert seen is not None
+            self.present = seen.there
             # Count by clock and by pauses: reads take time, and a clock can be set back.
             left_s = min(left_s, (until - self.journal.now()).total_seconds())
             if seen.gone or left_s <= 0:
@@ -141,7 +144,8 @@ class Sending:
                 ):
                     return pause_s
                 state, result = outcomes.failed(error)
-            result = replace(result, notes=(*self.change.notes, *result.notes))
+            notes = (*self.change.notes, *result.notes, *await self._back())
+            result = replace(result, notes=notes)
             return await asyncio.to_thread(self._record, (state, result), "answer")
         except asyncio.CancelledError as error:
             await run_to_its_end(self._try_to_record, error)
@@ -152,6 +156,20 @@ class Sending:
             why = error if isinstance(error, errors.ActiveRoomsError) else type(error).__name__
             text = f"The action {self.action.id} was {so_far} when an error stopped it: {why}"
             raise errors.OutcomeUnknown(f"{text.removesuffix('.')}.") from error
+
+    async def _back(self) -> tuple[str, ...]:
+        """Tells who of the people shown is in the room again, by a connection made since the read."""
+        people, new = self.action.shown.people, self.present - self.there
+        if not people or not new:
+            return ()
+        try:
+            async with asyncio.timeout(_LEASE_SLACK_S / 2):
+                peers = await self.client.list_peers(self.action.room_id)
+        except (ApiError, TimeoutError):
+            return ()
+        shorts = short_ids([peer.id for peer in peers])
+        came = tuple(person_of(peer, shorts[peer.id]) for peer in peers if peer.id in new)
+        return Room("", "", came).other_connections(people, "is in the room again")
 
     async def look(self) -> Action:
         """Look in the room for the effect of an `unknown` action, and record what is seen."""

@@ -139,9 +139,10 @@ class StateChange(Arguments, ABC):
             room = await client.retrieve_active_room(self.room_id)
         except GONE:
             return Observation(gone=True)
-        still = {p.id for p in people} & set(room.session.peers)
+        there = frozenset(room.session.peers)
+        still = there & {p.id for p in people}
         over = room.session.id != shown.session_id
-        return Observation(over or bool(people and not still), frozenset(still))
+        return Observation(over or bool(people and not still), still, there)
 
     @abstractmethod
     def effect(self, impact: Impact, total: int) -> str:

@@ -55,6 +55,7 @@ class Observation:
 
     gone: bool | None  # whether the room shows the effect; None if it could not be read
     still: frozenset[str] = frozenset()  # peer ids of people still there
+    there: frozenset[str] = frozenset()  # peer ids of everybody in the room
     why: str = ""  # why the room was not read, or how long it showed no effect
 
     def words(self) -> str:
