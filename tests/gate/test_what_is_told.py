@@ -60,10 +60,7 @@ class Told:
 
 IN = f'room {ROOM} named "r"'
 BEN = '  "Ben", role "student", user id "u-2", id 00000002'
-MESSAGE = (
-    "The outcome is unknown. The request was sent, but no answer tells what became of it. "
-    "The message may have reached the room."
-)
+MESSAGE = "The outcome is unknown. The request was sent. The message may have reached the room."
 TOLD = [
     Told(
         "hms-remove-peers",

@@ -61,9 +61,7 @@ class PerLoop:
         loop = asyncio.get_running_loop()
         with self._lock:
             if self._closed:
-                raise InvalidCall(
-                    "The toolkit or client was closed by aclose().", hint="Make a new one."
-                )
+                raise InvalidCall("The toolkit or client was closed.", hint="Make a new one.")
             held = self._held.get(loop)
             if held is not None:
                 return held

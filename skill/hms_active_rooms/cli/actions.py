@@ -88,7 +88,7 @@ def actions(
                 row.id,
                 _state(row, now),
                 row.tool.removeprefix("hms-"),
-                row.impact.whom() if row.impact else "- (not asked)",
+                row.impact.whom() if row.impact else "- (refused at once)",
                 row.room_id,
                 shortened(row.requester, 30),
                 at(row.created_at),

@@ -40,7 +40,7 @@ All = Annotated[
     Option(
         "--all",
         callback=screen.refuse_a_terminal,
-        help="Print everything uncut, as JSON lines. Refused on a terminal.",
+        help="Print everything uncut, as JSON lines: to a file or a pipe, not to a terminal.",
     ),
 ]
 JournalUrl = Annotated[

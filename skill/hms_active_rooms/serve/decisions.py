@@ -82,10 +82,10 @@ async def list_actions(gate: Gate, *, limit: int = 50, **which: Unpack[Which]) -
 async def show(
     gate: Gate, action_id: str, within: Collection[str] | None = None
 ) -> tuple[Action, list[Event], Action]:
-    """One action, its events (oldest first), and the newest revision of this action.
+    """One action, its events (oldest first), and its newest revision, which may be the action itself.
 
-    Raises NoAction if there is no such action, if the policy does not allow its room, or if its
-    thread is not among `within`.
+    Raises NoAction if there is no such action, if the policy does not allow its room, or if threads
+    are given (`within`) and the action's thread is not among them.
     """
 
     def look() -> tuple[Action, list[Event], Action]:

@@ -58,8 +58,8 @@ _POLL_S: Final = 0.02
 _MAX_RESTARTS = 3  # if a subgraph asks so often in one run, it seems to have no checkpointer
 
 NOBODY = Refuse(
-    "nobody can be asked here. In a graph, that needs a checkpointer, and a `thread_id` in the config of "
-    "each run. Outside a graph, it needs a toolkit with a `confirm` function"
+    "nobody can be asked here. To ask a person, a graph needs a checkpointer, and a `thread_id` in the "
+    "config of each run. Outside a graph, the toolkit needs a `confirm` function"
 )
 _FORGETS = Refuse("this subgraph keeps no answer; compile it without checkpointer=False")
 

@@ -149,8 +149,8 @@ class StateChange(Arguments, ABC):
         """A sentence that says what the accepted call did. `total` is how many people it affected."""
 
     def condition(self, impact: Impact) -> str:
-        """The text of the outcome if 100ms's answer was lost, and the room now is as the call wanted
-        it. It does not claim that the call is the reason."""
+        """The text of the outcome if 100ms's answer was lost but the room shows the effect. The text
+        does not say that this call caused the effect."""
         return "The room shows the effect. Whether this request caused it is not known."
 
     @property

@@ -407,8 +407,9 @@ def seal(key: bytes, columns: Columns, event: Columns) -> str:
 
 
 def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> str:
-    """What is wrong with a row; "" if nothing is. `event` is the last change of the row's state,
-    and `found` is the seal stored with that event."""
+    """Why a row of the table of actions cannot be trusted; "" if it can. `key` is the journal's key or
+    b"", `columns` the row, `event` the event of its last change of state, and `found` the seal (see
+    `seal`) that is stored with this event."""
     if event["kind"] is None:
         return "contradicts itself: the events that led to it are gone"
     if found == seal(key, columns, event):
