@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from api.wire import ROOM, FixedToken, Sleeps, Wire, hang, reply
-from hms_active_rooms.api import ActiveRoomsClient
+from api.wire import ROOM, FixedToken, Seen, Sleeps, Wire, hang, reply
+from hms_active_rooms.api import ActiveRoomsClient, Timeouts
+from hms_active_rooms.api.wire import MAX_CONNECTIONS
 from hms_active_rooms.errors import ConnectionFailed, RateLimited, ServerError, TimedOut
 
 Make = Callable[..., ActiveRoomsClient]
@@ -52,6 +53,29 @@ async def test_httpx_knows_that_a_write_was_still_connecting_at_the_deadline() -
                 await client.end_room(ROOM)
     assert connecting.is_set()
     assert caught.value.executed == "no"
+
+
+async def test_a_write_does_not_wait_until_other_calls_have_ended(
+    make_client: Make, wire: Wire
+) -> None:
+    all_open = asyncio.Event()
+
+    async def held(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if len(wire.seen) == MAX_CONNECTIONS:
+            all_open.set()
+        await hang(seen, writer)
+
+    wire.answers = [held]
+    client = make_client(timeouts=Timeouts(connect_s=2, pool_s=60), deadline_s=12)
+    busy = [asyncio.create_task(client.list_peers(ROOM)) for _ in range(MAX_CONNECTIONS)]
+    await all_open.wait()
+    with pytest.raises(ConnectionFailed) as caught:
+        await client.end_room(ROOM)
+    assert caught.value.executed == "no"
+    assert len(wire.seen) == MAX_CONNECTIONS
+    for task in busy:
+        task.cancel()
+    await asyncio.gather(*busy, return_exceptions=True)
 
 
 async def test_no_wait_goes_beyond_the_deadline(

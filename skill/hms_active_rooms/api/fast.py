@@ -42,14 +42,18 @@ class AiohttpPool:
     ) -> None:
         self._proxy = _through(proxy) if proxy else {}
         self._max_bytes = max_bytes
+        of_write = min(timeouts.pool_s, wire.WRITE_POOL_S)
+        self._timeout = {  # by whether the request reads
+            reads: aiohttp.ClientTimeout(
+                connect=wait_s + timeouts.connect_s,
+                sock_connect=timeouts.connect_s,
+                sock_read=timeouts.read_s,
+            )
+            for reads, wait_s in ((True, timeouts.pool_s), (False, of_write))
+        }
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=wire.MAX_CONNECTIONS, keepalive_timeout=wire.KEEP_ALIVE_S, ssl=tls
-            ),
-            timeout=aiohttp.ClientTimeout(
-                connect=timeouts.pool_s + timeouts.connect_s,
-                sock_connect=timeouts.connect_s,
-                sock_read=timeouts.read_s,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=["Content-Type"],
@@ -66,6 +70,7 @@ class AiohttpPool:
             _url(request.url),
             data=request.body,
             headers=request.headers(token),
+            timeout=self._timeout[request.reads],
             allow_redirects=False,
             **self._proxy,
         )

@@ -114,7 +114,10 @@ class HttpxPool:
         }
 
     async def send(self, request: wire.Request, token: SecretStr) -> wire.Answer:
-        extensions: dict[str, Any] = {"timeout": self._timeout}
+        timeout = dict(self._timeout)
+        if not request.reads:
+            timeout["pool"] = min(timeout["pool"], wire.WRITE_POOL_S)
+        extensions: dict[str, Any] = {"timeout": timeout}
         request.sent = not self._reports
         if self._reports and not request.reads:
 

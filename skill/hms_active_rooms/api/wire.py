@@ -25,6 +25,9 @@ KEEP_ALIVE_S: Final = 3.0
 closes it while a write is sent, nobody knows whether the write was executed."""
 
 MAX_CONNECTIONS: Final = 100
+WRITE_POOL_S: Final = 1.0
+"""A write waits so long for a free connection. After a longer wait the room may be another one."""
+
 ALL_BUSY: Final = f"all {MAX_CONNECTIONS} connections of this program were in use"
 
 
@@ -52,7 +55,7 @@ class Timeouts:
     connect_s: float = 5.0  # to connect, with TLS
     read_s: float = 12.0  # until the next piece of the answer comes
     write_s: float = 12.0  # until the next piece of the request is sent
-    pool_s: float = 5.0  # until a connection is free
+    pool_s: float = 5.0  # until a connection is free; a write waits at most `WRITE_POOL_S`
 
 
 @dataclass(frozen=True, slots=True)
