@@ -26,6 +26,7 @@ from hms_active_rooms.errors import (
     InvalidRequest,
     NotActive,
     NotFound,
+    ServerError,
     TimedOut,
     Unauthorized,
 )
@@ -760,9 +761,16 @@ def test_a_wrong_address_is_named(unused_port: int) -> None:
     with pytest.raises(ConnectionFailed, match=rf"http://127\.0\.0\.1:{unused_port}\b") as failed:
         asyncio.run(ask())
     assert "base URL" in failed.value.hint
-    for status, body, kind in ((200, b"<html>", BadResponse), (404, b"no such page", NotFound)):
-        with pytest.raises(kind, match=r"http://127\.0\.0\.1:9\b"):
+    for status, body, kind in (
+        (200, b"\n<!doctype html>", BadResponse),
+        (302, b"", BadResponse),
+        (401, b"<html>", Unauthorized),
+        (404, b"no such page", NotFound),
+        (511, b"<html>", ServerError),
+    ):
+        with pytest.raises(kind, match=r"http://127\.0\.0\.1:9\b") as caught:
             roster(body, status)
+        assert status != 200 or "base URL" in caught.value.hint
 
 
 ODD_HEADS = {

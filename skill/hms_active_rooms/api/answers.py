@@ -143,6 +143,8 @@ def unusable(why: Unusable, request: Request, answer: Answer | None) -> Failure:
     hint = None
     if str(why) == wire.ALL_BUSY:
         asked, hint = "was not asked", "Make fewer calls at once, then try again."
+    elif str(why) == wire.WEB_PAGE and request.reads:
+        hint = "Check the base URL (HMS_BASE_URL), and that this network needs no login."
     text = f"100ms {asked} at {request.origin}: {_without_tokens(str(why))}."
     return _failed(why.cause, request, text, answer, hint), why.cause.read_again, 0.0
 
@@ -177,7 +179,7 @@ def refused(answer: Answer, request: Request, now: float) -> Failure:
         cause = cause._replace(error=PeerNotFound if one else NotActive)
     elif cause is _NOT_FOUND and _NO_SESSION.search(message):
         cause = cause._replace(error=NotActive)
-    elif cause is _NOT_FOUND:
+    if not message or cause is _NOT_FOUND:  # perhaps it is not 100ms that answers
         said += f" The address is {request.origin}."
     error = _failed(cause, request, said, answer, hint)
     if isinstance(error, RateLimited):

@@ -34,7 +34,7 @@ from hms_active_rooms.api.models import (
     Track,
     as_list,
 )
-from hms_active_rooms.api.wire import CONTRADICTS, CUT_OFF, Unusable
+from hms_active_rooms.api.wire import CONTRADICTS, CUT_OFF, WEB_PAGE, Unusable
 from hms_active_rooms.errors import NotActive
 from hms_active_rooms.plain import explain
 from hms_active_rooms.untrusted import quoted
@@ -347,7 +347,10 @@ def _object(body: bytes, asked: Mapping[str, str], about: str = "") -> Fields:
     try:
         found = json_document(body)
     except (ValueError, RecursionError):
-        raise Unusable(CUT_OFF, "the answer is not whole or not JSON") from None
+        page = body.lstrip().startswith(b"<")
+        raise Unusable(
+            CUT_OFF, WEB_PAGE if page else "the answer is not whole or not JSON"
+        ) from None
     if not isinstance(found, dict):
         raise Unusable(CUT_OFF, "the answer is not a JSON object")
     _refuse_error(found)
