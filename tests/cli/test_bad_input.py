@@ -221,7 +221,7 @@ def test_an_unknown_model_is_told_wherever_it_was_named(call: Run, sim: Simulati
     for command in (("chat", ROOM), ("demo",)):
         assert_one_line(call(*command, "--model", "no-such-model"), 2, "no-such-model")
         assert_one_line(call(*command, HMS_MODEL="no-such-model"), 2, "no-such-model")
-        assert_one_line(call(*command, "--model", ""), 2, "it names no model")
+        assert_one_line(call(*command, "--model", ""), 2, "the name is wrong")
     named = call("demo", "--model", "commands", HMS_MODEL="no-such-model")
     assert (named.code, "No language model is in this demo" in named.out) == (0, True)
     assert_one_line(call("demo", HMS_MODLE="commands"), 2, "HMS_MODEL")

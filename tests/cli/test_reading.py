@@ -93,7 +93,7 @@ def test_people_whose_records_could_not_be_read_are_counted(
 
     monkeypatch.setattr(ActiveRoomsClient, "list_peers", list_peers)
     done = call("peers", sim.room_id, *option)
-    assert "told nothing usable about 2 people more in the room" in done.err
+    assert "100ms also lists 2 people whose data cannot be read" in done.err
     assert "--json" not in option or done.json["unreadable"] == 2
 
 

@@ -294,7 +294,7 @@ def test_too_many_questions_in_a_turn_are_refused() -> None:
     )
     assert len(talk.say().value["action_requests"]) == 12
     talk.answer(*[REJECT] * 12)
-    assert sum("more than 12 actions" in r for r in talk.results()) == 8
+    assert sum("at most 12 actions" in r for r in talk.results()) == 8
 
 
 def test_call_ids_used_again_are_other_calls() -> None:
@@ -574,7 +574,7 @@ def test_a_model_message_cannot_take_the_place_of_the_persons() -> None:
 def test_a_flood_of_calls_is_cut() -> None:
     talk = Conversation(students(), ScriptedModel.saying(calls(*[LIST] * 200), text("done")))
     talk.say()
-    assert sum("More than 50 calls" in r for r in talk.results()) == 150
+    assert sum("at most 50 calls" in r for r in talk.results()) == 150
 
 
 def test_plain_answers_count_only_where_code_says_so() -> None:

@@ -182,6 +182,6 @@ def test_it_lists_what_it_can_do_with_the_fields_of_each(control: httpx.Client) 
     unknown = control.get("/nowhere")
     assert (unknown.status_code, unknown.json()["message"]) == (
         404,
-        "there is no GET /_sim/nowhere; GET /_sim/ lists what there is",
+        "there is no GET /_sim/nowhere; GET /_sim/ lists all paths",
     )
     assert control.get("/join").status_code == 404

@@ -129,7 +129,7 @@ def test_the_hostile_scene_comes_out_as_rows_of_what_a_person_can_see() -> None:
     assert not re.search(
         "[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\U000e0020]", text
     )
-    assert "Take care, same or look-alike names" in text
+    assert "Take care, these have look-alike names" in text
 
 
 def test_of_a_hundred_ordinary_rows_nearly_all_fit_their_budget() -> None:
@@ -277,7 +277,7 @@ def test_what_is_not_there_is_said_plainly() -> None:
     assert render_roster(roster([])).endswith("Nobody is in the room.")
     assert render_roster(roster(peers(3), role="ghost")).endswith("Nobody matches.")
     assert render_roster(roster(peers(3), offset=9)).endswith(
-        "No rows: offset=9 is behind the last of 3."
+        "No rows are shown: offset=9 skips all 3."
     )
 
 
@@ -291,7 +291,7 @@ def test_same_and_look_alike_names_are_pointed_out_by_id() -> None:
     view = roster(peers(4, lambda i: names[i]))
     twins = [row.short_id for row in view.rows if row.peer.name != "Anna"]
     expected = " and ".join(f'"{short}"' for short in twins)
-    assert f"Take care, same or look-alike names: {expected}." in render_roster(view)
+    assert f"Take care, these have look-alike names: {expected}." in render_roster(view)
     assert "Take care" not in render_roster(roster(peers(3, lambda i: names[i + 1][:4] + str(i))))
     pairs = render_roster(roster(peers(10, lambda i: f"{'ABCDE'[i // 2] * 5}")))
     [told] = [line for line in pairs.splitlines() if line.startswith("Take care")]
@@ -351,7 +351,7 @@ def test_a_room_is_told_in_three_lines_without_its_peers() -> None:
     ]
 
 
-@pytest.mark.parametrize(("missing", "told"), [(1, "1 person more"), (1200, "1,200 people more")])
+@pytest.mark.parametrize(("missing", "told"), [(1, "1 person"), (1200, "1,200 people")])
 @pytest.mark.parametrize("readable", [0, 3])
 def test_people_whose_records_could_not_be_read_are_counted(
     readable: int, missing: int, told: str
@@ -359,7 +359,7 @@ def test_people_whose_records_could_not_be_read_are_counted(
     found = Peers(peers(readable))
     found.unreadable = ("",) * missing
     view = roster(found)
-    assert f"told nothing usable about {told} in the room" in render_roster(view)
+    assert f"100ms also lists {told} whose data cannot be read." in render_roster(view)
     assert "Nobody is in the room" not in render_roster(view)
     assert artifact("7" * 24, view)["unreadable"] == missing
     assert peers_data("7" * 24, view)["unreadable"] == missing

@@ -365,8 +365,8 @@ ENVIRON = {"HMS_ACCESS_KEY": "key", "HMS_SECRET": "s" * 32}
     [
         ({"rooms": ROOM}, rf'rooms: give a list, \["{ROOM}"\]'),
         ({"rooms": ROOM, "policy": Policy()}, "give a list"),
-        ({"rooms": [ROOM], "policy": "policy.toml"}, r"'policy\.toml', which is no Policy"),
-        ({"policy": {"rooms": [ROOM]}}, "which is no Policy"),
+        ({"rooms": [ROOM], "policy": "policy.toml"}, r"has to be a Policy\. It is 'policy\.toml'"),
+        ({"policy": {"rooms": [ROOM]}}, "has to be a Policy"),
         ({"rooms": [ROOM], "journal": "j.sqlite"}, "cannot be opened"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The interactive moderator: `from hms_active_rooms.moderator import build_moderator`."""
+"""The moderator, an agent that a person talks to. `build_moderator` makes it."""
 
 from hms_active_rooms.moderator.moderator import build_moderator
 

@@ -1,4 +1,4 @@
-"""The graph that `langgraph dev` serves, with settings from the environment."""
+"""Makes the graph that `langgraph dev` serves. Its settings come from the environment."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Pure functions over the messages of a conversation: which tool calls are open, which messages
-belong to this turn, and what order of messages a model provider accepts."""
+"""Pure functions about the messages of a conversation. They find open tool calls and the messages of
+a turn, delete old messages, and order messages as model providers accept them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from langchain_core.messages import (
 KEPT_TURNS = 20
 """How many turns a conversation keeps. A turn begins with a message of the person."""
 
-_SUPERSEDED = "An older answer, left out: the room was read again since."
+_SUPERSEDED = "This older answer was left out, since a newer one follows."
 
 
 def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
@@ -30,9 +30,9 @@ def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 
 
 def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[AnyMessage]:
-    """Updates for `add_messages` that keep a conversation small. They delete the turns before the
-    last `KEPT_TURNS`. `readers` are the names of the tools that only read. The newest result of
-    each of these tools is kept, and older results are replaced by a short text."""
+    """Make updates for LangGraph's `add_messages` that keep a conversation small. They delete the
+    turns before the last `KEPT_TURNS`. `readers` are the names of the tools that only read. The
+    newest result of each of these tools is kept. A short text replaces their older results."""
     asked = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
     cut = asked[-KEPT_TURNS] if len(asked) > KEPT_TURNS else 0
     updates: list[AnyMessage] = [
@@ -66,8 +66,8 @@ def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
 
 
 def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCall]]:
-    """The failed calls of this turn, each with the model's message that made it. The newest message
-    is not looked at."""
+    """The failed calls of the turn that ended before the newest message. Each call comes with the
+    model's message that made the call."""
     turn = this_turn(messages[:-1])
     failed = {m.tool_call_id for m in turn if isinstance(m, ToolMessage) and m.status == "error"}
     called = [(m, call) for m in turn if isinstance(m, AIMessage) for call in m.tool_calls]
@@ -75,7 +75,7 @@ def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCa
 
 
 def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
-    """How many rejected or expired calls in a row end this turn. Reading calls are skipped."""
+    """How many changes at the end of this turn were rejected or expired, one after another."""
     count = 0
     for message in reversed(this_turn(messages)):
         if not isinstance(message, ToolMessage):
@@ -89,8 +89,9 @@ def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
 
 
 def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> AIMessage:
-    """Gives the message and its calls new ids if the conversation has these ids already. A message
-    with a used id would replace the older message. A call would get the older call's result."""
+    """Return the message. Its id and the ids of its calls are replaced if the conversation has them
+    already. Otherwise the message would replace the older message with its id, and a call would get
+    the result of the older call."""
     seen: set[str | None] = {
         call["id"]
         for m in messages
@@ -116,8 +117,8 @@ def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> 
 
 
 def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """The messages in an order that providers accept: each tool result right after its call. (A
-    person may have written a message between the two.) A call without a result gets the result
+    """The messages in an order that model providers accept. Each tool result stands right after its
+    call, even if the person wrote a message between them. A call without a result gets the result
     "No result is known."."""
     results = {m.tool_call_id: m for m in messages if isinstance(m, ToolMessage)}
     unknown = partial(ToolMessage, "No result is known.", status="error")

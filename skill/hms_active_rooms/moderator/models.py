@@ -9,16 +9,16 @@ from hms_active_rooms.installing import extra
 from hms_active_rooms.untrusted import message_of, quoted
 
 _HINT = (
-    "Name a model as `provider:model` (--model or HMS_MODEL), install its LangChain "
-    "package and set its provider's key. Or use `commands`: it is not a language model, and needs "
-    "neither a key nor other packages."
+    "Name a model as `provider:model` by --model or HMS_MODEL, install the provider's LangChain "
+    "package, and set the provider's key. Or use `commands`, which needs no key and no package. "
+    "`commands` is not a language model."
 )
 
 
 def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> BaseChatModel:
-    """The chat model. None and "commands" give the offline model for `room_id`. `init_chat_model`
-    of LangChain finds a model by any other name. Raises ConfigurationError if the extra `models` is
-    not installed, or if the model cannot be made, usually because the provider's key is missing."""
+    """Make the chat model. None and "commands" mean the offline model, for the room `room_id`. Any
+    other name is given to LangChain's `init_chat_model`. Raises ConfigurationError if the extra
+    `models` is not installed, or if the model cannot be made, for example without a key."""
     if isinstance(model, BaseChatModel):
         return model
     if model is None or model == "commands":
@@ -33,11 +33,11 @@ def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> Bas
     with extra("models", f"model {quoted(model)}", "langchain"):
         from langchain.chat_models import init_chat_model
     try:
-        found, why = init_chat_model(model), "it names no model"  # for "" it returns no chat model
+        found, why = init_chat_model(model), "the name is wrong"  # for "" it returns no chat model
     except Exception as error:  # noqa: BLE001 - each provider's constructor has errors of its own
         found, why = None, f'"{message_of(error)}"'
         if "infer model provider" in why:  # a long list of names follows
-            why = "it does not begin with a provider that LangChain knows"
+            why = "the name has no provider that LangChain knows"
     if not isinstance(found, BaseChatModel):
         raise ConfigurationError(f"The model {quoted(model)} cannot be used: {why}.", hint=_HINT)
     return found

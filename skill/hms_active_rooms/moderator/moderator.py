@@ -57,7 +57,7 @@ MAX_CALLS = 50
 
 _WITHDRAWN = "the person wrote a new message instead of answering"
 _WENT_ON = "the conversation went on before an answer came"
-_BEFORE_IT_WAS_SENT = "the person wrote a new message before it was sent"
+_BEFORE_IT_WAS_SENT = "the person wrote a new message before the action was sent"
 
 _READERS = frozenset(tool.name for tool in capability().tools if tool.hints.read_only)
 
@@ -103,22 +103,22 @@ def build_moderator(
             model.
         toolkit: the tools, and the gate that asks.
         room_id: the room that the conversation is about. The model is told this id.
-        checkpointer: stores the paused graph while a person is asked. The toolkit's `confirm` is not
-            called. Leave it out under a server that brings its own (`langgraph dev`).
+        checkpointer: stores the paused graph while a person is asked. (The toolkit's `confirm` is not
+            called.) Leave it out if a server such as `langgraph dev` brings a checkpointer.
         max_steps: the most messages that the model writes after one message of the person.
         max_prompts: the most actions that the person is asked about after one of their messages.
         plain_answers: accept approvals without a digest, for UIs that know only LangChain's answers.
-            The risk: a second click approves the next question too.
-        records_questions: record each question as asked when the graph pauses. False if the caller
-            calls `Gate.asked` itself, for each question that a person really saw.
+            A second click may then approve the next question too.
+        records_questions: record each question as asked when the graph pauses. Give False if you
+            call `Gate.asked` yourself, for each question that a person really saw.
 
     To resume the graph, call it with `Command(resume={interrupt.id: {"decisions": [{"type":
     "approve", "digest": ...}]}})`. Give one decision for each of the interrupt's `action_requests`,
     with the digest of the request. Say who decided by `config={"configurable": {"thread_id": ...,
     "approver": "ada"}}`.
 
-    Raises InvalidCall if `room_id` is no room id, PolicyRefusal if the policy does not allow it, and
-    ConfigurationError for another argument of a wrong type or below 1.
+    Raises InvalidCall if `room_id` is no room id, PolicyRefusal if the policy does not allow the
+    room, and ConfigurationError if the model cannot be made, or if another argument is wrong.
     """
     for name, flag in (("plain_answers", plain_answers), ("records_questions", records_questions)):
         if not isinstance(flag, bool):  # "0" would count as true
@@ -293,7 +293,7 @@ class _Nodes:
         for number, call in enumerate(found.calls):
             taken = _checked(call)
             if number >= MAX_CALLS:
-                text = f"More than {MAX_CALLS} calls in one message; this one was not executed."
+                text = f"A message can make at most {MAX_CALLS} calls. This call was not executed."
                 results.append(as_message(call, text, failed=True))
             elif isinstance(taken, StateChange):
                 changes.append((call, taken, self._origin(found.message, call, state, config)))
@@ -320,7 +320,7 @@ class _Nodes:
         for call, change, origin in changes:
             refusal = "" if place.can_interrupt else NOBODY.reason
             if prompts + asked >= self._max_prompts:
-                refusal = f"more than {self._max_prompts} actions were asked for in this turn"
+                refusal = f"the person is asked about at most {self._max_prompts} actions in a turn"
             try:
                 row = rows.get(call_key(change, origin))
                 if row is None and len(changes) == 1 and not refusal:
@@ -364,15 +364,15 @@ _Change = tuple[ToolCall, StateChange, Origin]
 
 
 def hitl_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The value of one interrupt for several questions, in the shape that LangChain's
-    human-in-the-loop UIs know. `gate.view.question` makes the `requests`.
+    """Make the value of one interrupt that asks several questions, in the shape that LangChain's
+    human-in-the-loop UIs know. `gate.view.question` makes each of the `requests`.
 
     Asked:    {"action_requests": [{"name", "args", "description"}], "review_configs": [...]}
     Answered: {"decisions": [{"type": "approve", "digest"} | {"type": "reject", "message"} | ...]}
 
-    There is one decision for each request, in the same order, with the request's `digest`. The
-    digest shows which question was answered, since LangGraph gives an answer without an interrupt
-    id to any pending interrupt. `problem`, if present, says why the last answer did not count.
+    An answer has one decision for each request, in the same order, with the request's `digest`. The
+    digest says which question was answered, since LangGraph may give an answer without an interrupt
+    id to another interrupt. If the last answer did not count, `problem` says why.
     """
     value: dict[str, Any] = {
         "action_requests": list(requests),
@@ -388,15 +388,15 @@ def hitl_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def parse_hitl_answer(
     answer: object, requests: Sequence[dict[str, Any]], *, plain_answers: bool = False
 ) -> list[dict[str, Any]]:
-    """Check what the graph was resumed with. Returns one answer for each of `requests`, in order.
-    For `plain_answers` see `build_moderator`. Raises BadAnswerError if the answers have a wrong
-    shape or number, or if one of them is not valid. Then no answer counts."""
+    """Check the value that the graph was resumed with. Returns one answer for each of `requests`, in
+    their order. For `plain_answers` see `build_moderator`. Raises BadAnswerError if the shape or the
+    number of the answers is wrong, or if one answer is not valid. Then no answer counts."""
     if not isinstance(answer, dict) or set(answer) != {"decisions"}:
-        raise BadAnswerError('expected {"decisions": [...]}')
+        raise BadAnswerError('the answer has to be {"decisions": [...]}')
     given = answer["decisions"]
     if not isinstance(given, list) or len(given) != len(requests):
         raise BadAnswerError(
-            f"give one decision for each of the {len(requests)} actions, in their order"
+            f"it needs one decision for each of the {len(requests)} actions, in their order"
         )
     answers: list[dict[str, Any]] = []
     for one, request in zip(given, requests, strict=True):
@@ -405,7 +405,7 @@ def parse_hitl_answer(
         digest = parse_answer(one).digest
         # A question has no digest if the record of its action is broken. No answer changes that.
         if digest is not None and request["digest"] and digest != request["digest"]:
-            raise BadAnswerError("the digest is not that of the question")
+            raise BadAnswerError("its digest is not the digest of this question")
         answers.append(one)
     return answers
 

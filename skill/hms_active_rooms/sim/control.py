@@ -1,7 +1,8 @@
-"""The control API below /_sim: makes people join and leave, sets faults, and shows what happened.
+"""The control API below /_sim. By it, tests and demos make people join and leave, set faults, and
+read what happened.
 
-Tests and demos use it. It has no authentication, so the server listens on loopback only. Each path
-calls a function. The body of the request is a JSON object with the function's arguments.
+It has no authentication, so the server listens on loopback only. Each path calls a function. The
+body of the request is a JSON object with the function's arguments.
 """
 
 from __future__ import annotations
@@ -68,13 +69,13 @@ class Control:
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         """Call the function for the path, with the fields of the body and the ids in the path.
-        Returns the HTTP status and the function's result as JSON. If it returns nothing, the JSON has
-        the simulator's time."""
+        Returns the HTTP status and the function's result as JSON. If the function returns nothing,
+        the JSON has the simulator's time."""
         fits = {
             route[0]: (*route[2:], m) for route in self._routes if (m := route[1].fullmatch(path))
         }
         if method not in fits:
-            text = f"there is no {method} {path}; GET {PREFIX}/ lists what there is"
+            text = f"there is no {method} {path}; GET {PREFIX}/ lists all paths"
             return 404, _json({"message": text})
         run, call, ids = fits[method]
         try:

@@ -1,4 +1,4 @@
-"""Faults, which make requests to the simulator go wrong. A test or a person sets a fault."""
+"""Faults make requests to the simulator go wrong. A test or a person sets a fault."""
 
 from __future__ import annotations
 

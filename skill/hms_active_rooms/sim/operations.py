@@ -116,7 +116,7 @@ def end(world: World, room_id: str, *, reason: str = "", lock: bool = False) -> 
 
 
 def enable(world: World, room_id: str, *, enabled: bool | None = None) -> Answer:
-    """Enable or disable a room, or change nothing (None). Returns the fields of the room."""
+    """Enable or disable a room. None changes nothing. Returns the fields of the room."""
     if enabled is not None:
         world.set_enabled(room_id, enabled)
     room = world.room(room_id)
@@ -205,7 +205,7 @@ _FIELDS: Final = {operation.name: operation.fields() for operation in OPERATIONS
 
 
 def find(method: str, path: str) -> tuple[Operation, dict[str, str]] | None:
-    """The operation for a method and a path, with the ids in the path. None if nothing fits."""
+    """The operation for a method and a path, with the ids in the path. None if no operation fits."""
     for operation, pattern in _PATTERNS:
         if operation.method == method and (match := pattern.fullmatch(path)):
             return operation, match.groupdict()
@@ -219,7 +219,7 @@ def answer(
     query: str,
     body: bytes,
 ) -> tuple[int, Answer]:
-    """Check the token, run the operation that `find` returned, and return HTTP status and JSON."""
+    """Check the token, and run the operation that `find` returned. Returns HTTP status and JSON."""
     if found is None:
         return error(404, "not found")
     if not is_valid(authorization, world.settings, world.clock()):
@@ -268,7 +268,8 @@ _DECODER: Final = json.JSONDecoder(
 
 
 def read_body(data: bytes, known: Mapping[str, type]) -> dict[str, str | bool]:
-    """The fields of a JSON object that are `known` and not null. `known` has each field's type."""
+    """Read the JSON object in a body. Returns the fields that are in `known` and are not null.
+    `known` has the type of each field. Raises RefusedError if the body is not such an object."""
     text = data.decode("utf-8", "replace").strip(" \t\r\n")
     if not text:
         raise RefusedError(400, "request body must not be empty")

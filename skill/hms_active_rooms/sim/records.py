@@ -31,7 +31,7 @@ def seconds_text(moment: datetime) -> str:
 
 
 def nanos_text(moment: datetime, extra_ns: int = 0) -> str:
-    """The moment in RFC 3339, with `extra_ns` nanoseconds added, and without trailing zeros."""
+    """The moment plus `extra_ns` nanoseconds, in RFC 3339. Its fraction has no trailing zeros."""
     fraction = f".{moment.microsecond * 1000 + extra_ns:09d}".rstrip("0").rstrip(".")
     return seconds_text(moment).replace("Z", f"{fraction}Z")
 
@@ -64,8 +64,8 @@ class IdSource:
 
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
 class Role:
-    """A role of the room's template. A peer has one track for each medium in `publishes`, but for
-    "screen" only while the peer shares a screen. At most `max_peers` peers have the role."""
+    """A role of a room. A peer with this role has a track for each medium in `publishes`, but a track
+    for "screen" only while it shares its screen. At most `max_peers` peers can have the role."""
 
     name: str
     publishes: tuple[Medium, ...] = ()
@@ -119,15 +119,15 @@ class Peer:
     ghost: bool = False
 
     def wire(self) -> dict[str, Json]:
-        """The peer as JSON, as it stands in the list of peers. Tracks are not in this list."""
+        """The peer as JSON, without tracks, as the API lists peers."""
         return {key: getattr(self, key) for key in _LISTED}
 
     def wire_with_tracks(self) -> dict[str, Json]:
         return {**self.wire(), "tracks": {track.id: asdict(track) for track in self.tracks}}
 
     def publish(self, role: Role, at: str, ids: IdSource, *, shares_screen: bool = False) -> None:
-        """Stop the tracks that the role forbids, and start missing ones. Audio and camera share a
-        stream. A screen has its own stream, and starts only if `shares_screen` is true."""
+        """Stop the tracks that the role forbids, and start those that are missing. Audio and camera
+        share a stream. A screen has its own stream. It starts only with `shares_screen`."""
         running = {track.medium: track for track in self.tracks}
         screen = shares_screen or "screen" in running
         media = [medium for medium in role.publishes if medium != "screen" or screen]

@@ -1,4 +1,4 @@
-"""Records each request to the simulated API and the status of the answer. Tests read what was sent.
+"""Records each request to the simulated API, and the status of the answer, for tests to read.
 
 Headers are not recorded, so the log holds no token.
 """
@@ -44,7 +44,7 @@ class RequestLog:
 
     def note(self, entry: LoggedRequest, **known: Any) -> LoggedRequest:
         """Set more fields of a request when they become known. Returns the request with these
-        fields. If `clear` has removed the request from the log, it is not added again."""
+        fields. A request that `clear` has removed from the log is not added again."""
         with self._changed:
             newer = replace(entry, **known)
             if self._entries.get(entry.seq) is entry:
@@ -63,7 +63,7 @@ class RequestLog:
         TimeoutError after `timeout_s` seconds."""
         with self._changed:
             if not self._changed.wait_for(lambda: wanted(self.entries()), timeout_s):
-                raise TimeoutError(f"no such requests came within {timeout_s:g} s")
+                raise TimeoutError(f"the wanted requests did not come within {timeout_s:g} s")
             return self.entries()
 
     def clear(self) -> None:

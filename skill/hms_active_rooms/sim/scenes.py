@@ -29,7 +29,7 @@ SCENES: Final = tuple(ROOM_IDS)
 
 
 class SceneError(ValueError):
-    """A scene cannot be used. The text says why, and names the file and the field."""
+    """A scene cannot be used. The text says why."""
 
 
 class _Part(BaseModel, extra="forbid", frozen=True): ...
@@ -44,8 +44,9 @@ class SceneRoom(_Part):
 
 
 class ScenePerson(_Part):
-    """One person, or `count` people, who get a number in place of `{n}` in the name and user id.
-    `name_times` and `metadata_times` say how often the name and the metadata are repeated."""
+    """One person, or several if `count` is over 1. Each of several people gets a number in place of
+    `{n}` in the name and the user id. The name is repeated `name_times` times, and the metadata
+    `metadata_times` times."""
 
     name: str
     role: str
@@ -97,7 +98,7 @@ def load_scene(scene: str | Path) -> Scene:
         reason = " ".join(str(bad).split())
         raise SceneError(f"{path} cannot be read as YAML in UTF-8: {reason}") from None
     if not isinstance(data, dict):
-        raise SceneError(f"{path}: a scene is a mapping with about, room and people")
+        raise SceneError(f"{path} is no mapping with the keys about, room and people")
     try:
         return Scene.model_validate({"name": path.stem, **data})
     except ValidationError as bad:
@@ -109,7 +110,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def room_id_of(scene: Scene) -> str:
-    """The id of the scene's room. It is in the scene or in `ROOM_IDS`, or is made from the name."""
+    """The id of the scene's room: from the scene, or from `ROOM_IDS`, or made from the name."""
     given = scene.room.id or ROOM_IDS.get(scene.name)
     return given or IdSource(f"room/{scene.name}").object_id()
 

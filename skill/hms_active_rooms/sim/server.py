@@ -28,7 +28,7 @@ _HOST: Final = "127.0.0.1"
 
 
 class ServerError(RuntimeError):
-    """The simulator cannot listen, usually because the port is in use."""
+    """The simulator cannot listen on its port. The text says why."""
 
 
 class Simulation:

@@ -42,8 +42,8 @@ class _Claims(BaseModel, strict=True, allow_inf_nan=False):
 def sign(
     settings: Settings, now: datetime, *, kind: str = "management", lifetime_s: float = 7 * 86400
 ) -> str:
-    """Sign a management token for the simulated account. To test a token that the API refuses, give
-    the kind "app" (a token to join a room) or a negative `lifetime_s`."""
+    """Make a token for the simulated account. To make a token that the API refuses, give the kind
+    "app" (a token to join a room) or a negative `lifetime_s`."""
     start = int(now.timestamp())
     claims = {
         "access_key": settings.access_key,

@@ -2,7 +2,7 @@
 
 This module knows no HTTP and starts no task. In the real service, some changes take a moment: a
 removal, an end, and the disappearance of a peer whose connection broke (a ghost). Here such a
-change is scheduled. It happens when somebody reads the state after that moment. Every public method
+change is scheduled. It happens at the first read of the state after that moment. Every public method
 takes the lock, so the server's thread and a test can use the same world.
 """
 
@@ -46,7 +46,7 @@ class RefusedError(Exception):
 
 class World:
     """One simulated account. `setup` makes its rooms and people, now and at each `reset()`. `clock`
-    returns the real time in UTC. The world's time is this time plus every `advance`."""
+    returns the real time in UTC. The world's time is this time plus the seconds of each `advance`."""
 
     def __init__(
         self,
@@ -81,12 +81,12 @@ class World:
         with self.lock:
             ahead = self._ahead.total_seconds() + advance_s
             if ahead > MAX_S:
-                raise RefusedError(400, "time goes at most thirty years ahead; reset the simulator")
+                raise RefusedError(400, "thirty years ahead is the limit; reset the simulator")
             self._ahead = timedelta(seconds=ahead)
             self._land()
 
     def settle(self) -> None:
-        """Set the time forward until all accepted removals and ends have happened. Ghosts stay."""
+        """Set the time forward until all accepted removals and ends have happened."""
         with self.lock:
             self._land()
             asked_for = [at for at, _, _, requested in self._due if requested]
@@ -119,7 +119,7 @@ class World:
                 updated_at=made_at,
             )
             if room.id in self._rooms:
-                raise RefusedError(409, f"room {room.id} is there already")
+                raise RefusedError(409, f"room {room.id} exists already")
             self._rooms[room.id] = room
             return room
 
@@ -173,8 +173,8 @@ class World:
         shares_screen: bool = False,
         ago_s: Seconds = 0.0,
     ) -> Peer:
-        """Let somebody join now or `ago_s` seconds ago. Opens a session if there is none. An empty
-        id becomes a new UUID. `shares_screen` needs a role that allows this."""
+        """Let somebody join, now or `ago_s` seconds ago. Opens a session if the room has none. An
+        empty id becomes a new UUID. `shares_screen` has no effect if the role has no screen."""
         with self.lock:
             room = self.room(room_id)
             at = self.now() - timedelta(seconds=ago_s)
@@ -207,7 +207,7 @@ class World:
             return peer
 
     def leave(self, room_id: str, peer_id: str, *, abrupt: bool = False) -> None:
-        """Let somebody leave. If `abrupt`, the connection breaks, but the peer stays listed."""
+        """Let somebody leave. If `abrupt`, the peer's connection breaks, and it stays listed as a ghost."""
         with self.lock:
             room = self.room(room_id)
             sessions = [*room.past_sessions, *([room.session] if room.session else [])]
@@ -255,8 +255,8 @@ class World:
     def later(
         self, seconds: float, happens: Callable[[datetime], None], *, requested: bool = True
     ) -> None:
-        """Schedule `happens(at)` in so many seconds. `settle` waits for it only if it is
-        `requested`, which means that a client asked for the change by the API."""
+        """Call `happens(at)` after so many seconds. `requested` means that a client asked for the
+        change by the API. The method `settle` waits only for such changes."""
         at = self.now() + timedelta(seconds=seconds)
         heapq.heappush(self._due, (at, next(self._order), happens, requested))
 

@@ -1,4 +1,4 @@
-"""The tools of the contract as LangChain `StructuredTool`s. All calls go through one gate."""
+"""Makes the tools of `capability.yaml` as LangChain `StructuredTool`s, all with one gate."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _ELSEWHERE: tuple[Way, ...] = ("page", "rest", "terminal", "elicitation")
 
 
 class ActiveRoomsTool(StructuredTool):
-    """A StructuredTool that keeps its model's schema, and passes on the id of the tool call."""
+    """A StructuredTool that does not copy its argument model, and gives its function the call's id."""
 
     @property
     def tool_call_schema(self) -> type[BaseModel]:
-        """The argument model itself. LangChain's own copy would allow unknown fields."""
+        """The model of the tool's arguments. LangChain would make a copy that allows unknown fields."""
         return cast(type[BaseModel], self.args_schema)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
@@ -71,15 +71,15 @@ def _with_id(given: Any) -> Any:
     """The tool's input, unchanged. Raises InvalidCall for a tool call without an id: LangGraph
     cannot return the result of such a call, but would say so only after the request was sent."""
     if isinstance(given, dict) and given.get("type") == "tool_call" and not given.get("id"):
-        raise InvalidCall("The tool call has no id.")
+        raise InvalidCall("The tool call has no id.", hint="Give the call an id.")
     return given
 
 
 def build_tools(
     gate: Gate, *, confirm: Confirm | None = None, requester: str = "agent"
 ) -> list[StructuredTool]:
-    """The tools, in the contract's order. `confirm` asks a person where no graph can pause.
-    `requester` names who asks, for the journal."""
+    """Make the tools, in the order of `capability.yaml`. Where no graph can pause, the function
+    `confirm` asks a person. The journal records `requester` as the one who makes the calls."""
     nowhere = outside()
 
     async def room(call: Arguments, _: str | None) -> Answered:
@@ -105,15 +105,16 @@ def build_tools(
 
 
 async def read_roster(gate: Gate, call: ListPeers) -> tuple[roster.Roster, int]:
-    """The peers that a call asks for, and how many tokens the answer may cost."""
+    """Read the peers that a call asks for. Also returns how many tokens the answer may cost."""
     everyone = await gate.peers(call.room_id)
     view = roster.select(everyone, **call.model_dump(exclude={"room_id"}))
     return view, roster.default_budget(call.limit)
 
 
 def report(ended: Action | ActiveRoomsError) -> Answered:
-    """The text for the model, and the artifact. `ended` is the action, or what stopped it. Raises
-    ToolException if the call failed, and was surely not executed."""
+    """Make the text for the model, and the artifact. `ended` is an action, or the error that came
+    in its place. Raises ToolException for any error but OutcomeUnknown, and for an action that
+    failed and was not executed."""
     if isinstance(ended, OutcomeUnknown):
         return ended.for_model(), {"state": "unknown", "executed": "maybe"}
     if isinstance(ended, ActiveRoomsError):
@@ -128,8 +129,8 @@ def report(ended: Action | ActiveRoomsError) -> Answered:
 def as_message(
     call: ToolCall, text: str, artifact: Any = None, *, failed: bool = False
 ) -> ToolMessage:
-    """The answer to a tool call. Its status is "error" if the call failed or was not executed,
-    unless the room was already as the call wanted it."""
+    """Make the answer to a tool call. Its status is "error" if the call failed or was not executed.
+    If the room was already as the call wanted it, the status is "success"."""
     told = artifact if isinstance(artifact, dict) else {}
     unexecuted = told.get("executed") == "no" and told.get("state") != "done"
     return ToolMessage(
@@ -182,7 +183,7 @@ def _tool(
 
 
 def hints(tool: Tool) -> dict[str, Any]:
-    """The contract's hints of a tool, with the names that LangChain's MCP adapters use."""
+    """A tool's title, and its hints by the names that LangChain's MCP adapters use."""
     return {
         "title": tool.name.removeprefix("hms-").replace("-", " ").capitalize(),
         "readOnlyHint": tool.hints.read_only,

@@ -49,8 +49,8 @@ ARGUMENTS: dict[str, type[Arguments]] = {
 
 
 def checked(tool: str, arguments: object) -> Arguments:
-    """The validated arguments of a call. Raises InvalidCall if there is no such tool, or if an
-    argument is wrong."""
+    """Check the arguments of a call, and return them as the tool's argument model. Raises
+    InvalidCall if no tool has this name, or if an argument is wrong."""
     if tool not in ARGUMENTS:
         known = ", ".join(ARGUMENTS)
         raise InvalidCall(f"There is no tool {quoted(tool)}.", hint=f"The tools are: {known}.")

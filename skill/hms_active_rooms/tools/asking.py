@@ -61,12 +61,12 @@ NOBODY = Refuse(
     "nobody can be asked here. To ask a person, a graph needs a checkpointer, and a `thread_id` in the "
     "config of each run. Outside a graph, the toolkit needs a `confirm` function"
 )
-_FORGETS = Refuse("this subgraph keeps no answer; compile it without checkpointer=False")
+_FORGETS = Refuse("this subgraph loses each answer; compile it without checkpointer=False")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a LangGraph run a tool is called. Outside a graph, all texts are ""."""
+    """The place in a LangGraph run where a tool is called. Outside a graph, its texts are ""."""
 
     thread: str  # LangGraph's thread id
     task: str  # the checkpoint namespace; it is the same each time this task runs again
@@ -74,11 +74,11 @@ class Place:
     approver: str  # who answers interrupts, from `configurable["approver"]`
 
     def position(self, number: int) -> str:
-        """The name under which the journal keeps this task's question with this number."""
+        """The name under which the journal keeps question `number` of this task."""
         return json.dumps([self.thread, self.task, number])
 
     def subgraph(self) -> str:
-        """The beginning of all positions in this run of a subgraph; "" outside a subgraph."""
+        """The text with which all positions of this subgraph's run begin; "" outside a subgraph."""
         run, _, _ = self.task.rpartition("|")
         return json.dumps([self.thread, f"{run}|"])[:-2] if ":" in run else ""
 
@@ -100,12 +100,13 @@ def place_of(config: RunnableConfig) -> Place:
 
 
 def outside() -> str:
-    """A new thread name for the journal, for calls that belong to no graph's thread."""
+    """A new name of a thread, by which the journal records calls that no graph's thread makes."""
     return f"{NOWHERE}{uuid4()}"
 
 
 def payload(request: ApprovalRequest, tool_call_id: str) -> dict[str, Any]:
-    """The value of an interrupt that asks about one tool call. The keys are those of `question`, and these two."""
+    """The value of an interrupt that asks about one tool call: `gate.view.question` with two more keys,
+    `type` and `tool_call_id`."""
     return {"type": "tool_approval", "tool_call_id": tool_call_id, **question(request)}
 
 
@@ -116,7 +117,7 @@ has answered yet, or BadAnswerError if the answer does not fit these questions."
 
 class Interrupts:
     """Asks the questions of one graph task by calling `pause`, and records the answers. `shown` is
-    the way that the journal names for a question; None if the caller records what it has shown."""
+    how a person sees the questions, for the journal. None means that the caller records this."""
 
     def __init__(
         self, gate: Gate, place: Place, pause: Pause, shown: Way | None = "interrupt"
@@ -128,9 +129,9 @@ class Interrupts:
         self._problems: dict[str, str] = {}
 
     async def rows(self, keys: Sequence[str]) -> dict[str, Action]:
-        """Record the answers that LangGraph saved, each for its own questions. Then return the
-        newest action of each call, by `call_key`. Calls without an action are left out. Raises
-        GraphInterrupt if an answer is still missing."""
+        """Record the answers that LangGraph saved, each for the questions that it answers. Then return
+        the newest action of each call in `keys`, by its `call_key`. Calls without an action are left
+        out. Raises GraphInterrupt if an answer is still missing."""
         return await asyncio.to_thread(self._rows, keys)
 
     def _rows(self, keys: Sequence[str]) -> dict[str, Action]:
@@ -191,8 +192,8 @@ class Interrupts:
         return ApprovalRequest(action_id, "", {}, nobody, "", now, "hard", (), "")
 
     async def propose(self, call: StateChange, origin: Origin) -> Action:
-        """What `Gate.propose` does, for a task with one call. If a person must decide, one
-        transaction records the action and the question."""
+        """Do what `Gate.propose` does, in a task with one call. If a person must decide, one
+        transaction records both the action and the question."""
         forgets = await self._has_forgotten(content_of(call))
         shown, first = (None, "") if forgets else (self._way, self._place.position(0))
         action = await self._gate.propose(call, origin, is_new=True, shown=shown, place=first)
@@ -213,8 +214,8 @@ class Interrupts:
         return self._forgets
 
     async def drive(self, actions: Sequence[Action]) -> list[Action | ActiveRoomsError]:
-        """Do what `Gate.drive` does, and ask by interrupts: raises GraphInterrupt while a question has
-        no answer."""
+        """Do what `Gate.drive` does, and ask by interrupts. Raises GraphInterrupt while a question
+        has no answer."""
         by, problems = self._by, self._problems
         return await self._gate.drive(
             actions, self._ask, by=by, way="interrupt", on_record=None, problems=problems
@@ -253,9 +254,9 @@ class Interrupts:
 async def perform(
     gate: Gate, call: StateChange, origin: Origin, place: Place, confirm: Confirm | None = None
 ) -> Action:
-    """Propose a state-changing call, ask about it and run it. Returns its action's newest revision.
-    Raises GraphInterrupt if the graph pauses to ask, or ActiveRoomsError if the call is refused, or
-    the room or the journal cannot be read."""
+    """Propose a state-changing call, ask a person about it, and run it. Returns the newest revision
+    of its action. Raises GraphInterrupt if the graph pauses to ask. Raises ActiveRoomsError if the
+    call is refused, or if the room or the journal cannot be read."""
     if place.can_interrupt:
         # One message can hold the same call twice: the second has to find the answer to the first.
         async with _one_at_a_time(f"{origin} {content_of(call)}"):

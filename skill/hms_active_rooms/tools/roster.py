@@ -1,8 +1,8 @@
-"""Who is in a room, as a text for a model. The text is short even if the room is full.
+"""Describes the people in a room, in a text for a model and as data. Nothing here does I/O.
 
 A room may hold 20,000 peers, and strangers wrote every name. So the text has counts by role, then
 as many peers as fit, one in each row, then how many are left out and how to search for fewer.
-`artifact` has the same peers with all their fields. Nothing here does I/O.
+`artifact` has the same peers with more fields.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _RULE, _HEAD = (line.rstrip("\n") for line in LINES)
 
 
 class Row(NamedTuple):
-    """One peer as shown. `cells` are escaped and cut; `line` is their JSON array."""
+    """One peer as it is shown. `cells` are its texts, escaped and cut. `line` has them in JSON."""
 
     short_id: str
     peer: Peer
@@ -68,7 +68,7 @@ def _rows(peers: Sequence[Peer], shorts: Mapping[str, str]) -> tuple[Row, ...]:
 
 @dataclass(frozen=True)
 class Roster:
-    """A room's peers, counted, filtered and cut to what a model is shown."""
+    """Counts of a room's peers, and the rows of the peers that are shown."""
 
     total: int  # peers in the room
     by_role: tuple[tuple[str, int], ...]  # (role, count) of all peers, the largest first
@@ -97,8 +97,8 @@ def select(
     limit: int = DEFAULT_ROWS,
     offset: int = 0,
 ) -> Roster:
-    """Count the peers that match, and make the rows asked for. The arguments are those of
-    `ListPeers`. `named` says which names a part of a name matches."""
+    """Count the peers that match the filters, and make the rows from `offset` on, at most `limit`.
+    The docstring of `named` says which names match `name`."""
     given = {"role": role, "user_id": user_id, "name": name}
     filters = {key: text for key, text in given.items() if text is not None}
     offset, roles = max(offset, 0), by_role(peers)
@@ -123,17 +123,17 @@ def select(
 
 
 def default_budget(limit: int) -> int:
-    """How many tokens a roster of `limit` rows may have: 1,500 for 50 rows, 2,700 for 100."""
+    """How many tokens the text of a roster with `limit` rows may cost, e.g. 1,500 for 50 rows."""
     return max(FIXED_TOKENS + TOKENS_PER_ROW * limit, LEAST_TOKENS)
 
 
 def named(part: str) -> Callable[[str], bool]:
     """Returns a function that tells whether a name, as a person sees it, contains `part`.
 
-    Case, width and invisible characters do not matter. In a part of three characters or more,
-    accents do not matter either, and look-alike letters match. So "spam bot" also finds that name
-    in Cyrillic letters, and sometimes a name with "rn" in place of "m". A part with nothing visible
-    matches only names with nothing visible.
+    Case, the width of letters, and invisible characters do not matter. If `part` has three
+    characters or more, accents do not matter either, and look-alike letters match. So "spam bot"
+    also finds the same name in Cyrillic letters, and sometimes a name with "rn" in place of "m". A
+    `part` without visible characters matches only names without visible characters.
     """
     plain, looks = folded(part), skeleton(part)
 
@@ -162,8 +162,9 @@ def _matching(peers: Iterable[Peer], filters: Mapping[str, str]) -> list[Peer]:
 def fitting(
     view: Roster, budget: int, written: Callable[[Roster], tuple[str, ...]]
 ) -> tuple[Roster, tuple[str, ...]]:
-    """Leave out the last rows of `view` until `written`, its texts, cost at most `budget` tokens
-    together, by `token_bound`. One row is always kept. Returns the shorter roster and its texts."""
+    """Leave out the last rows of a roster until its texts together cost at most `budget` tokens, as
+    `token_bound` counts them. The function `written` makes the texts. One row is always kept.
+    Returns the shorter roster and its texts."""
     while True:
         texts, count = written(view), len(view.rows)
         cost = sum(map(token_bound, texts))
@@ -175,28 +176,28 @@ def fitting(
 
 
 def shown(view: Roster, budget: int) -> tuple[str, Roster]:
-    """Cut a roster to what the budget allows. Returns its text for a model, and the cut roster."""
+    """Leave out rows until the text for a model fits the budget. Returns text and shorter roster."""
     view, (text,) = fitting(view, budget, lambda fewer: (render_roster(fewer),))
     return text, view
 
 
 def render_roster(view: Roster) -> str:
-    """The text for a model: counts, the rows, and how many are left out.
+    """The text for a model: the counts, the rows, and how many peers are left out.
 
-    A row is a JSON array, `[short id, name, role, user id]`; a cut value ends in "…".
+    A row is a JSON array, `[short id, name, role, user id]`. A text that was cut ends in "…".
     """
     lines = [_RULE, *counts(view)]
     if view.rows:
         lines.append(_HEAD)
         lines += [row.line for row in view.rows]
     if alike := same_names(view.rows, lambda row: f'"{row.cells[0]}"', most=_MAX_TWINS):
-        lines.append(f"Take care, same or look-alike names: {alike}.")
+        lines.append(f"Take care, these have look-alike names: {alike}.")
     lines.append(_rest(view))
     return "\n".join(lines)
 
 
 def counts(view: Roster) -> list[str]:
-    """Sentences with two counts, each by role: the people in the room, and those that match."""
+    """Sentences that count the people in the room, and those who match the filters, if any."""
     lines = [f"{view.total:,} in the room{_counts(': ', view.by_role, view.total)}."]
     if view.unreadable:
         lines.append(unread(view))
@@ -209,7 +210,7 @@ def counts(view: Roster) -> list[str]:
 
 
 def unread(view: Roster) -> str:
-    return f"100ms told nothing usable about {people_count(view.unreadable)} more in the room."
+    return f"100ms also lists {people_count(view.unreadable)} whose data cannot be read."
 
 
 def _counts(before: str, roles: tuple[tuple[str, int], ...], total: int) -> str:
@@ -235,8 +236,8 @@ def _wording(view: Roster) -> str:
 
 
 def same_names(rows: Sequence[Row], named: Callable[[Row], str], *, most: int) -> str:
-    """Tells which rows have equal or similar names; "" if none have. It lists the first `most`
-    groups of such rows, and counts the other groups. `named` makes the text for one row."""
+    """A text that lists the rows with the same or look-alike names; "" if there are none. It has the
+    first `most` groups of such rows, and counts the others. `named` makes the text for one row."""
     twins = same_looks((row, row.peer.name) for row in rows)
     shown = []
     for group in twins[:most]:
@@ -252,7 +253,7 @@ def _rest(view: Roster) -> str:
     if not found:
         return "Nobody matches." if view.total or view.unreadable else "Nobody is in the room."
     if not view.rows:
-        return f"No rows: offset={first} is behind the last of {found:,}."
+        return f"No rows are shown: offset={first} skips all {found:,}."
     last = first + len(view.rows)
     shown = f"Shown: {first + 1:,} to {last:,} of {found:,}."
     if not view.left_out:
@@ -261,10 +262,11 @@ def _rest(view: Roster) -> str:
 
 
 def artifact(room_id: str, view: Roster) -> dict[str, Any]:
-    """What was shown, as plain values for programs. Its size is limited, even if the room is full.
+    """A roster as a dict of plain values, for programs. Its size is limited even if the room is full.
 
-    `by_role` has the largest roles. `peers` are the peers shown, with up to 20 fields; long texts are
-    cut. `short_ids` has the full id of each short id. The other keys are fields of `Roster`.
+    `by_role` has only the largest roles. `peers` has the peers of the rows, each with at most 20
+    fields, in which long texts are cut. `short_ids` has the full id of each short id. The other
+    keys, except `room_id`, are fields of `Roster`.
     """
     return {
         "room_id": room_id,
@@ -310,7 +312,7 @@ def render_room(room: ActiveRoom) -> str:
 
 
 def room_artifact(room: ActiveRoom) -> dict[str, Any]:
-    """The record of a room as plain values. The number of people replaces the list of their ids."""
+    """A room as a dict of plain values. In place of the peers' ids it has their number, `total`."""
     record: dict[str, Any] = room.model_dump(mode="json", exclude={"session": {"peers"}})
     session = _bounded(record.pop("session"))
     return {**_bounded(record), "session": session, "total": len(room.session.peers)}
@@ -339,7 +341,7 @@ class PeerData(_Data):
 
 
 class PeerDetail(_Data):
-    """The facts about one peer that its row does not have."""
+    """Facts about one peer that are not in its row."""
 
     id: str = Field(description="Full peer id.")
     joined_at: str = Field(description="RFC 3339, UTC.")
@@ -393,8 +395,8 @@ def peers_data(room_id: str, view: Roster) -> dict[str, Any]:
 def peers_within(
     room_id: str, view: Roster, budget: int, written: Callable[[dict[str, Any]], str]
 ) -> dict[str, Any]:
-    """The data of a roster, with as many of its rows as the budget allows. `written` turns the data
-    into the text that the reader gets."""
+    """The data of a roster, as `PeersData` without `details`. `written` turns the data into the text
+    that the reader gets. Rows are left out until this text costs at most `budget` tokens."""
     # The roles are fitted first, so that rows do not take all the space.
     roles, nobody = min(len(view.by_role), SHOWN_ROLES), replace(view, rows=())
     while roles > 1 and token_bound(written(_data(room_id, nobody, roles))) > FIXED_TOKENS:

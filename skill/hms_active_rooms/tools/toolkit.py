@@ -25,15 +25,16 @@ if TYPE_CHECKING:
 
 
 class ActiveRoomsToolkit(BaseToolkit):
-    """Makes the LangChain tools for Active Rooms. A person approves what the tools change.
+    """Makes the LangChain tools for Active Rooms. A person approves each call that changes a room,
+    unless the policy lets the call run without a question.
 
     Args:
         client: the API client.
         policy: what an agent may do. Its `rooms` must not be empty.
-        confirm: asks a person where no graph can pause. Without `confirm`, a call that needs an
-            approval is refused there.
+        confirm: a function that asks a person. It is called where no graph can pause. Without it,
+            calls that need an approval are refused there.
         journal: a `Journal`, a URL, a `Path`, or None for the file in the user's state directory.
-        requester: who asks, for the record.
+        requester: the name by which the journal records who makes the calls.
 
     Raises:
         ConfigurationError: `policy` is not a `Policy`, or names no room; `confirm` is not a
@@ -61,17 +62,19 @@ class ActiveRoomsToolkit(BaseToolkit):
         super().__init__()
         if not _checked(policy).rooms:
             raise ConfigurationError(
-                "No room is allowed, so no tool could do anything.",
-                hint='Give rooms=["<room id>"], or set HMS_POLICY_ROOMS. rooms=["*"] allows all rooms.',
+                "No room is allowed, so the tools cannot do anything.",
+                hint='Give rooms=["<room id>"], or set HMS_POLICY_ROOMS. To allow all rooms, give rooms=["*"].',
             )
-        given = ("requester", requester, str), ("journal", journal, (Journal, str, Path, NoneType))
-        for name, value, kinds in given:
-            if not isinstance(value, kinds):
-                raise ConfigurationError(f"{name} is {value!r}, which is no {name}.")
+        if not isinstance(requester, str):
+            raise ConfigurationError(f"requester has to be a text. It is {requester!r}.")
+        if not isinstance(journal, (Journal, str, Path, NoneType)):
+            raise ConfigurationError(
+                f"journal has to be a Journal, URL or Path. It is {journal!r}."
+            )
         if confirm is not None and not _takes_a_request(confirm):
             raise ConfigurationError(
-                f"confirm has to be a function of one argument, the request; it is {confirm!r}.",
-                hint="It asks a person, and returns request.approve() or request.reject().",
+                f"confirm has to be a function of one argument, the request. It is {confirm!r}.",
+                hint="Let it ask a person, and return request.approve() or request.reject().",
             )
         self._client, self._confirm, self._requester = client, confirm, requester
         self._gate = Gate(
@@ -91,12 +94,13 @@ class ActiveRoomsToolkit(BaseToolkit):
     ) -> ActiveRoomsToolkit:
         """Make a toolkit from environment variables.
 
-        The credentials are `HMS_MANAGEMENT_TOKEN`, or `HMS_ACCESS_KEY` and `HMS_SECRET`. The
-        address is `HMS_BASE_URL`. Without `policy`, the policy is read from `HMS_POLICY_*`. Without
-        `journal`, its URL is read from `HMS_JOURNAL`. `rooms` replaces the policy's rooms.
+        `HMS_MANAGEMENT_TOKEN`, or `HMS_ACCESS_KEY` and `HMS_SECRET`, hold the credentials.
+        `HMS_BASE_URL` is the address of the API. Without `policy`, the policy is read from
+        `HMS_POLICY_*`. Without `journal`, the journal's URL is read from `HMS_JOURNAL`. If `rooms`
+        are given, they replace the policy's rooms.
 
         Raises:
-            ConfigurationError: a variable is missing or wrong; the message names it.
+            ConfigurationError: a variable is missing or wrong. The message names the variable.
         """
         from hms_active_rooms.api.client import ActiveRoomsClient
         from hms_active_rooms.gate.policy import Policy
@@ -122,17 +126,17 @@ class ActiveRoomsToolkit(BaseToolkit):
         return self._requester
 
     def get_tools(self) -> list[BaseTool]:
-        """The tools. Inside a graph they ask a person by an interrupt, elsewhere by `confirm`."""
+        """Make the tools. They ask a person by an interrupt if a graph can pause, else by `confirm`."""
         from hms_active_rooms.tools.active_rooms import build_tools
 
         return list(build_tools(self._gate, confirm=self._confirm, requester=self._requester))
 
     async def awithdraw(self, thread: object, *, by: str = "person", reason: str = "") -> list[str]:
-        """Take back the open questions of a graph's thread, and its approved actions that are not
-        sent yet. Returns the ids of all these actions.
+        """Reject the actions of a graph's thread that are not sent yet: those that wait for a person,
+        and those that are approved. Returns their ids.
 
-        Call this when a question is abandoned ("forget it"). Otherwise a person can still approve
-        the call until it expires. For the record, `by` says who takes it back, and `reason` why.
+        Call this when the conversation drops a question ("forget it"). Otherwise a person can
+        approve the action until it expires. The journal records `by` as the one who rejected.
         """
         return [row.id for row in await self._gate.withdraw(str(thread), by=by, reason=reason)]
 
@@ -152,8 +156,8 @@ def _checked(policy: object) -> Policy:
     if isinstance(policy, Policy):
         return policy
     raise ConfigurationError(
-        f"policy is {policy!r}, which is no Policy.",
-        hint="Give Policy(...), or Policy.from_file(...) for a file.",
+        f"policy has to be a Policy. It is {policy!r}.",
+        hint="Give Policy(...), or Policy.from_file(...) to read a file.",
     )
 
 

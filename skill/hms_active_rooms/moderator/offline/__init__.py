@@ -25,14 +25,13 @@ __all__ = ["CAPABILITIES_TEXT", "CommandsModel", "next_step"]
 class CommandsModel(BaseChatModel):
     """A chat model that turns plain English sentences of a moderator into tool calls.
 
-    It uses no network and no randomness: the same messages give the same answer. If a sentence gives
-    no order, the model calls no tool. It knows five tools; after `bind_tools` it calls only the given
-    ones.
+    It uses no network and no randomness, so the same messages give the same answer. If a sentence
+    gives no order, the model calls no tool. After `bind_tools`, it calls only the bound tools.
 
     Args:
-        room_id: the room of the conversation. A text that is not a room id raises ValidationError. If
-            None, the room is the one that the person's sentence names, or that a system message names
-            in a line "Room: <id>".
+        room_id: the room of the conversation. A text that is not a room id raises ValidationError.
+            With None, the person's sentence has to name the room, or a system message in a line
+            "Room: <id>".
     """
 
     room_id: str | None = None
@@ -57,7 +56,7 @@ class CommandsModel(BaseChatModel):
         tool_choice: str | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """A model that proposes only these tools. It ignores `tool_choice`."""
+        """Return a model that calls only these tools. `tool_choice` is ignored."""
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
 
     def _generate(

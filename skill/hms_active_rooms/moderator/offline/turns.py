@@ -1,4 +1,4 @@
-"""A message history as turns: what the person said, and what the tools answered to it."""
+"""Splits a message history into turns: what the person said, and what model and tools answered."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ class Result:
 
     @property
     def state(self) -> str:
-        """The state of the action, as the gate told it. Without one: "failed" or "done"."""
+        """The state of the call's action. A call without an action is "failed" or "done"."""
         artifact = self.answer and self.answer.artifact
         told = artifact.get("state") if isinstance(artifact, dict) else None
         return str(told or ("failed" if self.failed else "done"))
 
     @property
     def told(self) -> str:
-        """What came of the call, in the tool's words.
+        """The outcome of the call, in the tool's words.
 
-        If it was refused, "Nothing was done." comes first. The text is cut and safe to show in a
-        terminal. What only a model needs is left out.
+        If the call was refused, the text begins with "Nothing was done.". The text is cut, is safe
+        to show in a terminal, and leaves out advice for models.
         """
         if self.answer is None:
             return say("no_answer")
@@ -59,14 +59,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Turn:
-    """A message of the person, and everything up to their next one."""
+    """A message of the person, and all messages up to the person's next one."""
 
     human: HumanMessage
     rest: tuple[BaseMessage, ...]
 
     @property
     def said(self) -> str | None:
-        """The person's text; None when the message holds something that is not text."""
+        """The person's text; None if a part of the message is not text."""
         blocks = self.human.content_blocks
         texts = [block["text"] for block in blocks if block["type"] == "text"]
         # A line between blocks keeps two texts from being read as one sentence.
@@ -93,21 +93,21 @@ class Turn:
 
     @property
     def closing(self) -> str | None:
-        """The text of the model's last message in this turn; None if that message called a tool."""
+        """The text of the model's last message in this turn; None if it called a tool, or if there is none."""
         last = self.spoken[-1:]
         return str(last[0].text) if last and not last[0].tool_calls else None
 
 
 def turns(messages: Sequence[BaseMessage]) -> tuple[Turn, ...]:
-    """The history, cut before each message of the person. Messages before the first are dropped."""
+    """Split the history before each message of the person. What comes before the first is dropped."""
     starts = [i for i, message in enumerate(messages) if isinstance(message, HumanMessage)]
     cuts = [messages[start:end] for start, end in pairwise([*starts, len(messages)])]
     return tuple(Turn(cut[0], tuple(cut[1:])) for cut in cuts if isinstance(cut[0], HumanMessage))
 
 
 def room_of_system(messages: Sequence[BaseMessage]) -> str:
-    """The room id in the line "Room: <id>" of the system messages. Empty if there is no such line, or
-    if such lines name several rooms."""
+    """The room id that the system messages name in a line "Room: <id>". Empty if there is no such
+    line, or if such lines name several rooms."""
     told = "\n".join(str(m.text) for m in messages if isinstance(m, SystemMessage))
     rooms = set(re.findall(r"(?m)^ *Room: ([0-9a-f]{24}) *$", told))
     return rooms.pop() if len(rooms) == 1 else ""

@@ -1,4 +1,4 @@
-"""The words of `words.yaml`: phrases by their class, and the replies."""
+"""Reads the phrases and replies in `words.yaml`."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def listed(name: str) -> frozenset[str]:
 
 @cache
 def rows(name: str) -> list[tuple[str, str]]:
-    """The lines of a section, each "phrases => text"."""
+    """The lines "phrases => text" of a section, each as a pair (phrases, text)."""
     lines = (line.partition(" => ") for line in section(name).splitlines())
     loose = f"({section('loose')})"
     return [(o.replace("<skip>", _SKIP).replace("<loose>", loose), text) for o, _, text in lines]
 
 
 def phrases(text: str) -> list[Phrase]:
-    """All phrases that a text of `words.yaml` stands for. The first lines of that file tell how it is
-    written."""
+    """All phrases that a text of `words.yaml` stands for. The first lines of that file explain how
+    such a text is written."""
     return [way for one in text.split(",") for way in _ways(one.strip())]
 
 
@@ -60,7 +60,7 @@ def _ways(phrase: str) -> list[Phrase]:
 
 @cache
 def lexicon() -> dict[str, list[tuple[Phrase, str]]]:
-    """The phrases by their first word, each with its class. The longest phrases come first."""
+    """All phrases by their first word, each with its class. Longer phrases come first."""
     found = defaultdict[str, list[tuple[Phrase, str]]](list)
     lists = {**section("words"), "CANNOT": ",".join(cannot())}
     for kind, text in lists.items():
@@ -86,7 +86,7 @@ def talk() -> dict[Phrase, str]:
 
 @cache
 def cannot() -> dict[str, str]:
-    """Words for what no tool can do, such as "mute", with the reply to each."""
+    """The words for what no tool can do, such as "mute". Each has the reply to it."""
     return {" ".join(one): why for told, why in rows("cannot") for one in phrases(told)}
 
 
