@@ -320,9 +320,12 @@ async def test_a_role_removal_looks_at_the_person_again_after_each_wait(lesson: 
     assert lesson.executed("remove_peers") == len(shown) - 1
 
 
-async def test_a_role_removal_ends_when_its_deadline_passes_during_a_wait(lesson: Lesson) -> None:
+@pytest.mark.parametrize(("operation", "sent"), [("remove_peers", 2), ("retrieve_peer", 1)])
+async def test_a_role_removal_ends_when_its_deadline_passes_during_a_wait(
+    lesson: Lesson, operation: str, sent: int
+) -> None:
     action = await lesson.approved("hms-remove-peers", role="student")
-    lesson.too_many("remove_peers", after=1)
+    lesson.too_many(operation, after=1)
 
     def later() -> None:
         lesson.waits.clock.now = action.expires_at
@@ -331,7 +334,7 @@ async def test_a_role_removal_ends_when_its_deadline_passes_during_a_wait(lesson
     ended = await lesson.gate.run(action.id)
     assert ended.state == "failed"
     assert [p.outcome for p in ended.result.people][:3] == ["removed", "failed", "not sent"]
-    assert lesson.sent("remove_peers") == 2
+    assert lesson.sent("remove_peers") == sent
 
 
 async def test_a_role_removal_that_lost_its_row_during_a_wait_sends_nothing_more(

@@ -261,9 +261,9 @@ class Sending:
 
     async def _send_to(self, person: Person, part: StateChange) -> tuple[Fate, ApiError | None]:
         """Before each request the peer is read, since its role may have changed."""
-        read, attempt = self.client.retrieve_peer, 1
+        attempt = 1
         try:
-            while person.same_person(person_of(await read(part.room_id, person.id))):
+            while person.same_person(await self._read(part.room_id, person.id)):
                 try:
                     self.began = True
                     await part.request(self.client)
@@ -281,6 +281,16 @@ class Sending:
         except ApiError as error:
             return "failed" if error.executed == "no" else "unknown", error
         return "skipped", None
+
+    async def _read(self, room_id: str, peer_id: str) -> Person:
+        """The peer as it is now. The client may have waited for 100ms: if the deadline has passed
+        since, or another worker has the action, this raises TimedOut."""
+        began = self.journal.now()
+        peer = await self.client.retrieve_peer(room_id, peer_id)
+        took_s = abs(self.journal.now() - began).total_seconds()
+        if took_s > _LONGEST_PAUSE_S and not await self._hold(in_time=True):
+            raise errors.TimedOut("Reading the room took until after the deadline.")
+        return person_of(peer)
 
     async def _summed_up(
         self, fates: dict[str, Fate], error: ApiError | None, *, wait: bool
