@@ -159,7 +159,7 @@ BAD: list[tuple[str, object, str]] = [
     (f"{API}/resources/0/path", "/active-rooms", "capability.consumes.0.resources.0: "),
     (f"{API}/resources/0/path", "/a/{room_id}/{x}", "capability.consumes.0.resources.0: "),
     (f"{API}/resources/0/path", "a/{room_id}", "capability.consumes.0.resources.0.path: "),
-    (f"{API}/resources/1/operations/0/method", "GET", "resources.1: a GET has"),
+    (f"{API}/resources/1/operations/0/method", "GET", "resources.1: endactiveroom is a GET"),
     (f"{API}/baseUri", "http://api.100ms.live/v2", "capability.consumes.0.baseUri: "),
     (f"{API}/baseUri", "https://u:p@host/v2", "capability.consumes.0.baseUri: "),
     (f"{API}/baseUri", "https://host/v2/", "capability.consumes.0.baseUri: "),

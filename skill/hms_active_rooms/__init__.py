@@ -2,9 +2,9 @@
 
     from hms_active_rooms import ActiveRoomsToolkit, ActiveRoomsClient, Policy
 
-The model gets five tools. A person approves each change of the room, and a journal records each
-change. The package imports a name when the name is first used. So the command line and the API
-client start without LangChain.
+The model gets five tools. A person approves each change of the room. A journal records each change.
+The package imports a name when the name is first used. So the command line and the API client start
+without LangChain.
 """
 
 from __future__ import annotations

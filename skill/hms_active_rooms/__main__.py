@@ -1,4 +1,4 @@
-"""`python -m hms_active_rooms` is the command `hms-active-rooms`."""
+"""Runs the command `hms-active-rooms` for `python -m hms_active_rooms`."""
 
 from hms_active_rooms.cli.main import run
 

@@ -1,7 +1,7 @@
 """Runs coroutines from synchronous code, on one background event loop per process.
 
-`asyncio.run` makes a new loop for each call, so each call would open new connections. It also fails
-where a loop already runs, as in a notebook or in a synchronous tool of an async agent.
+`asyncio.run` makes a new loop for each call, so each call would open new connections. `asyncio.run`
+also fails where a loop already runs, as in a notebook or in a synchronous tool of an async agent.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Work = Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]]
 
 
 def run(work: Work[T]) -> T:
-    """Run a coroutine (or a function that makes one) on the background loop. Returns its result.
+    """Run a coroutine (or a function that makes one) on the background loop, and return its result.
 
     The coroutine sees a copy of the caller's context variables. An exception that interrupts the
-    wait, such as Ctrl-C, first cancels the coroutine. On the background loop itself, which would
-    wait for itself for ever, this raises RuntimeError."""
+    wait, such as Ctrl-C, first cancels the coroutine. A call on the background loop itself raises
+    RuntimeError, since it would wait for itself for ever."""
     try:
         background = _current()
     except RuntimeError:
@@ -38,7 +38,8 @@ def run(work: Work[T]) -> T:
         if isinstance(work, Coroutine):
             work.close()
         raise RuntimeError(
-            "blocking.run would wait for itself on its own event loop. Await the coroutine instead."
+            "blocking.run was called on its own event loop, and would wait for itself. "
+            "Await the coroutine instead."
         )
     loop, result, tasks = background.loop, Future[T](), list[asyncio.Task[None]]()
 
@@ -71,9 +72,9 @@ def run(work: Work[T]) -> T:
 
 
 async def in_own_thread(call: Callable[[], T]) -> T:
-    """Run a call in a thread of its own, with a copy of the context variables, and return its
-    result. The thread is a daemon: Python waits for every other thread before it ends, also after
-    Ctrl-C, and nothing can stop a thread that reads what a person types."""
+    """Run a call in a new thread, with a copy of the context variables, and return its result.
+    Nothing can stop a thread that waits for a person to type. So the thread is a daemon, since Python
+    does not wait for daemon threads when it ends."""
     result, context = Future[T](), copy_context()
     result.set_running_or_notify_cancel()
 

@@ -1,8 +1,8 @@
-"""Reads the contract, `capability.yaml`, into pydantic models. The names and hints of the tools,
-and the URL paths, stand only in this file.
+"""Reads the contract, `capability.yaml`, into pydantic models. Only that file has the names and hints
+of the tools, and the URL paths.
 
-A mistake in the contract must not become a running tool. So an unknown key or a contradiction is an
-error, which says where and why. A missing hint has the strictest value.
+A mistake in the contract must not become a running tool. So an unknown key or a contradiction raises
+an error that says where and why. A missing hint has the strictest value.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
 Text = Annotated[str, Field(pattern=r"\S")]
 Outputs = tuple[dict[str, Text], ...]
-"""How to pick values from an answer. Only other programs that read this contract use it."""
+"""Rules that pick values from an answer, for other programs. This package does not use them."""
 
 
 class _Part(
@@ -74,7 +74,7 @@ class Operation(_Part):
         return any(parameter.place == "body" for parameter in self.input_parameters)
 
     def url_path(self, **values: str) -> str:
-        """The path with a percent-encoded value, which is a checked id, for each placeholder."""
+        """Return the path with `values` (checked ids), percent-encoded, in place of placeholders."""
         return _PLACEHOLDER.sub(lambda match: quote(values[match[1]], safe=""), self.path)
 
 
@@ -88,9 +88,9 @@ class Resource(_Part):
         for operation in self.operations:
             names = [p.name for p in operation.input_parameters if p.place == "path"]
             if sorted(names) != sorted(_PLACEHOLDER.findall(self.path)):
-                raise ValueError(f"{operation.name} needs the path parameters of {self.path}")
+                raise ValueError(f"the path parameters of {operation.name} do not fit {self.path}")
             if operation.has_body and operation.method == "GET":
-                raise ValueError("a GET has no body")
+                raise ValueError(f"{operation.name} is a GET, which cannot have a body")
             operation._path = self.path
         return self
 
@@ -164,7 +164,7 @@ class Capability(_Part):
 
     @property
     def base_uri(self) -> str:
-        """The API's base URI: https, without a slash at the end."""
+        """The base URI of the API. It begins with https and has no slash at the end."""
         return self.capability.consumes[0].base_uri
 
     @property
@@ -193,9 +193,11 @@ class Capability(_Part):
                 raise ValueError(f"two tools are named {tool.name}")
             namespace, _, called = tool.call.partition(".")
             if namespace != self.capability.consumes[0].namespace or called not in self._operations:
-                raise ValueError(f"{tool.name} calls {tool.call}, which 'consumes' does not have")
+                raise ValueError(
+                    f"{tool.name} calls {tool.call}, but 'consumes' has no such operation"
+                )
             if tool.hints.read_only and self._operations[called].method != "GET":
-                raise ValueError(f"{tool.name} is readOnly, but does not call a GET")
+                raise ValueError(f"{tool.name} is readOnly, but its operation is not a GET")
         if self.token_variable not in self.binds[0].keys.values():
             raise ValueError(f"'binds' does not have {self.token_variable}")
         return self
@@ -203,13 +205,13 @@ class Capability(_Part):
 
 @cache
 def capability() -> Capability:
-    """The contract that comes with this package. The file is read only once."""
+    """Return the contract that comes with this package. The file is read only once."""
     return load(Path(__file__).with_name("capability.yaml").read_text(encoding="utf-8"))
 
 
 def load(text: str) -> Capability:
-    """Read the contract in a YAML text. Raises ConfigurationError if the contract is wrong. The
-    error names the place, for example "capability.exposes.0.tools.2.call"."""
+    """Read a contract from a YAML text. Raises ConfigurationError if the contract is wrong. The error
+    names the place, for example "capability.exposes.0.tools.2.call"."""
     try:
         return Capability.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:

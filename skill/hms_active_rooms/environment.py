@@ -21,15 +21,15 @@ KNOWN: Final = frozenset(
         "TRANSPORT",
     )
 )  # fmt: skip
-"""Variables that have a fixed name."""
+"""The environment variables that have a fixed name."""
 
 FAMILIES: Final = ("HMS_POLICY_", "HMS_APPROVER_TOKEN_")
 """Prefixes of other settings. The code that reads a setting checks the rest of its name."""
 
 
 def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
-    """The variable's value, or `allowed[0]` if the variable is not set. Raises ConfigurationError
-    for a value that is not in `allowed`."""
+    """Return the variable's value, or `allowed[0]` if the variable is not set. Raises
+    ConfigurationError if the value is not in `allowed`."""
     value = environ.get(variable, "").strip() or allowed[0]
     if value not in allowed:
         *others, last = allowed
@@ -40,8 +40,9 @@ def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
 
 
 def refuse_unknown(environ: Mapping[str, str], also_known: Collection[str] = ()) -> None:
-    """Raises ConfigurationError if a variable begins with `HMS_` but is not a setting. A misspelled
-    setting could leave a protection off. Spellings such as `hms-room` or `HMSROOM` are refused, too."""
+    """Raise ConfigurationError if a variable begins with `HMS_` but is not a setting, since a
+    misspelled setting could leave a protection off. Other spellings of a setting, such as `hms-room`
+    or `HMSROOM`, are refused too. `also_known` has more names to allow."""
     ours, families = set(map(_letters, KNOWN)), tuple(map(_letters, FAMILIES))
     for name in environ:
         # Files of settings may begin with a byte order mark, or have "export" before a name.
@@ -60,13 +61,13 @@ def _letters(name: str) -> str:
 
 
 def unknown_setting(name: str, known: Collection[str], prefix: str = _PREFIX) -> ConfigurationError:
-    """The error for a variable that is not in `known`. The error names the most similar setting, or
-    all settings if none is similar. Names are compared without their common `prefix`."""
+    """Return the error for a variable that is not in `known`. The error names the most similar
+    setting, or all settings if none is similar. Names are compared without their common `prefix`."""
     others = [f"{family}..." for family in FAMILIES] if prefix == _PREFIX else []
     tails = {one.removeprefix(prefix): one for one in known}
     near = get_close_matches(name.upper().removeprefix(prefix), tails, 1)
     return ConfigurationError(
-        f"{quoted(name)} is no setting of hms-active-rooms.",
+        f"{quoted(name)} is not a setting of hms-active-rooms.",
         hint=f"The most similar setting is {tails[near[0]]}. Rename or unset {quoted(name)}."
         if near
         else f"Unset the variable. The settings are: {', '.join(sorted([*known, *others]))}.",

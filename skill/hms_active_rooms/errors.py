@@ -14,18 +14,18 @@ Executed = Literal["no", "maybe", "yes"]
 
 _EXECUTED_TEXT: dict[Executed, str] = {
     "no": "Nothing was executed.",
-    "maybe": "It may have been executed.",
-    "yes": "It was executed.",
+    "maybe": "The request may have been executed.",
+    "yes": "The request was executed.",
 }
 
 
 class ActiveRoomsError(Exception):
-    """Base of all errors that this package raises on purpose. Programs can rely on `code`."""
+    """Base class of all errors that this package raises on purpose. Programs can rely on `code`."""
 
     code: ClassVar[str] = "error"
     default_hint: ClassVar[str] = ""
     person_hint: ClassVar[str | None] = None
-    """The hint for a person, if `default_hint` speaks to a model. None if both get one hint."""
+    """The default hint for a person. None means that a person gets the same hint as a model."""
 
     def __init__(self, message: str, *, executed: Executed = "no", hint: str | None = None) -> None:
         super().__init__(message)
@@ -35,24 +35,24 @@ class ActiveRoomsError(Exception):
             self.add_note(self.own_hint)  # so that a traceback shows it
 
     def for_person(self) -> str:
-        """What a person reads: what happened, and whether anything was executed."""
+        """Return the text for a person: what happened, and whether anything was executed."""
         told = str(self)
         if self.executed == "no" and "Nothing was" in told:
             return told
         return f"{told} {_EXECUTED_TEXT[self.executed]}"
 
     def for_model(self) -> str:
-        """What a model reads: what happened, whether anything was executed, what to do next."""
+        """Return the text for a model: what happened, what was executed, what to do next."""
         return " ".join(filter(None, (str(self), _EXECUTED_TEXT[self.executed], self.hint)))
 
     @property
     def own_hint(self) -> str:
-        """The hint, if it differs from the hint of this error's class. Else ""."""
+        """The hint of this error; "" if it is only the default hint of its class."""
         return self.hint if self.hint != self.default_hint else ""
 
 
 def default_hint(code: str, *, for_person: bool = False) -> str:
-    """The default hint of the error class with this code. "" if no class has this code."""
+    """Return the default hint of the error class with this code, or "" if no class has this code."""
     known = [ActiveRoomsError]
     for kind in known:
         if kind.code == code:
@@ -69,7 +69,7 @@ class ConfigurationError(ActiveRoomsError):
 
 
 class InvalidCall(ActiveRoomsError, ValueError):
-    """The arguments are wrong, and nothing was sent. Pydantic validators may raise this error."""
+    """The call or an argument is wrong. Nothing was sent. Pydantic validators may raise this error."""
 
     code = "invalid_call"
     default_hint = "Fix the arguments and call again."
@@ -82,7 +82,7 @@ class PolicyRefusal(ActiveRoomsError):
     code = "policy_refusal"
     default_hint = "Do not try again. Tell the person what the policy does not allow."
     person_hint = (
-        "The policy is set by --policy or HMS_POLICY_FILE, and by the variables HMS_POLICY_*."
+        "To change the policy, use --policy, HMS_POLICY_FILE or the variables HMS_POLICY_*."
     )
 
 
@@ -90,7 +90,7 @@ class OutcomeUnknown(ActiveRoomsError):
     """The request was sent, and nobody knows whether it was executed."""
 
     code = "outcome_unknown"
-    default_hint = "Do not send it again. Look at the room (it shows no messages)."
+    default_hint = "Do not repeat the call. Look at the room (it does not show messages)."
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message, executed="maybe", hint=hint)
@@ -112,8 +112,8 @@ class BrokenRecord(JournalError):
 
 
 class ApiError(ActiveRoomsError):
-    """The 100ms API answered with an error, or gave no usable answer. `status` is the HTTP status,
-    `request_id` the server's id of the request. Each is None if the server sent none."""
+    """The 100ms API answered with an error, or gave no usable answer. `status` is the HTTP status.
+    `request_id` is the server's id of the request. Each is None if the server sent none."""
 
     code = "api"
 
@@ -132,8 +132,8 @@ class ApiError(ActiveRoomsError):
 
 
 class Unauthorized(ApiError):
-    """401: the token is not valid. The request was not executed. `renewed` is whether the client has
-    a new token since, so that the same request may succeed."""
+    """401: the token is not valid. The request was not executed. `renewed` is True if the client has
+    got a new token since: then the same request may succeed."""
 
     code = "unauthorized"
     renewed: bool = False
@@ -142,11 +142,11 @@ class Unauthorized(ApiError):
 
 
 class Forbidden(ApiError):
-    """403: the room is not in this account, or the room id is wrong."""
+    """403: the room id is wrong, the room is in another account, or the credentials lack a right."""
 
     code = "forbidden"
     default_hint = (
-        "Check the room id (not a room code or session id) and what the credentials allow."
+        "Check the room id. A room code or a session id does not work. Check the credentials, too."
     )
 
 
@@ -182,7 +182,7 @@ class InvalidRequest(ApiError):
 
 class RateLimited(ApiError):
     """429: there were too many requests. This request was not executed. `retry_after_s` is how many
-    seconds the server asks to wait. None if the server does not say so."""
+    seconds the server asks to wait, or None if the server does not say so."""
 
     code = "rate_limited"
     default_hint = "Wait a little, then try again."

@@ -1,6 +1,7 @@
-"""Makes the command that installs an extra of this package, from where it was installed itself.
+"""Makes the command that installs an extra of this package from the place where the package itself
+came from.
 
-The public package index does not have this package. A command with the name alone would install a
+The public package index does not have this package. A command with only the name would install a
 stranger's package, if a stranger publishes one under this name.
 """
 
@@ -19,7 +20,7 @@ NAME: Final = "hms-active-rooms"
 
 
 def how_to_install(extra: str) -> str:
-    """The shell command that adds an extra of `pyproject.toml` to this installation."""
+    """Return the shell command that adds an extra of `pyproject.toml` to this installation."""
     try:
         dist = metadata.distribution(NAME)
     except metadata.PackageNotFoundError:
@@ -42,15 +43,14 @@ def how_to_install(extra: str) -> str:
 
 @contextmanager
 def extra(name: str, what: str, *modules: str) -> Iterator[None]:
-    """Raises ConfigurationError if the `with` block cannot import one of `modules`, or a part of it.
-    The error says that `what` (a part of this package) lacks packages, and how to install the extra
-    `name`."""
+    """Raise ConfigurationError if the `with` block cannot import one of `modules`. The error says
+    that `what` (a part of this package) lacks packages, and how to install the extra `name`."""
     try:
         yield
     except ImportError as error:
         if error.name is None or error.name.split(".")[0] not in modules:
             raise
         raise ConfigurationError(
-            f"The {what} needs packages that are not installed, or other versions of them. "
-            f"To get them: {how_to_install(name)}."
+            f"The {what} needs packages that are missing or have the wrong version. "
+            f"To install them: {how_to_install(name)}."
         ) from None

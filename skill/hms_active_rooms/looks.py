@@ -1,8 +1,9 @@
 """Makes keys for names. Names that a person could mix up have the same key.
 
-A key leaves out invisible characters, such as format characters and fillers. It uses only the first
-visible characters, so that a long name costs little. Two long names that begin alike have the same
-key. A needless warning about them costs a look, but a missing one can remove the wrong person.
+A key leaves out invisible characters, such as format characters and fillers. A key uses only the
+first visible characters, so that a long name costs little time. So two long names that begin alike
+have the same key. A needless warning costs only a look; without a warning, the wrong person may be
+removed.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ SEEN_CHARS: Final = 128
 """How many visible characters are compared. A list of participants shows fewer."""
 
 SCANNED_CHARS: Final = 1024
-"""How many characters are read to find visible ones, if a name begins with invisible ones."""
+"""How many characters are searched for visible ones, if a name begins with invisible ones."""
 
 _BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
-"""Characters drawn as a blank, although they count as letters or symbols."""
+"""Characters that are drawn as a blank, although they count as letters or symbols."""
 
 _NOT_DRAWN: Final = re.compile(
     "[\u034f\u17b4\u17b5\ufffc\u180b-\u180f\ufe00-\ufe0f\U00016fe4\U000e0100-\U000e01ef]"
@@ -38,31 +39,31 @@ _SMALL_CAPITALS: Final = {"ĸ": "k", "ʍ": "m"}
 
 
 def folded(name: str) -> str:
-    """A key for the letters of a name: NFKC, case-folded, and without invisible characters."""
+    """Return a key for a name's letters: its NFKC form, case-folded, without invisible characters."""
     plain = unicodedata.normalize("NFKC", _seen(name)).casefold()
     return " ".join(unicodedata.normalize("NFKC", plain).translate(_VISIBLE).split())
 
 
 def skeleton(name: str) -> str:
-    """A key for the looks of a name. Names that look the same to a person have the same key. Case,
-    accents and invisible characters do not count. Each character becomes the one that it looks like
-    by Unicode's confusables: Cyrillic "а" becomes "a", "0" becomes "o", "m" becomes "rn", and "I",
-    "1" and "i" become "l"."""
+    """Return a key for the looks of a name. Names that look the same to a person have the same key.
+    Case, accents and invisible characters do not count. Each character becomes the one that it looks
+    like in Unicode's table of confusables: Cyrillic "а" becomes "a", "0" becomes "o", "m" becomes
+    "rn", and "I", "1" and "i" become "l"."""
     return " ".join(unicodedata.normalize("NFD", _seen(name)).translate(_LOOKS).split())
 
 
 def glance(name: str) -> str:
-    """A looser key than `skeleton`, for warnings. Blanks and punctuation are dropped, "5" becomes
-    "s", "8" becomes "b", and "nn" becomes "m". "5am Lee", "Sann Lee" and "SamLee" have the key of
-    "Sam Lee"."""
+    """Return a looser key than `skeleton`, for warnings. Blanks and punctuation are left out, "5"
+    becomes "s", "8" becomes "b", and "nn" becomes "m". "5am Lee", "Sann Lee" and "SamLee" have the
+    key of "Sam Lee"."""
     looks = skeleton(name).replace("nn", "rn").translate(_DIGITS)
     return "".join(c for c in looks if unicodedata.category(c)[0] not in "PZ") or looks
 
 
 def may_hold(part: str, names: Sequence[str]) -> list[int]:
-    """The indexes of the names that may contain `part`. This is a quick check of ASCII names: all
-    words of `folded(part)` or of `skeleton(part)` must be in them. Other names always pass. Callers
-    compare the `skeleton` of a name, which takes longer, only if the name passes."""
+    """Return the indexes of the names that may contain `part`. An ASCII name passes this quick check
+    if it has all words of `folded(part)` or of `skeleton(part)`. Any other name always passes.
+    Callers compare the `skeleton` of a name, which takes longer, only if the name has passed."""
     whole = "\n".join(n if n.isascii() and n.isprintable() else "" for n in names)
     table, longer = _ascii_looks()
     looked = whole
@@ -95,7 +96,7 @@ def _seen(name: str) -> str:
 
 
 def visible(char: str) -> str:
-    """How a character is drawn: as itself, as a space, or not at all ("")."""
+    """Return how a character is drawn: as itself, as a space, or not at all ("")."""
     category = unicodedata.category(char)
     if char in _BLANKS or category in ("Zs", "Zl", "Zp") or char.isspace():
         return " "

@@ -1,4 +1,4 @@
-"""Says in plain words what pydantic refuses. Pydantic's own words are about Python types."""
+"""Says in plain words what pydantic refuses. Pydantic's own words speak of Python types."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WORDS: Final = {
     "string": "give a text",
     "string_too_long": "give at most {max_length} characters",
     "string_pattern_mismatch": "it does not have the documented form",
-    "string_unicode": "it holds a lone surrogate, which cannot be sent",
+    "string_unicode": "it has a broken character (a lone surrogate), which cannot be sent",
     "int": "give a whole number",
     "float": "give a number",
     "bool": "give true or false",
@@ -33,7 +33,7 @@ _WORDS: Final = {
 
 
 def plain(problem: Mapping[str, Any], kind: str = "argument") -> str:
-    """What is wrong with one value. For an unknown name the words are "there is no such {kind}"."""
+    """Return what is wrong with one value. An unknown name gives "there is no such {kind}"."""
     name = problem["type"]
     words = _WORDS.get(name) or _WORDS.get(name.split("_")[0]) or "it cannot be used"
     of = {
@@ -44,7 +44,7 @@ def plain(problem: Mapping[str, Any], kind: str = "argument") -> str:
 
 
 def explain(error: ValidationError | Sequence[Mapping[str, Any]], kind: str = "argument") -> str:
-    """One line about the first five wrong values, each with its place. No full stop at the end."""
+    """Return one line, without a full stop, about the first five wrong values and their places."""
     told = []
     for one in (error.errors() if isinstance(error, ValidationError) else error)[:5]:
         tag = one.get("ctx", {}).get("discriminator", "").strip("'")

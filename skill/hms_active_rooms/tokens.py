@@ -1,7 +1,7 @@
 """Computes an upper bound for the tokens in a text, fast and without a tokenizer.
 
-The bound holds for o200k_base and cl100k_base, the vocabularies that OpenAI publishes; others give
-similar counts. For a list of peers (a roster) it is usually 1.3 to 1.6 times the real count.
+The bound holds for o200k_base and cl100k_base, the vocabularies that OpenAI publishes. Others
+give similar counts. For a list of peers (a roster) the bound is usually 1.3 to 1.6 times the count.
 
 Both vocabularies first split a text into pieces. A piece is, for example, a word with one character
 before it, punctuation, or up to three digits. Inside a piece, each byte is one token at first. Then
@@ -75,7 +75,7 @@ _MARKS: Final = tuple((f"j{mark}j".encode(), len(mark) - cost) for mark, cost in
 
 
 def token_bound(text: str) -> int:
-    """The most tokens that a text can have in OpenAI's vocabularies o200k_base and cl100k_base."""
+    """Return the most tokens that a text can have in OpenAI's o200k_base and cl100k_base."""
     for line, cost in LINES.items():
         if text.startswith(line) or f"\n{line}" in text:
             text = text.replace(line, "." * (cost - 1) + "\n", 1)

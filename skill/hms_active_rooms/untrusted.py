@@ -1,9 +1,10 @@
 """Makes strangers' texts safe to show, and finds names that look alike.
 
-Strangers write names, user ids, roles, metadata and room names: terminal commands, marks that
-reorder a line, invisible letters, ten megabytes of accents, or a sentence addressed to the model.
-So such a text is shown only through `quoted`, or through `shortened` or `escaped`, which add no
-quotes. Characters that are invisible, or mean something in Markdown or HTML, become JSON escapes.
+Strangers choose names, user ids, roles, metadata and room names. Such a text may hold terminal
+commands, marks that reorder a line, invisible letters, ten megabytes of accents, or a sentence
+addressed to the model. So it is shown only through `quoted`, or through `shortened` or `escaped`,
+which add no quotes. Characters that are invisible, or mean something in Markdown or HTML, become JSON
+escapes.
 
 Hebrew and Arabic letters stay. A line shows them from right to left, together with digits and
 punctuation beside them, up to the next Latin letter. So our own sentences have a Latin word between
@@ -27,7 +28,7 @@ SHORT_ID_CHARS: Final = 8
 """How many characters a short id has at least. The first group of a UUID has as many."""
 
 QUOTED_CHARS: Final = 60
-"""How many characters of a name are shown, unless a caller says otherwise."""
+"""How many characters of a name are shown, if a caller gives no other number."""
 
 MAX_MARKS: Final = 2
 """How many combining marks in a row stay. Vietnamese and Thai need two, "Zalgo" has dozens."""
@@ -61,17 +62,17 @@ _EMOJI: Final = re.compile(f"[0-9#*]\ufe0f\u20e3|{_ONE_PICTURE}(?:\u200d{_ONE_PI
 
 
 def quoted(text: str, cap: int = QUOTED_CHARS) -> str:
-    """A stranger's text as a JSON string literal on one line, safe in a terminal and in Markdown.
-    At most `cap` code points are shown. If the text is longer, "…" follows the closing quote. With
-    its escapes the result has at most `12 * cap + 3` characters."""
+    """Return a stranger's text as a JSON string literal on one line, safe in a terminal and in
+    Markdown. At most `cap` code points are shown. If the text is longer, "…" follows the closing
+    quote. With its escapes the result has at most `12 * cap + 3` characters."""
     body = f'"{escaped(text[:cap])}"'
     return body if len(text) <= cap else f"{body}…"
 
 
 def escaped(text: str) -> str:
     """Escape a text of any length as in a JSON string, but add no quotes. Letters of all scripts,
-    accents, emoji, and up to `MAX_MARKS` combining marks in a row stay. No mark stays at the start
-    or after an escape, where it would change our own characters."""
+    accents, emoji, and up to `MAX_MARKS` combining marks in a row stay. At the start, or after an
+    escape, no mark stays: there it would change our own characters."""
     if _PLAIN.fullmatch(text):
         return text
     active = {match.start() for match in _ACTIVE.finditer(text)}
@@ -100,8 +101,8 @@ def escaped(text: str) -> str:
 
 
 def shortened(text: str, most: int, tokens: int | None = None) -> str:
-    """A stranger's text for a table cell or a JSON field, escaped, with no quotes around it. At most `most`
-    code points are shown, and fewer if they cost over `tokens` tokens. A cut text ends in "…"."""
+    """Return a stranger's text for a table cell or a JSON field, escaped but without quotes. At most
+    `most` code points are shown, and fewer if they cost over `tokens` tokens. A cut text ends in "…"."""
     shown = text[:most]
     safe = escaped(shown)
     while tokens is not None and len(safe.encode()) > tokens and token_bound(safe) > tokens:
@@ -111,13 +112,13 @@ def shortened(text: str, most: int, tokens: int | None = None) -> str:
 
 
 def for_terminal(text: str) -> str:
-    """Escape a text for a terminal, where quotes, backticks, tags and links do no harm and stay."""
+    """Escape a text for a terminal. Quotes, backticks, tags and links do no harm there, so they stay."""
     parts = _ONLY_CHARACTERS.split(text)
     return "".join(part if place % 2 else escaped(part) for place, part in enumerate(parts))
 
 
 def message_of(error: BaseException) -> str:
-    """The text of another program's error: one line, safe for a terminal, cut to 300 characters."""
+    """Return another program's error as one line, safe for a terminal, cut to 300 characters."""
     line = " ".join(str(error).split())
     return for_terminal(line[:300]) + ("…" if len(line) > 300 else "")
 
@@ -141,13 +142,13 @@ def _escape(char: str) -> str:
 
 
 def storable(text: str) -> str:
-    """The text with U+FFFD in place of each character that a database refuses."""
+    """Return the text with U+FFFD in place of each character that a database refuses."""
     return _UNSTORABLE.sub("\ufffd", text)
 
 
 def lookalikes(target: str, names: Iterable[str]) -> list[str]:
-    """The names that a person could take for `target`, in the given order. Such a name has the same
-    `glance` key, or differs only in case. Names equal to `target` are left out."""
+    """Return the names that a person could take for `target`, in the given order. Such a name has the
+    same `glance` key, or differs only in case. Names equal to `target` are left out."""
     looks, plain = _looks(target), _plain(target)
     others = [name for name in names if name != target]
     return [name for name in others if _looks(name) == looks or _plain(name) == plain]
@@ -167,9 +168,9 @@ _plain: Final = lru_cache(maxsize=4096)(folded)
 
 
 def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict[str, str]:
-    """The short id of each id: the shortest prefix of at least `SHORT_ID_CHARS` characters, without
-    a dash at its end, that no other id of `among` (by default `ids`) has. If there is none, it is
-    the whole id."""
+    """Return the short id of each id. It is the shortest prefix that no other id of `among` (by
+    default `ids`) has. It has at least `SHORT_ID_CHARS` characters, and no dash at its end. If there
+    is no such prefix, it is the whole id."""
     short = {full: full[:SHORT_ID_CHARS] for full in ids}
     heads = set(short.values())
     # Only ids that begin alike can have the same prefix. In a sorted list they are neighbours.
@@ -188,7 +189,7 @@ def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict
 
 
 def resolve_short_id(ref: str, ids: Iterable[str]) -> list[str]:
-    """The ids that `ref`, a short or full id, can mean. Case is ignored. A full id means only
+    """Return the ids that `ref`, a short or full id, can mean. Case is ignored. A full id means only
     itself, even if other ids begin with it. A short id has at least `SHORT_ID_CHARS` characters."""
     wanted = ref.lower()
     known = list(dict.fromkeys(ids))

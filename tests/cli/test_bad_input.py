@@ -281,7 +281,7 @@ def test_bytes_that_are_no_text_are_refused(call: Run, sim: Simulation, words: s
     command, *rest = (word.replace("{}", "caf\udcff") for word in words.split())
     done = call(command, sim.room_id, *rest)
     assert done.code == 2
-    assert "is no text" in done.out + done.err
+    assert "cannot be stored" in done.out + done.err
     assert "UTF-8" in done.out + done.err
     assert posts(sim) == []
 

@@ -144,8 +144,8 @@ def test_without_the_extra_it_says_how_to_install_it(
     assert done.returncode == 2
     # The name alone could be anybody's on an index: what is told works for this checkout.
     assert done.stderr.endswith(
-        " needs packages that are not installed, or other versions of them. "
-        f"To get them: {how_to_install(extra)}.\n"
+        " needs packages that are missing or have the wrong version. "
+        f"To install them: {how_to_install(extra)}.\n"
     )
     assert f"pip install -e '{PROJECT}[{extra}]'" in done.stderr
 

@@ -274,7 +274,7 @@ def test_a_variable_nobody_reads_is_an_error_that_names_the_nearest(
     "name", ["HMS_POLICY_FOO", "HMS_POLICY_X", "HMS_FOO", "HMS_", "HMS_POLICY_"]
 )
 def test_a_variable_that_is_near_to_none_of_ours_names_no_nearest(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{name}. is no setting") as caught:
+    with pytest.raises(ConfigurationError, match=f"{name}. is not a setting") as caught:
         Policy.from_env({name: "x"})
     assert "nearest" not in caught.value.hint
     assert "HMS_POLICY_MAX_PEERS" in caught.value.hint

@@ -98,8 +98,8 @@ def test_a_thread_id_that_no_database_takes_is_refused_with_the_reason(thread: s
     config: RunnableConfig = {"configurable": {"thread_id": thread}}
     out = graph.invoke({"messages": [HumanMessage("go")]}, config)
     [told] = [str(m.content) for m in out["messages"] if isinstance(m, ToolMessage)]
-    assert "The thread id is no text" in told
-    assert "Nothing was executed. Leave out NUL characters, and write it in UTF-8." in told
+    assert "The thread id has a character that cannot be stored" in told
+    assert "Nothing was executed. Leave out NUL characters, and write the text in UTF-8." in told
     with pytest.raises(InvalidCall, match="thread id"):
         kit.withdraw(thread)
     assert room.posts == []

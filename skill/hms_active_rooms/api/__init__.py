@@ -1,4 +1,4 @@
-"""The typed client for the 100ms Active Rooms API. `capability.yaml` lists its operations."""
+"""A typed client for the 100ms Active Rooms API. `capability.yaml` lists the API's operations."""
 
 from hms_active_rooms.api.auth import SignedTokens as SignedTokens
 from hms_active_rooms.api.auth import StaticToken as StaticToken

@@ -17,10 +17,10 @@ _PLAIN: Final = re.compile(r"https?://[!$&->A-\[\]-~]+")
 
 
 def checked_base_url(url: str, source: str = "The base URL") -> str:
-    """Return the URL without slashes at its end. Raises ConfigurationError if it has more than
-    scheme, host, port and path, or is not https: others could read the token on its way. For the
-    simulator, http to this machine is accepted too. Errors call the URL `source`, and do not show
-    it, since it may hold a password."""
+    """Check the base URL of the API, and return it without slashes at its end. It must be https, so
+    that others cannot read the token, or http to this machine. It may have only scheme, host, port
+    and path. Any other URL raises ConfigurationError. The error calls the URL `source`, and does not
+    show it, since it may hold a password."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -56,8 +56,8 @@ def is_local(url: str) -> bool:
 
 
 def environment_proxy(url: str) -> str | None:
-    """The proxy that the environment sets for this URL. None if there is no proxy, or the URL is on
-    this machine. Raises ConfigurationError if the proxy cannot be used."""
+    """Return the proxy that the environment sets for requests to `url`, or None if it sets no proxy
+    or if `url` is on this machine. Raises ConfigurationError if the proxy cannot be used."""
     parts, found = urlsplit(url), getproxies()
     proxy = found.get(parts.scheme) or found.get("all")
     port = "" if parts.port else {"https": ":443", "http": ":80"}.get(parts.scheme, "")
@@ -73,7 +73,7 @@ def environment_proxy(url: str) -> str | None:
 
 
 def unusable_proxy() -> ConfigurationError:
-    """Make an error that does not show the URL of the proxy, since that URL may hold a password."""
+    """Return an error that does not show the proxy's URL, since that URL may hold a password."""
     return ConfigurationError(
         "The proxy that the environment sets cannot be used.",
         hint="Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY. Each must begin with http:// or https://.",

@@ -1,6 +1,6 @@
 """Turns an HTTP answer into a typed answer or an error. This module does no I/O.
 
-An error quotes the server's text as a stranger's text: escaped, shortened, and without tokens.
+An error quotes the server's text escaped, shortened and without tokens, as any stranger's text.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _BY_STATUS: Final[dict[int, Cause]] = {
 }
 
 _OF_ARGUMENTS: Final = (400, 413, 414, 422)
-"""4xx statuses that other arguments may avoid. Other statuses have a cause outside the call."""
+"""4xx statuses that may be due to the arguments. Any other 4xx has a cause outside the call."""
 
 _TEXT_LIMIT: Final = 200
 _DETAILS_LIMIT: Final = 5
@@ -71,7 +71,7 @@ _NO_SESSION: Final = re.compile(r"\bsession\b|\b(not|no longer|in) ?active\b", r
 _CLOCK_OFF_S: Final = 30.0
 
 MAX_RETRY_AFTER_S: Final = 86_400.0
-"""One day. Errors report a longer Retry-After as one day."""
+"""One day, in seconds. A longer Retry-After is reported as one day."""
 
 # The seconds in a Retry-After. A proxy may add a second value after a comma.
 _SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?)s?(?:,.*)?")
@@ -82,12 +82,12 @@ _NEXT_PAGE: Final = re.compile(r"rel *= *(\"[^\"]*)?\bnext\b", re.IGNORECASE)
 
 
 Failure = tuple[ApiError, bool, float]
-"""The error, whether a read is sent again in place of the error, and the least wait in seconds."""
+"""An error, whether to send a read again instead of raising the error, and the least wait in seconds."""
 
 
 def without(token: SecretStr, answer: Answer) -> Answer:
-    """The answer without the token, which a server or a proxy may repeat in it. A short token may be
-    a word of the answer, such as "is", so it stays."""
+    """Return the answer with "[token]" in place of the token, which a server or a proxy may repeat in
+    it. A token shorter than 8 characters stays, since it may be a normal word of the answer."""
     secret, body = token.get_secret_value(), answer.body
     if len(secret) < _SHORTEST_SECRET:
         return answer
@@ -106,8 +106,9 @@ def _unescaped(escape: re.Match[bytes]) -> bytes:
 
 
 def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
-    """What `read` makes of the body of a response. `asked` is what the request was about. Raises
-    Unusable, or an ApiError, if the response is not a whole answer to this request."""
+    """Return what `read` makes of the body of a 2xx answer. `asked` holds the ids, query and
+    operation of the request. Raises Unusable, or an ApiError, if this is not a whole answer to the
+    request."""
     nothing = answer.status in (204, 205) and read is read_done
     if not nothing and answer.status not in (200, 201, 202, 203):
         raise Unusable(wire.CUT_OFF, f"the answer is not whole (status {answer.status})")
@@ -116,7 +117,7 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
         raise Unusable(wire.CONTRADICTS, PAGE)
     hit = any("cache" in name and _HIT.search(said) for name, said in headers.items())
     if read is not read_done and (hit or (headers.get("age") or "0") != "0"):
-        raise Unusable(wire.CUT_OFF, "the answer is old and comes from the cache of a proxy")
+        raise Unusable(wire.CUT_OFF, "a proxy gave an old answer from its cache")
     kind = headers.get("content-type") or ""
     if (headers.get("grpc-status") or "0") != "0" or "problem+" in kind:
         raise Unusable(
@@ -138,14 +139,16 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
 
 
 def unusable(why: Unusable, request: Request, answer: Answer | None) -> Failure:
-    """The failure if 100ms gave no answer (`answer` is None), or an answer that cannot be used."""
-    asked = "could not be reached" if why.cause is wire.NOT_SENT else "gave no usable answer"
-    hint = None
+    """Return the `Failure` for a request that got no usable answer, for the reason `why`. `answer` is
+    None if no answer came."""
+    told, hint = "100ms gave no usable answer at", None
+    if why.cause is wire.NOT_SENT:
+        told = "100ms could not be reached at"
     if str(why) == wire.ALL_BUSY:
-        asked, hint = "was not asked", "Make fewer calls at once, then try again."
+        told, hint = "No request was sent to", "Make fewer calls at once, then try again."
     elif str(why) == wire.WEB_PAGE and request.reads:
         hint = "Check the base URL (HMS_BASE_URL), and that this network needs no login."
-    text = f"100ms {asked} at {request.origin}: {_without_tokens(str(why))}."
+    text = f"{told} {request.origin}: {_without_tokens(str(why))}."
     return _failed(why.cause, request, text, answer, hint), why.cause.read_again, 0.0
 
 
@@ -156,7 +159,7 @@ def deadline_passed(seconds: float, request: Request) -> ApiError:
 
 
 def refused(answer: Answer, request: Request, now: float) -> Failure:
-    """The failure for an answer whose status is not 2xx. `now` is Unix time in seconds."""
+    """Return the `Failure` for an answer whose status is not 2xx. `now` is Unix time in seconds."""
     status, hint = answer.status, None
     message, details = _words(answer.body)
     said = f"100ms answered {status}" + (f": {quoted(message, _TEXT_LIMIT)}" if message else "")
@@ -169,11 +172,11 @@ def refused(answer: Answer, request: Request, now: float) -> Failure:
     elif status == 401:
         hint = _clock_hint(answer.headers.get("date"), now)
     elif status == 403 and not request.reads:
-        hint = "If these 100ms credentials can read the room, they have no right to do this in it."
+        hint = "Read the room. If this works, the 100ms credentials do not allow the change. Else check the room id."
     elif status == 429 and wait:
         hint = f"Wait {wait:g} seconds, then try again."
     elif cause is _REFUSED and status not in _OF_ARGUMENTS:
-        hint = "100ms, or a proxy, refuses this, but not for its arguments. Do not repeat the call."
+        hint = "The arguments are not the reason for this refusal. Do not repeat the call."
     elif cause is _NOT_FOUND and _NO_PEER.search(message):
         one = not request.reads or "/peers/" in request.url  # else nobody at all is there
         cause = cause._replace(error=PeerNotFound if one else NotActive)
@@ -211,8 +214,8 @@ def _clock_hint(date: str | None, now: float) -> str | None:
         return None
     way = "ahead of" if off > 0 else "behind"
     return (
-        f"This machine's clock is {abs(off):,.0f} seconds {way} the server's clock. So the server "
-        "refuses tokens from this machine. Only a person can set the clock."
+        f"This machine's clock is {abs(off):,.0f} seconds {way} the server's clock. This may be why the "
+        "server refuses the token. Only a person can set the clock."
     )
 
 
@@ -226,8 +229,8 @@ def _moment(date: str) -> float | None:
 
 
 def retry_after_s(header: str | None, message: str, *, now: float) -> float | None:
-    """How many seconds the server asks to wait. The header Retry-After says so in seconds or as a
-    date. Without it, the error's `message` may say so. None if neither does. `now` is Unix time."""
+    """Return how many seconds the server asks to wait, or None. The header Retry-After holds seconds
+    or a date. Without the header, the `message` of the error is searched. `now` is Unix time."""
     value = (header or "").strip()
     if seconds := _SECONDS.fullmatch(value):
         wait = float(seconds[1])

@@ -1,7 +1,7 @@
-"""Management tokens: a token from outside, or tokens that the client signs itself.
+"""Provides management tokens: one that comes from outside, or tokens that the client signs itself.
 
-A management token opens every room of the account. A `SecretStr` holds the token, so that no log or
-repr shows it. Claims and signature follow the 100ms guide "Security and tokens".
+A management token gives access to every room of the account. A `SecretStr` holds the token, so that
+no log or repr shows it. Claims and signature follow the 100ms guide "Security and tokens".
 """
 
 from __future__ import annotations
@@ -27,31 +27,32 @@ ACCESS_KEY_VARIABLE: Final = "HMS_ACCESS_KEY"
 SECRET_VARIABLE: Final = "HMS_SECRET"  # noqa: S105 - a name, not a secret
 
 LIFETIME_S: Final = 24 * 3600.0
-"""How long a token that we sign is valid, as in the samples of the docs."""
+"""How many seconds a signed token is valid. The samples in the 100ms docs use the same time."""
 
 SKEW_S: Final = 10.0
-"""`iat` and `nbf` are set back by these seconds, since clocks differ. The official SDK does so."""
+"""`iat` and `nbf` lie this many seconds before the signing, as in the official SDK: clocks differ."""
 
 REFRESH_MARGIN_S: Final = 300.0
-"""A token is renewed this long before its end, so that every token is valid when it arrives."""
+"""A token is replaced this many seconds before its end, so that each token is valid when it arrives."""
 
 # Printable ASCII without space, quotes, and brackets like those around a placeholder.
 _PRINTABLE: Final = re.compile(r"[!#-&(-;=?-z|~]+")
 
 
 class TokenSource(Protocol):
-    """Where the client gets its bearer token. Both methods may be called from any thread."""
+    """Gives the client its bearer token. Both methods may be called from any thread."""
 
     def token(self) -> SecretStr:
-        """The token to send now."""
+        """Return the token to send now."""
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """The token to send if the API has refused the token `after`. None if there is no other."""
+        """Return the token to send after the API refused `after`, or None if there is no other token."""
 
 
 class StaticToken:
-    """One management token (a JWT) that comes from the dashboard or from your backend. Error texts
-    call it `source`. Raises ConfigurationError if it is empty, or has a forbidden character."""
+    """A token source with one fixed management token (a JWT), from the dashboard or from your
+    backend. Error texts call the token `source`. Raises ConfigurationError if the token is empty, or
+    has a character that no token has."""
 
     def __init__(self, token: str | SecretStr, *, source: str = "The management token") -> None:
         self._token = _checked(token, source)
@@ -60,14 +61,15 @@ class StaticToken:
         return self._token
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """Always None, since nobody can renew a token that came from outside."""
+        """Return None, since this source has only one token."""
         return None
 
 
 class SignedTokens:
-    """Signs management tokens with the access key and the secret, which error texts call `sources`.
-    Renews a token before it expires. `clock` returns Unix time in seconds. Raises ConfigurationError
-    if the key or the secret is empty, or has a forbidden character."""
+    """A token source that signs management tokens with the access key and the secret of the app. It
+    replaces a token before the token expires. `clock` returns Unix time in seconds. Error texts call
+    the key and the secret by their names in `sources`. Raises ConfigurationError if one of them is
+    empty, or has a character that no key has."""
 
     def __init__(
         self,
@@ -94,7 +96,7 @@ class SignedTokens:
             return self._cached
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """Return a new token. If a newer token than `after` exists already, return that token."""
+        """Return a newer token than `after`. Sign a new token if there is none yet."""
         with self._lock:
             if self._cached is None or self._cached == after:
                 self._cached = self._sign()
@@ -123,9 +125,9 @@ def _base64(data: bytes) -> bytes:
 
 
 def from_env(token_variable: str, environ: Mapping[str, str]) -> TokenSource:
-    """Make a token source from environment variables. An empty variable counts as not set. If
-    HMS_ACCESS_KEY and HMS_SECRET are set, `token_variable` is ignored: its token would expire within
-    days. Raises ConfigurationError for values that are missing or cannot be used."""
+    """Make a token source from environment variables: from HMS_ACCESS_KEY and HMS_SECRET if both are
+    set, else from the token in `token_variable`. An empty variable counts as not set. Raises
+    ConfigurationError if a variable is missing, or its value cannot be used."""
     key, secret = environ.get(ACCESS_KEY_VARIABLE, ""), environ.get(SECRET_VARIABLE, "")
     names = (ACCESS_KEY_VARIABLE, SECRET_VARIABLE)
     if key and secret:
@@ -142,7 +144,7 @@ def from_env(token_variable: str, environ: Mapping[str, str]) -> TokenSource:
         return StaticToken(token, source=token_variable)
     raise ConfigurationError(
         "There are no 100ms credentials.",
-        hint=f"Set {token_variable}, or {ACCESS_KEY_VARIABLE} and {SECRET_VARIABLE}.",
+        hint=f"Set {token_variable}, or both {ACCESS_KEY_VARIABLE} and {SECRET_VARIABLE}.",
     )
 
 
@@ -154,6 +156,6 @@ def _checked(given: str | SecretStr, source: str) -> SecretStr:
     if not _PRINTABLE.fullmatch(value):
         raise ConfigurationError(
             f"{source} holds a space, a line break or another character that no key or token has.",
-            hint="Perhaps a line break, quotes or brackets were copied with the value.",
+            hint="Perhaps you copied a line break, quotes or brackets with the value. Remove them.",
         )
     return secret

@@ -1,7 +1,7 @@
-"""A typed client for the seven operations of the 100ms Active Rooms API, async and sync.
+"""Two typed clients, async and sync, for the seven operations of the 100ms Active Rooms API.
 
 A call returns a typed answer or raises an error of `errors.py`. The error says whether anything was
-executed. A caller may also cancel the call.
+executed.
 """
 
 from __future__ import annotations
@@ -40,31 +40,33 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 DEADLINE_S: Final = 30.0
-"""How many seconds a whole call may take by default, with repeats and waits."""
+"""How many seconds a whole call, with repeats and waits, may take by default."""
 
 
 class ActiveRoomsClient:
-    """A client for one 100ms account. Keep one client open, since each new client sets up TLS
-    again. Any number of event loops and threads can use the client.
+    """A client for one 100ms account. Use one client for all calls, since each new client sets up TLS
+    again. Any number of event loops and threads can share it.
 
-    Every operation takes the room's id first. A `peer_id` is always a full id. Removals and ends
-    happen a moment after the answer. The people who are removed see the `reason`.
+    The first argument of every operation is the room's id. A `peer_id` is always a full id. A removal
+    or an end happens a moment after the API's answer. People who are removed see the `reason`.
 
-    A wrong argument raises InvalidCall, and nothing is sent. Any other failure raises an ApiError,
-    whose `executed` says whether the request may have been executed.
+    A wrong argument raises InvalidCall, and nothing is sent. Any other failure raises an ApiError.
+    Its `executed` says whether the request may have been executed.
 
-    A read that fails for a passing reason is sent again after a wait, and after a 401 at once with a
-    new token. A write is not: read the room first, since another session may run by then.
+    If a read fails for a reason that may pass, the client waits and sends it again; after a 401, at
+    once with a new token. A write is never sent again. Before you repeat a write, read the room,
+    since another session may run by then.
 
     Args:
-        auth: where the management token comes from.
-        base_url: the API's URL, https or on this machine. By default the URL in `capability.yaml`.
-        timeouts: for the steps of one attempt.
-        deadline_s: how many seconds a whole call may take, with repeats and waits.
+        auth: gives the management token.
+        base_url: the URL of the API. By default the URL in `capability.yaml`.
+        timeouts: how long each step of one attempt may take.
+        deadline_s: how many seconds a whole call, with repeats and waits, may take.
         transport: "httpx" (default), "aiohttp" (extra `fast`), or an httpx transport object.
         max_answer_bytes: the size of the largest answer that is read, after decompression.
         backoff: how often and how fast a failed read is sent again.
-        sleep, rng, clock: waits for seconds, returns a number in [0, 1), returns Unix time.
+        sleep, rng, clock: for tests. They wait for a number of seconds, return a random number in
+            [0, 1), and return Unix time in seconds.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -103,9 +105,10 @@ class ActiveRoomsClient:
         *,
         transport: TransportChoice | None = None,
     ) -> Self:
-        """Make a client from `environ`, by default the process's environment. It needs HMS_ACCESS_KEY
-        and HMS_SECRET, or HMS_MANAGEMENT_TOKEN; HMS_BASE_URL and HMS_TRANSPORT ("httpx", "aiohttp")
-        are optional. Raises ConfigurationError if a variable is missing or wrong."""
+        """Make a client from environment variables. `environ` (by default `os.environ`) must have
+        HMS_ACCESS_KEY and HMS_SECRET, or HMS_MANAGEMENT_TOKEN. It may have HMS_BASE_URL and
+        HMS_TRANSPORT ("httpx" or "aiohttp"), which `transport` overrides. Raises ConfigurationError
+        if a variable is missing or wrong."""
         environ = os.environ if environ is None else environ
         url = environ.get("HMS_BASE_URL") or capability().base_uri
         chosen = one_of(environ, "HMS_TRANSPORT", "httpx", "aiohttp")
@@ -129,22 +132,22 @@ class ActiveRoomsClient:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
 
     async def retrieve_active_room(self, room_id: str) -> ActiveRoom:
-        """The room and its running session. Raises NotActive if nobody is in the room now."""
+        """Return the room with its running session. Raises NotActive if nobody is in the room now."""
         return await self._call("retrieveactiveroom", room_id, read_room)
 
     async def list_peers(
         self, room_id: str, *, user_id: str | None = None, role: str | None = None
     ) -> Peers:
-        """The peers who are connected now, in the order of the API's answer. The API has no paging.
+        """Return all peers who are connected now, in the order of the API's answer.
 
-        A `user_id` (which may be connected more than once) or a `role` limits the list; "" means
-        the same as None. Raises NotActive if nobody is in the room now."""
+        `user_id` limits the list to the connections of one user, and `role` to one role. "" means the
+        same as None. Raises NotActive if nobody is in the room now."""
         query = _texts(user_id=user_id or None, role=role or None)
         return await self._call("listpeers", room_id, read_roster, query=query)
 
     async def retrieve_peer(self, room_id: str, peer_id: str) -> PeerDetails:
-        """One connected peer with tracks. Raises PeerNotFound if the peer is not connected, and
-        NotActive if nobody is in the room."""
+        """Return one connected peer with its tracks. Raises PeerNotFound if the peer is not
+        connected, and NotActive if nobody is in the room."""
         return await self._call("retrievepeer", room_id, read_peer, peer_id=peer_id)
 
     async def update_peer(
@@ -156,9 +159,9 @@ class ActiveRoomsClient:
         role: str | None = None,
         metadata: str | None = None,
     ) -> PeerDetails:
-        """Change a peer, and return the changed peer. A field whose argument is None stays as it
-        is. A new role (of the room's template) applies at once, without the peer's consent.
-        `metadata` is a text, by convention JSON, which replaces the old one completely."""
+        """Change a peer, and return the changed peer. A field whose argument is None stays as it is.
+        A new role applies at once, without the peer's consent, and must exist in the room's template.
+        `metadata` is a text (by convention JSON) that replaces all of the old one."""
         body = _texts(may_be_empty=("name", "metadata"), name=name, role=role, metadata=metadata)
         if not body:
             raise InvalidCall("There is nothing to change. Give name, role or metadata.")
@@ -175,9 +178,10 @@ class ActiveRoomsClient:
     ) -> Acknowledgement:
         """Send a message to one peer, to a role, or to everyone if neither is given.
 
-        Apps show the type "chat" in their chat panel; the API's default type is unknown. The size of
-        the message is not checked: 100ms documents a limit (4 KB) only for its client SDKs. "" as
-        peer_id or role raises InvalidCall, since the API would send the message to everyone."""
+        Apps show messages of the type "chat" in their chat panel. The API's default type is not
+        known. The size of the message is not checked: 100ms documents a limit (4 KB) only for its
+        client SDKs. An empty peer_id or role raises InvalidCall, since the API would send to
+        everyone."""
         body = _texts(message=message, role=role, type=type)
         if "message" not in body:
             raise InvalidCall("message must be a text.")
@@ -296,8 +300,8 @@ def _blocking(
 
 
 class SyncActiveRoomsClient:
-    """`ActiveRoomsClient` for synchronous code. Arguments, answers and errors are the same. Each
-    call runs on a background event loop. `close` also closes the `client`."""
+    """A client for synchronous code, with the same operations, answers and errors as
+    `ActiveRoomsClient`. Each call runs on a background event loop. `close` also closes `client`."""
 
     def __init__(self, client: ActiveRoomsClient) -> None:
         self.client = client
@@ -338,7 +342,9 @@ def _texts(*, may_be_empty: tuple[str, ...] = (), **values: str | None) -> dict[
         if not isinstance(value, str):
             raise InvalidCall(f"{name} must be a text, not {shown(value)}.")
         if not value and name not in may_be_empty:
-            raise InvalidCall(f"{name} must not be empty. To give none, leave the argument out.")
+            raise InvalidCall(f"{name} must not be empty. If it is not needed, leave it out.")
         if any("\ud800" <= char <= "\udfff" for char in value):
-            raise InvalidCall(f"{name} holds a lone surrogate, which cannot be sent.")
+            raise InvalidCall(
+                f"{name} has a broken character (a lone surrogate), which cannot be sent."
+            )
     return given

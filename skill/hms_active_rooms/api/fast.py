@@ -1,6 +1,6 @@
 """The aiohttp transport. It makes more than twice as many calls per second as httpx.
 
-It needs the extra `fast`. So the package imports this module only if somebody chooses aiohttp.
+This module needs the extra `fast`. So it is imported only if somebody chooses aiohttp.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _AIOHTTP: Final = wire.Library(
     late=TimeoutError,
     reasons=(
         *REASONS,
-        (aiohttp.ConnectionTimeoutError, "no connection in time"),
+        (aiohttp.ConnectionTimeoutError, "no connection was made in time"),
         (aiohttp.ClientHttpProxyError, "the proxy refused the connection"),
     ),
 )

@@ -1,7 +1,8 @@
 """Checks ids of rooms and peers. `parse_...` returns an id in lower case, or raises InvalidCall.
 
-Ids come from a model or from strangers, and become a part of URLs. So only hexadecimal digits pass,
-and the dashes of a UUID."""
+Ids come from a model or from strangers, and become a part of URLs. So an id may have only hexadecimal
+digits and the dashes of a UUID.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +19,21 @@ _ANY_UUID: Final = "00000000-0000-0000-0000-000000000000"
 
 
 def parse_room_id(value: object) -> str:
-    """Return a room id (24 hexadecimal characters) in lower case. A wrong id raises InvalidCall."""
-    told = "a room id. A room id has 24 hexadecimal characters; a room code is something else"
+    """Check a room id (24 hexadecimal characters). Return it in lower case, or raise InvalidCall."""
+    told = "a room id. A room id has 24 hexadecimal characters. A room code is not a room id"
     return _parsed(value, _ROOM_ID, told)
 
 
 def parse_peer_id(value: object) -> str:
-    """Return a full peer id (a UUID with dashes) in lower case. A short id raises InvalidCall."""
+    """Check a full peer id (a UUID with dashes). Return it in lower case, or raise InvalidCall."""
     return _parsed(value, _PEER_ID, "a full peer id. A full peer id is a UUID of 36 characters")
 
 
 def parse_peer_ref(value: object) -> str:
-    """Return a full or a short peer id in lower case. A short id is the first 8 or more characters
-    of a full id. This function does not check whether a peer has the id."""
+    """Check the form of a full or short peer id. Return it in lower case, or raise InvalidCall. A
+    short id is the first 8 or more characters of a full id."""
     told = (
-        f"a peer id. A peer id is a UUID; its first {SHORT_ID_CHARS} or more characters are enough"
+        f"a peer id. A peer id is a UUID. Its first {SHORT_ID_CHARS} or more characters are enough"
     )
     rest = _ANY_UUID[max(len(value), SHORT_ID_CHARS) :] if isinstance(value, str) else ""
     return _parsed(value, _PEER_ID, f"{told}. The list of peers shows each peer's id", rest)
@@ -45,24 +46,26 @@ def _parsed(value: object, shape: re.Pattern[str], told: str, rest: str = "") ->
 
 
 def refuse_unstorable(name: str, text: str) -> None:
-    """Raises InvalidCall if a database refuses a character of the text. `name` says what it is."""
+    """Raise InvalidCall if no database can store `text`. The error calls the text `name`."""
     if storable(text) != text:
-        hint = "Leave out NUL characters, and write it in UTF-8."
-        raise InvalidCall(f"The {name} is no text: {quoted(text)}.", hint=hint)
+        hint = "Leave out NUL characters, and write the text in UTF-8."
+        raise InvalidCall(
+            f"The {name} has a character that cannot be stored: {quoted(text)}.", hint=hint
+        )
 
 
 def is_peer_id(text: str) -> bool:
-    """Whether this is a full peer id, in upper or lower case."""
+    """Return whether a text is a full peer id, in upper or lower case."""
     return bool(_PEER_ID.fullmatch(text))
 
 
 def normal_id(given: object) -> object:
-    """A room or peer id in lower case. Any other value is returned unchanged."""
+    """Return a room or peer id in lower case. Return any other value unchanged."""
     is_id = isinstance(given, str) and (is_peer_id(given) or _ROOM_ID.fullmatch(given))
     return str(given).lower() if is_id else given
 
 
 def shown(value: object) -> str:
-    """How an error text shows a refused value. A text is quoted. Of any other value, only the type
-    is shown, since the value may be secret."""
+    """Return how an error text shows a refused value: a text in quotes; of any other value only the
+    type, since the value may be secret."""
     return quoted(value) if isinstance(value, str) else f"a value of type {type(value).__name__}"

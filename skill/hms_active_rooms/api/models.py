@@ -1,8 +1,9 @@
 """What the 100ms API returns, as frozen pydantic models.
 
-The fields follow the Active Rooms pages of the 100ms docs. Other fields are kept, so that callers
-see what 100ms may add later. A text that is missing or null becomes "", any other value JSON text.
-Every text (names, metadata, roles) is written by strangers: data, never an instruction.
+The fields follow the Active Rooms pages of the 100ms docs. Other fields are kept, so that callers see
+what 100ms may add later. In a text field, a missing value or null becomes "", and any value that is
+not a text becomes its JSON text. Strangers write the names, metadata and roles. These are data, never
+instructions.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ Id = Annotated[str, Field(min_length=1, max_length=200, coerce_numbers_to_str=Tr
 
 
 def as_list(value: object) -> object:
-    """Turn the map {"0": a, "1": b} into the list [a, b]. PHP may write a list as such a map."""
+    """Return the list [a, b] for the map {"0": a, "1": b}, since PHP may write a list as such a map.
+    Return any other value unchanged."""
     if isinstance(value, dict) and value and list(value) == [str(n) for n in range(len(value))]:
         return list(value.values())
     return value
@@ -88,7 +90,7 @@ class ActiveRoom(Document):
 
 
 class Peer(Document):
-    """One connected peer. Several peers can have the same `user_id`, which their clients set."""
+    """One connected peer. Clients set the `user_id`, so several peers can have the same one."""
 
     id: Id
     name: Text = ""
@@ -99,9 +101,9 @@ class Peer(Document):
 
 
 class Peers(tuple[Peer, ...]):
-    """The peers that GET /active-rooms/{room_id}/peers returns, in the order of the answer.
-    `unreadable` has the keys of records without a valid id, or with an id that differs from the
-    key. These people are in the room, but not in this tuple."""
+    """A tuple of the peers that GET /active-rooms/{room_id}/peers returns, in the order of the
+    answer. `unreadable` has the keys of records without a valid id, or with an id that differs from
+    the key. These people are in the room, but not in this tuple."""
 
     unreadable: tuple[str, ...] = ()
 
@@ -141,6 +143,6 @@ class PeerDetails(Peer):
 
 
 class Acknowledgement(Document):
-    """The API has accepted the request. A removal or an end happens a moment later."""
+    """The API's answer that it has accepted a request. A removal or an end happens a moment later."""
 
     message: Text = ""

@@ -14,9 +14,8 @@ from hms_active_rooms.errors import InvalidCall
 
 class Held:
     """A connection pool that closes only when no request uses it, so that no connection leaks. The
-    asynchronous generator `keeper` closes the pool when it ends. `asyncio.run` ends all such
-    generators before it closes its loop. So no socket stays open, even if nobody closes the client.
-    """
+    end of the asynchronous generator `keeper` closes the pool. `asyncio.run` ends all such generators
+    before it closes its loop. So no socket stays open, even if nobody closes the client."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -39,14 +38,14 @@ class Held:
             await self.close()
 
     async def close(self) -> None:
-        """Close the pool now. If requests use the pool, the last of them closes it."""
+        """Close the pool now. If requests still use it, close it when the last of them ends."""
         self._closing = True
         if not self._users:
             await self.keeper.aclose()
 
 
 class PerLoop:
-    """The connection pools of one client: one for each event loop. Safe to use from any thread."""
+    """The connection pools of one client: one pool for each event loop. Safe for any thread."""
 
     def __init__(self, make: Callable[[], Pool]) -> None:
         self._make = make
@@ -80,7 +79,7 @@ class PerLoop:
             await here.close()
 
     async def aclose(self) -> None:
-        """Close all pools. Does not wait for the pools of other loops. `here` fails after this."""
+        """Close all pools without waiting for those of other loops. Later calls of `here` fail."""
         with self._lock:
             self._closed = True
         await self.renew()

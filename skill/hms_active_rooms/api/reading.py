@@ -1,9 +1,9 @@
 """Reads the body of a successful answer into a model, or raises `Unusable`. Does no I/O.
 
-Another version of the API, or a proxy, may send other JSON than the docs show. An unusual but clear
-body is read, such as a number as a name. A body that contradicts the request or itself is refused,
-since with a wrong list of peers we would remove the wrong people. A body that is not a JSON object
-may have been cut off. After such a body the client sends a read again.
+Another version of the API, or a proxy, may send other JSON than the docs show. A body that is unusual
+but clear is read, for example one with a number as a name. A body that contradicts the request or
+itself is refused, since with a wrong list of peers we would remove the wrong people. If a body is not
+a JSON object, it may be cut off, so the client sends a read again.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ _SPELT: Final = {
 }
 """The documented name of each field, by the name in lower case and without separators."""
 
-PAGE: Final = "the answer is one page of a longer list, and 100ms documents no way to the rest"
+PAGE: Final = "the answer is only one page of a list, and 100ms documents no way to get the others"
 
 
 class _PeerMap(Document, cache_strings="keys"):  # values seldom repeat
@@ -136,7 +136,8 @@ class _Twice:
 
 
 def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
-    """The requested room. Raises NotActive if no session runs, and Unusable for another room."""
+    """Return the requested room. Raises NotActive if no session runs, and Unusable if it is another
+    room."""
     found = _object(body, asked, "room")
     session = found.get("session", ...)
     fields: Fields = session if isinstance(session, dict) else {}
@@ -167,13 +168,13 @@ def _is_over(found: Fields) -> bool:
 
 
 def read_peer(body: bytes, asked: Mapping[str, str]) -> PeerDetails:
-    """The requested peer. Raises Unusable if the body is about another peer or room."""
+    """Return the requested peer. Raises Unusable if the body is about another peer or room."""
     return _model(PeerDetails, _object(body, asked, "peer"))
 
 
 def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
-    """The acknowledgement in a body. An empty body, `null` and {} are acknowledgements too. Raises
-    Unusable if the body is none of these and does not say that the request was accepted."""
+    """Return the acknowledgement in a body. An empty body, `null` and {} count as acknowledgements
+    too. Any other body raises Unusable if it does not say that the request was accepted."""
     found = {} if body.strip() in (b"", b"null") else _object(body, asked)
     said = _named(found)
     told = [
@@ -189,7 +190,7 @@ def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
 
 
 def read_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
-    """The requested peers. Raises Unusable if the body has no list of peers, or only one page."""
+    """Return the requested peers. Raises Unusable if the body has no list of peers, or one page."""
     try:
         peers = _plain_roster(body, asked)
     except ValueError:  # something is unusual, so each record is checked by itself
@@ -260,7 +261,8 @@ def _odd_roster(found: Fields, asked: Mapping[str, str]) -> Peers:
     read = [(key, _peer(key, entry, asked)) for key, entry in entries]
     peers = Peers(peer for _, peer in read if peer)
     if entries and not peers and not any(map(is_peer_id, dict(entries))):
-        raise _contradicts("the answer's list has no peers")  # it has groups, pages or another list
+        # It has groups, pages or another list.
+        raise _contradicts("the answer's list is not a list of peers")
     peers.unreadable = tuple(str(normal_id(key)) for key, peer in read if not peer)
     if len({peer.id for peer in peers}) < len(peers):
         raise _contradicts("the answer lists a peer twice")
@@ -283,7 +285,8 @@ def _peer(key: str, entry: object, asked: Mapping[str, str]) -> Peer | None:
 
 
 def refuse_page(found: Fields, length: float) -> None:
-    """Raises Unusable if the fields beside a list of `length` entries say that it is one page."""
+    """Raise Unusable if a list is only one page of a longer list. `length` is the number of its
+    entries, and `found` has the fields beside the list."""
     said = list(_about_pages(found))
     more = [_means(value) for name, value in said if _MORE.fullmatch(name)]
     more += [not v for name, v in said if _WHOLE.fullmatch(name) and isinstance(v, bool)]
@@ -411,10 +414,10 @@ def _number(value: object) -> float | None:
 
 
 def json_document(body: bytes) -> Any:
-    """Parse JSON. Raises ValueError if the text is not JSON, as with NaN and Infinity. One stranger's
-    name must not make the whole list of peers unreadable. So a lone surrogate, which a log could not
-    encode, becomes "?", a number that Python cannot hold is read as a text, and a text may have
-    control characters."""
+    """Parse JSON. Raises ValueError if the text is not JSON; NaN and Infinity are not JSON. One
+    stranger's name must not make the whole list of peers unreadable. So control characters are
+    allowed in a text, a lone surrogate (which a log cannot encode) becomes "?", and a number that
+    Python cannot hold becomes a text."""
     text = body.decode("utf-8-sig", "replace")
     how: dict[str, Any] = {"parse_int": _whole, "parse_float": _finite, "strict": False}
     found = json.loads(text, parse_constant=_refuse, object_pairs_hook=_once, **how)

@@ -24,7 +24,7 @@ from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.installing import extra
 
 CustomTransport = httpx.AsyncBaseTransport
-"""For tests: httpx's MockTransport, ASGITransport or one of your own."""
+"""A transport for tests: httpx's MockTransport or ASGITransport, or one of your own."""
 
 TransportChoice = Literal["httpx", "aiohttp"] | CustomTransport
 
@@ -42,7 +42,7 @@ _HTTPX: Final = wire.Library(
     reasons=(
         *REASONS,
         (httpx.PoolTimeout, wire.ALL_BUSY),
-        (httpx.ConnectTimeout, "no connection in time"),
+        (httpx.ConnectTimeout, "no connection was made in time"),
         (httpx.ProxyError, "the proxy refused the connection"),
     ),
 )
@@ -54,8 +54,8 @@ def pools(
     choice: TransportChoice, base_url: str, timeouts: wire.Timeouts, max_bytes: int
 ) -> Callable[[], wire.Pool]:
     """Return a function that makes a connection pool on the running event loop. Raises
-    ConfigurationError for a transport that does not exist or is not installed, and for a CA bundle
-    of the environment that cannot be read; the function, for a proxy that cannot be used."""
+    ConfigurationError if the transport does not exist or is not installed, or if the environment's CA
+    bundle cannot be read. The returned function raises it for an unusable proxy."""
     if not isinstance(choice, str):
         return lambda: HttpxPool(timeouts, max_bytes, choice)
     tls = _tls(not is_local(base_url))  # reads files, which must not block an event loop
@@ -73,8 +73,8 @@ def to_app(app: Any) -> CustomTransport:
 
 
 async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s: float) -> str:
-    """Send one POST with JSON to a server that is not 100ms, without the token for 100ms. Returns
-    "" if the server took the message, else the status or the name of the exception.
+    """Send one POST with JSON to a server that is not 100ms. The token for 100ms is not sent. Returns
+    "" if the server accepted the message, else the status or the name of the exception.
 
     The call ends within `within_s` seconds. It follows no redirect, repeats nothing, and reads only
     the status and the beginning of the answer."""
@@ -94,7 +94,7 @@ async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s:
     page = said.startswith(b"<") and b"html" in said
     if response.is_success and not page and b"teams endpoint returned http error" not in said:
         return ""
-    return f"HTTP {response.status_code}{' and a web page, such as a login' if page else ''}"
+    return f"HTTP {response.status_code}{' with a web page, perhaps a login' if page else ''}"
 
 
 class HttpxPool:

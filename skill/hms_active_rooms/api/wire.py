@@ -1,4 +1,4 @@
-"""The types of one HTTP exchange (request, answer, failures, limits), and reading of a body."""
+"""Defines the parts of one HTTP exchange (request, answer, failures, limits), and reads a body."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from hms_active_rooms.api.address import environment_proxy
 from hms_active_rooms.errors import ApiError, BadResponse, ConnectionFailed, Executed, TimedOut
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
-"""The largest answer that is read. The list of 20,000 peers (the largest room) has about 6 MB."""
+"""The size of the largest answer that is read. A list of 20,000 peers (a full room) has about 6 MB."""
 
 KEEP_ALIVE_S: Final = 3.0
-"""We close an idle connection after this time, since many servers close it after 5 s. If a server
+"""An idle connection is closed after this many seconds. Many servers close it after 5 s. If a server
 closes it while a write is sent, nobody knows whether the write was executed."""
 
 MAX_CONNECTIONS: Final = 100
@@ -33,8 +33,7 @@ ALL_BUSY: Final = f"all {MAX_CONNECTIONS} connections of this program were in us
 
 
 class Cause(NamedTuple):
-    """What to do after one kind of failure. A write is never sent again: `ActiveRoomsClient` says
-    why."""
+    """One kind of failure, and what it means for a write and for a read. A write is never sent again."""
 
     error: type[ApiError]
     write: Executed  # whether a write was executed; a read never executes anything
@@ -46,7 +45,7 @@ TIMEOUT: Final = Cause(TimedOut, "maybe", True)
 CUT_OFF: Final = Cause(BadResponse, "maybe", True)
 """The answer was cut off, or is not JSON. A second request may get a whole answer."""
 CONTRADICTS: Final = Cause(BadResponse, "maybe", False)
-"""The answer does not fit the request, is too large or redirects. A second one would be alike."""
+"""The answer does not fit the request, is too large, or redirects. A second answer would be the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class Backoff:
     cap_s: float = 8.0  # the longest wait, unless the server asks for a longer one
 
     def ceiling_s(self, attempt: int) -> float:
-        """The longest wait in seconds after attempt number `attempt`, counted from 1."""
+        """Return the longest wait in seconds after attempt number `attempt`; the first is 1."""
         return min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 64))
 
 
@@ -87,7 +86,7 @@ class Request:
 
     @property
     def origin(self) -> str:
-        """For an error's text: scheme, host and port of the request, and whether a proxy is set."""
+        """The scheme, host and port for error texts, and whether the environment sets a proxy."""
         parts = urlsplit(self.url)
         way = ", through the proxy that the environment sets (HTTPS_PROXY or ALL_PROXY)"
         return f"{parts.scheme}://{parts.netloc}{way if environment_proxy(self.url) else ''}"
@@ -112,8 +111,8 @@ class Answer(NamedTuple):
 
 
 class Unusable(Exception):
-    """No usable answer came. An error of a library may hold a token, so `reason` never
-    quotes one."""
+    """Raised if no usable answer came. `reason` never quotes a library's error, which may hold a
+    token."""
 
     def __init__(self, cause: Cause, reason: str) -> None:
         super().__init__(reason)
@@ -156,7 +155,7 @@ async def receive(exchange: Awaitable[Answer], library: Library) -> Answer:
         raise Unusable(NOT_SENT, "no connection could be made") from None
     except library.errors as error:
         if isinstance(error, library.late):
-            raise Unusable(TIMEOUT, "no answer in time") from None
+            raise Unusable(TIMEOUT, "no answer came in time") from None
         reason = "the connection was lost before the answer was whole"
         raise Unusable(CUT_OFF, reason) from None
 

@@ -254,7 +254,8 @@ def _validated(values: Mapping[str, Any], outside: Mapping[str, str] | None = No
     outside = outside or {}
     if "unattended" in outside:
         raise ConfigurationError(
-            f"{outside['unattended']} can only be set in code, by Policy(unattended=...).",
+            f"{outside['unattended']} is {_as_typed(values['unattended'])}, but `unattended` "
+            "can only be set in code, by Policy(unattended=...).",
             hint="To let messages go without a question, name hms-send-message in `relaxed`.",
         )
     try:
