@@ -170,7 +170,7 @@ class NotFound(ApiError):
     """404 with a text that names neither a session nor a peer."""
 
     code = "not_found"
-    default_hint = "Perhaps the room is empty. If not, check the room id and the base URL."
+    default_hint = "Check the room id, and HMS_BASE_URL if it is set. Or the room is empty."
 
 
 class InvalidRequest(ApiError):
@@ -214,7 +214,7 @@ class TimedOut(ApiError):
 
 
 class BadResponse(ApiError):
-    """The answer was cut off, was too large, or had another form than the API documents."""
+    """The answer was cut off, was too large, or is not as the API's documentation says."""
 
     code = "bad_response"
     default_hint = "Look at the room before you do anything else."

@@ -150,7 +150,7 @@ def test_a_question_nobody_answered_counts_as_expired(late: str, call: Run) -> N
     assert row["action_id"] == late
     shown = call("actions", "show", late, "--wait", "60")
     assert shown.code == 4
-    assert "Decided   by nobody (gate)" in shown.out
+    assert "Decided   not by a person (gate)" in shown.out
     assert call("actions", "show", late, "--json").json["decided_by"] == ""
 
 
@@ -161,7 +161,7 @@ def test_what_the_policy_refused_was_decided_by_nobody(sim: Simulation, call: Ru
     (row,) = call("actions", "--json").json["actions"]
     assert (row["state"], row["decided_by"], row["decided_way"]) == ("rejected", "", "policy")
     shown = call("actions", "show", row["action_id"]).out
-    assert "Decided   by nobody (policy)" in shown
+    assert "Decided   not by a person (policy)" in shown
     assert "by policy" not in shown
 
 
@@ -233,7 +233,7 @@ def test_an_action_another_worker_approved_is_sent_without_a_second_question(
     assert code == 4
     assert "still approved and was not sent" in rest
     assert f"approve {waiting} sends it" in " ".join(call("actions", "show", waiting).out.split())
-    assert "approved (10 min left)" in call("actions").out
+    assert "approved (" in call("actions").out
     third = terminal("approve", waiting)
     code, rest = ended(third)
     assert code == 0
@@ -267,7 +267,7 @@ def test_the_list_says_whom_an_action_hits(sim: Simulation, call: Run) -> None:
     assert whom["send-message"] == '12 people as "student"'
     roles = '12 as "student" and 1 as "assistant" and 1 as "teacher" and 1 as "viewer"'
     assert whom["end-active-room"] == f"15 people: {roles}"
-    assert whom["remove-peers"] == "- (refused at once)"
+    assert whom["remove-peers"] == "- (refused before anybody was asked)"
 
 
 def test_an_approval_that_could_not_be_sent_is_said_to_be_still_open(
@@ -333,7 +333,7 @@ def test_what_ended_is_exported_to_a_new_file_and_only_then_pruned(
     assert open_still not in file.read_text(encoding="utf-8")
     assert file.stat().st_mode & 0o777 == 0o600
     again = call("actions", "export", str(file), "--before", later)
-    assert (again.code, "never replaced" in again.err) == (2, True)
+    assert (again.code, "File exists" in again.err) == (2, True)
     assert call("actions", "prune", "--before", "2000-01-01", "--json").json["deleted"] == 0
     assert "Deleted 1 action from" in call("actions", "prune", "--before", later).out
     assert [row["action_id"] for row in call("actions", "--json").json["actions"]] == [open_still]

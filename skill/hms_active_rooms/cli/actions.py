@@ -88,7 +88,7 @@ def actions(
                 row.id,
                 _state(row, now),
                 row.tool.removeprefix("hms-"),
-                row.impact.whom() if row.impact else "- (refused at once)",
+                row.impact.whom() if row.impact else "- (refused before anybody was asked)",
                 row.room_id,
                 shortened(row.requester, 30),
                 at(row.created_at),
@@ -143,7 +143,7 @@ def show(
         screen.document({**record, "events": [*map(_event, events)], "newest": newest.id})
         return code
     is_by_nobody = row.decided_way and not row.contradiction
-    nobody = f"by nobody ({row.decided_way})" if is_by_nobody else ""
+    nobody = f"not by a person ({row.decided_way})" if is_by_nobody else ""
     values = {
         "Action": row.id,
         "State": _state(row, now),
@@ -180,7 +180,7 @@ def export(
         except OSError as error:
             raise ConfigurationError(
                 f"{quoted(file, 200)} cannot be written: {error.strerror or error}.",
-                hint="Name another file. An existing one is never replaced.",
+                hint="Name a new file, in a folder that exists and can be written.",
             ) from None
     text = f"Wrote {screen.counted(count, 'action')} to {quoted(file, 200)}."
     screen.result({"file": file, "actions": count}, text, as_json=json)

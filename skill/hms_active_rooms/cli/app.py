@@ -16,7 +16,7 @@ Exit codes:
   1  the command failed; the error says what was executed, if anything
   2  a wrong command, argument or setting; or a name fits nobody or several
   3  the action waits for a person to approve it
-  4  the action was not sent: refused, not answered in time, or not possible
+  4  the action was not sent: rejected, refused, or not answered in time
   5  the action may have been executed, and is not sent again; see the text
 
 \b

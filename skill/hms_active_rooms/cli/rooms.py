@@ -65,7 +65,7 @@ def peers(
     name: Annotated[str | None, Option(help="Only people whose name contains this.")] = None,
     limit: Annotated[
         int | None,
-        Option(min=1, help="Rows to show (default 100). With --json: default 50, never over 100."),
+        Option(min=1, help="Rows to show. Default: 100; with --json 50, and at most 100."),
     ] = None,
     offset: Annotated[int, Option(min=0, help="Rows to skip.")] = 0,
     all: All = False,

@@ -40,7 +40,7 @@ All = Annotated[
     Option(
         "--all",
         callback=screen.refuse_a_terminal,
-        help="Print everything uncut, as JSON lines: to a file or a pipe, not to a terminal.",
+        help="Like --json, but with all rows, fields and texts in full. Not to a terminal.",
     ),
 ]
 JournalUrl = Annotated[

@@ -166,7 +166,8 @@ def _now(action: Action) -> str:
 
 
 async def run_approved(gate: Gate) -> list[Action]:
-    """Finish the actions that a stopped server left open. Returns those that were sent now.
+    """Finish the actions that a stopped server left open. Returns them as they are
+    afterwards.
 
     If an action was sent and its outcome is not recorded, the gate looks at the room. An approved
     action is sent if MCP or REST asked for it, or if a person approved it by the page or by REST.
@@ -255,8 +256,8 @@ async def meanwhile(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
 
 
 async def all_ended(timeout_s: float) -> None:
-    """Wait until every request to 100ms that this event loop sends is finished. After `timeout_s`
-    seconds, cancel the unfinished requests. Their outcome is unknown."""
+    """Wait until every action that this event loop is sending has ended. After `timeout_s` seconds,
+    cancel the others. Their outcome is unknown."""
     loop = asyncio.get_running_loop()
     if mine := {task for task in _running if task.get_loop() is loop}:
         _, late = await asyncio.wait(mine, timeout=timeout_s)

@@ -178,7 +178,7 @@ class Journal:
     rivals = _one_read(lambda view: view.rivals)
 
     def note(self, action_id: str, kind: str, *, by: str = "", way: str = "", **data: str) -> None:
-        """Append an event as `Writing.note` does, in a transaction of its own."""
+        """Append an event that changes no state, for example that a person was asked."""
         with self.write(notes_only=True) as tx:
             tx.note(action_id, kind, by=by, way=way, **data)
 
