@@ -500,6 +500,30 @@ async def test_an_unclear_end_is_sent_again_only_when_the_same_session_still_run
     assert kinds(gate, action).count("sent_again") == 1
 
 
+async def test_an_unclear_end_is_not_sent_again_after_a_wait_for_the_journal() -> None:
+    room, clock, tries = classroom(), Clock(), 0
+
+    class Locked(Journal):
+        def write(self, **how: Any) -> Any:
+            """After the first request another program locks the journal for some seconds."""
+            if tries == 1 and room.session == SESSION:
+                clock.now += timedelta(seconds=9)
+                room.session = "4" * 24
+            return super().write(**how)
+
+    def lose(_: str) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise TimedOut("No answer.", executed="maybe")
+
+    room.before = lose
+    gate = gate_on(room, Locked(":memory:", clock=clock), clock)
+    action = await carried_out(gate, end())
+    assert (action.state, room.posts, room.session) == ("unknown", [], "4" * 24)
+    assert "sent_again" not in kinds(gate, action)
+
+
 async def test_the_time_for_a_look_counts_the_slow_reads_too() -> None:
     room, clock = classroom(), Clock()
     gate = gate_on(room, Journal(":memory:", clock=clock), clock, verify_s=8)

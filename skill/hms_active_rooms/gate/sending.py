@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, get_args
 
 from hms_active_rooms import errors
@@ -108,16 +108,27 @@ class Sending:
             left_s -= pause_s
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
-    async def _hold(self, *, in_time: bool = False, wait_s: float = 0.0) -> bool:
-        """Prolong the lease for a wait and one request. False: this worker must not send it."""
+    async def _hold(
+        self, *, in_time: bool = False, wait_s: float = 0.0, again: datetime | None = None
+    ) -> bool:
+        """Prolong the lease for a wait and one request. False: this worker must not send it. If the
+        request is sent again, `again` is when the room was looked at, and the journal records it."""
 
         def held(tx: Writing) -> bool:
             if in_time and tx.now() >= self.action.expires_at:
                 return False
+            if again and self._waited(again):  # for the journal: the room may be another one now
+                return False
             lease = lease_s(self.client, self.policy) + wait_s
-            return tx.renew(self.action.id, lease_s=lease)
+            mine = tx.renew(self.action.id, lease_s=lease)
+            if mine and again:
+                tx.note(self.action.id, "sent_again", by=this_worker(), way="idempotent")
+            return mine
 
         return await write_in_thread(self.journal, held)
+
+    def _waited(self, since: datetime) -> bool:
+        return abs(self.journal.now() - since).total_seconds() > _LONGEST_PAUSE_S
 
     def _pause_s(self, error: ApiError, attempt: int) -> float | None:
         asked_s = error.retry_after_s or 0.0 if isinstance(error, RateLimited) else 0.0
@@ -206,11 +217,9 @@ class Sending:
             same = seen is not None and seen.gone is False and lost is None
             again = same and capability().tool(call.tool).hints.idempotent
             # The look may have taken long, so the deadline is checked for this request too.
-            if not again or not await self._hold(in_time=True):
+            if not again or not await self._hold(in_time=True, again=self.journal.now()):
                 return outcomes.unanswered(call, shown, error, seen)
-            lost, by = error, this_worker()
-            note = self.journal.note
-            await asyncio.to_thread(note, self.action.id, "sent_again", by=by, way="idempotent")
+            lost = error
 
     async def look_for_it(self) -> Ended:
         """Read the room once to find the outcome of an `unknown` action. If each person got a
@@ -287,8 +296,7 @@ class Sending:
         since, or another worker has the action, this raises TimedOut."""
         began = self.journal.now()
         peer = await self.client.retrieve_peer(room_id, peer_id)
-        took_s = abs(self.journal.now() - began).total_seconds()
-        if took_s > _LONGEST_PAUSE_S and not await self._hold(in_time=True):
+        if self._waited(began) and not await self._hold(in_time=True):
             raise errors.TimedOut("Reading the room took until after the deadline.")
         return person_of(peer)
 
