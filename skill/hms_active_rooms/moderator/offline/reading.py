@@ -54,7 +54,6 @@ _BEHIND: Final = {
 _SENTENCE: Final = ("STOP", "ASKED")
 _ORDERS: Final = classes("KICK DROP TAKE SEND END ENDALL LOCK TELL SAY LET NOTE CANNOT UNLOCK")
 _STARTS: Final = (_ORDERS | {"SAME"}) - classes("NOTE LOCK UNLOCK")
-_VERBS: Final = classes("KICK DROP TAKE SEND END MUST BE")
 _JOINTS: Final = MARKS | classes("COLON AND BUT BECAUSE FOR")
 _CUTS: Final = _JOINTS | classes("HE OURS BACK")
 _LEADING: Final = classes("PLEASE FRONT ASK AND")
@@ -272,11 +271,6 @@ class _Line:
                 texts = {one.text for one in self.tokens[gap : end + 1]}
                 instead = instead or bool(texts & {"instead", "sorry", "sry"})
             hedged = any(text.startswith("if ") for text in led)
-            joints = [
-                t.text for t in (self.tokens[0], *self.tokens[i - 1 : i + 1]) if t.type == "AND"
-            ]
-            if not self.orders and re.search("after", " ".join(joints)):
-                raise _Blocked("delay")  # "after this, end the room"
             if self.orders and (hedged or (led & w.listed("rethinks") and not instead)):
                 raise _Blocked("negation")  # "warn Ann. If not, kick her. Sorry, end the room."
             if self._ends_asked(end) and not polite:
@@ -722,14 +716,10 @@ class _Line:
             raise _Blocked("exception")  # "all but Ann can go, kick them"
         if root.data == "remove":
             things = first.text == "delete" and it[:2] in ("it", "th") and "ROLE" not in self.kinds
-            of = [self._of(n, i) for n, one in enumerate(self.tokens[:i]) if one.who]
-            other = it and not self.orders and "KICK" in self.kinds[:i]
-            other = other or (it and any(re.search(w.section("innocent"), said) for said in of))
-            if things or other or (it and told and not told[-1][0]):
+            said = " ".join("X" if t.who else t.text for t in self.tokens[:i])
+            other = re.search(w.section("innocent"), said) or (told and not told[-1][0])
+            if things or (it and other):
                 raise _Blocked("who")  # "Bob has a link. Delete it.", "a man hit Bob, kick him"
-            noted = not (_VERBS & {*self.kinds[:i], *kinds} or self.orders)
-            if noted and {*self.kinds[:i]} - _COURTESY - MARKS:
-                raise _Blocked("reported")  # "Attendance: Ann here, Bob out"
             return Order("everyone" if everyone else "remove", who, about=about)
         if root.data == "again":
             if not (self.orders or {"SEND", "TELL"} & {*kinds}):
@@ -769,18 +759,12 @@ class _Line:
     def _acts(self, i: int, end: int, it: str) -> bool:
         """Whether this pronoun may mean the person whom the token at `i` names. In "somebody insulted
         Ann, kick him" it does not mean Ann, and in "Ann has a link, remove it" neither."""
-        said = self._of(i, end)
-        told = f"{said} = {self.tokens[i].text}"
-        thing = it == "it" and not re.search(w.section("thing"), told)
-        return not (thing or re.search(w.section("suffers"), said))
-
-    def _of(self, i: int, end: int) -> str:
-        """The words between two marks, where X is the person whom the token at `i` names, Y another."""
         marks = [j for j, kind in enumerate(self.kinds[:end]) if kind in MARKS]
         start = max((j + 1 for j in marks if j < i), default=0)
         part = self.tokens[start : next((j for j in marks if i < j), end)]
-        named = self.tokens[i]
-        return " ".join("X" if t is named else "Y" if t.who else t.text for t in part)
+        said = " ".join("X" if one is self.tokens[i] else one.text for one in part)
+        thing = it == "it" and not re.search(w.section("thing"), f"{said} = {self.tokens[i].text}")
+        return not (thing or re.search(w.section("suffers"), said))
 
     def _who(self, tree: Tree[Token]) -> tuple[Mention, ...]:
         """Whom a part of an order names. Empty if it means everyone."""

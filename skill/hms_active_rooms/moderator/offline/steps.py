@@ -302,15 +302,14 @@ class _Turn:
 
     def _one(self, order: Order) -> Plan:
         before, (tool, state) = self.before, self.before.changed
+        heard = " ".join(one.type for one in read(before.heard or "-").tokens)
         match order.verb:
             case "tell":
                 return self._tell(order)
             case "end" | "end_it" if (
                 order.verb == "end"
                 or before.order == _STATUS
-                or re.search(
-                    "END (DET )?ROOM", " ".join(t.type for t in read(before.heard or "-").tokens)
-                )
+                or re.search("END (DET )?ROOM", heard)
             ):
                 return replace(self._acted(replace(order, verb="end"), (None,)), focus=())
             case "remove":
