@@ -88,6 +88,12 @@ def test_reject_works_without_a_terminal_and_is_final(
     assert posts(sim) == []
 
 
+def test_an_action_may_be_named_by_the_link_of_a_notice(waiting: str, call: Run) -> None:
+    link = f"http://127.0.0.1:9090/approvals#action={waiting}"
+    assert call("actions", "show", link, "--json").json["action_id"] == waiting
+    assert call("reject", link).code == 0
+
+
 def test_a_no_with_a_stray_byte_in_its_reason_is_a_no(
     sim: Simulation, waiting: str, call: Run, run: Run
 ) -> None:

@@ -130,8 +130,9 @@ def open_journal(settings: Settings, *, create: bool = False) -> closing[Journal
 
 
 def existing(journal: Journal, action_id: str) -> Action:
-    """The action with this id. Raises InvalidCall if the journal does not have it."""
-    wanted = storable(action_id.strip().lower())
+    """The action with this id, or with the id in a link to the approvals page. Raises InvalidCall if
+    the journal does not have it."""
+    wanted = storable(action_id.strip().lower()).rpartition("#action=")[2]
     if (action := journal.get(wanted)) is not None:
         return action
     raise InvalidCall(
