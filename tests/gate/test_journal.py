@@ -1277,7 +1277,11 @@ def test_the_default_is_a_file_in_the_users_state_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platformdirs.user_state_path", lambda name: tmp_path / name)
-    assert default_url() == f"sqlite:///{tmp_path / 'hms-active-rooms' / 'journal.sqlite'}"
+    file = tmp_path / "hms-active-rooms" / "journal.sqlite"
+    assert default_url() == f"sqlite:///{file}"
+    for blank in (None, "", " \n"):  # an empty variable is an unset one
+        with closing(Journal(blank)) as journal:
+            assert journal.place == f'"{file}"'
 
 
 FORKS = """

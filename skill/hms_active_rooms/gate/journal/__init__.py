@@ -90,8 +90,8 @@ class Journal:
                 hint="Make one with: openssl rand -hex 32",
             )
         self._key = key.encode("utf-8", "surrogateescape")  # a variable may hold any bytes
-        url = file_url(url.absolute()) if isinstance(url, Path) else url or default_url()
-        self._url, self._create = url.strip(), create
+        given = file_url(url.absolute()) if isinstance(url, Path) else (url or "").strip()
+        self._url, self._create = given or default_url(), create
         if self._url.removeprefix("sqlite:///") == ":memory:":
             self._url = ":memory:"
         self._opening = threading.Lock()
