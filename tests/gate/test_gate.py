@@ -500,6 +500,25 @@ async def test_an_unclear_end_is_sent_again_only_when_the_same_session_still_run
     assert kinds(gate, action).count("sent_again") == 1
 
 
+async def test_after_a_wait_for_the_journal_the_room_is_looked_at_again_before_an_end() -> None:
+    room, clock, locked = classroom(), Clock(), False
+
+    class Locked(Journal):
+        def write(self, **how: Any) -> Any:
+            nonlocal locked
+            if locked:
+                locked, room.session = False, "4" * 24
+                clock.now += timedelta(seconds=5)
+            return super().write(**how)
+
+    gate = gate_on(room, Locked(":memory:", clock=clock), clock)
+    action = await approved(gate, end())
+    locked = True
+    again = await gate.run(action.id)
+    assert (again.state, again.revision, room.posts) == ("proposed", 2, [])
+    assert "another one is running" in again.note
+
+
 async def test_an_unclear_end_is_not_sent_again_after_a_wait_for_the_journal() -> None:
     room, clock, tries = classroom(), Clock(), 0
 

@@ -58,7 +58,8 @@ _log = logging.getLogger(__name__)
 class _Reread:
     """`room` is None if the policy refuses or the session is over: nothing can be sent."""
 
-    at: datetime
+    at: datetime  # when the read began
+    until: datetime  # from then on it is too old to claim the action
     change: Drift
     room: Room | None = None
 
@@ -81,12 +82,16 @@ ANOTHER_ASKS = "only one call can ask in one step of a graph, and another one di
 _POLL_S = 0.2
 
 _REREAD_LASTS = timedelta(seconds=10)
-"""An action is claimed only if the room was read at most this long ago."""
+"""An action is claimed only if the read of the room began at most this long ago."""
+
+_CLAIM_LASTS = timedelta(seconds=2)
+"""The same, from the end of the read. A claim takes longer only if it waits for the journal."""
 
 _SLOW_REREADS: Final = 3
 _TOO_SLOW: Final = (
-    f"{_SLOW_REREADS} times, reading the room took over {_REREAD_LASTS.total_seconds():.0f} s. So "
-    "nobody can tell who will be there when the request arrives."
+    f"{_SLOW_REREADS} times, reading the room took over {_REREAD_LASTS.total_seconds():.0f} s, or "
+    f"recording that the request is sent over {_CLAIM_LASTS.total_seconds():.0f} s. So nobody can "
+    "tell who will be there when the request arrives."
 )
 _STILL_APPROVED: Final = (
     "The action is still approved and was not sent. Wait a minute. Then make the same call again, or "
@@ -488,17 +493,20 @@ class Gate:
             action = await self.get(action.id)
 
     async def _reread(self, action: Action) -> _Reread:
-        at = self.journal.now()
+        at, room = self.journal.now(), None
         try:
-            room = await self._read(action.room_id)
-            return _Reread(at, drift(action, room, self.policy), room)
+            found = await self._read(action.room_id)
+            change, room = drift(action, found, self.policy), found
         except PolicyRefusal as error:
-            return _Reread(at, Drift("refused", str(error)))
+            change = Drift("refused", str(error))
         except errors.NotActive:
-            return _Reread(at, Drift("nothing_to_do", "The session is over."))
+            change = Drift("nothing_to_do", "The session is over.")
+        until = min(at + _REREAD_LASTS, self.journal.now() + _CLAIM_LASTS)
+        return _Reread(at, until, change, room)
 
     def _is_old(self, reread: _Reread) -> bool:
-        return abs(self.journal.now() - reread.at) > _REREAD_LASTS  # a clock can be set back
+        # A clock can be set back. Then nobody knows how old the read is.
+        return not reread.at <= self.journal.now() <= reread.until
 
     def _sending(
         self,
