@@ -379,6 +379,29 @@ async def test_programs_do_not_keep_people_out(path: str) -> None:
     assert {answer.status_code for answer in answers} == {200}
 
 
+async def test_two_programs_do_not_keep_a_third_one_out() -> None:
+    app, tokens = Slow(), {name: f"token-of-{name}-0123456789" for name in ("a", "b", "c")}
+    settings = guard_settings("127.0.0.1", callers=tokens)
+    guard = guarded(
+        app, dataclasses.replace(settings, most_of_programs=6), Refusals(Journal(":memory:"))
+    )
+    transport = httpx.ASGITransport(app=guard)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9090") as http:
+
+        def ask(name: str) -> asyncio.Task[httpx.Response]:
+            headers = {"authorization": f"Bearer {tokens[name]}"}
+            return asyncio.create_task(http.get("/v1/tools", headers=headers))
+
+        noisy = [ask(name) for name in "ab" for _ in range(3)]
+        await app.asked(4)
+        third = ask("c")
+        await app.asked(1)
+        app.go.set()
+        assert (await third).status_code == 200
+        told = [answer.status_code for answer in await asyncio.gather(*noisy)]
+        assert (told.count(200), told.count(503)) == (4, 2)
+
+
 @pytest.mark.parametrize("fails", [False, True])
 async def test_a_program_gets_in_again_once_another_is_answered(fails: bool) -> None:
     app = Slow()

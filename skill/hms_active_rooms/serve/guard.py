@@ -348,9 +348,10 @@ class Guard:
             self._of_programs[who.name] -= program
 
     def _is_busy(self, name: str) -> bool:
-        """Whether too many requests are open: of all programs together, or of the token `name`."""
+        """Whether too many requests are open: of all programs together, or of the token `name`. Each
+        token has an equal share, so that none keeps another out."""
         most = self._settings.most_of_programs
-        mine = most // 2 if len(self._settings.callers) > 1 else most
+        mine = most // max(len(self._settings.callers), 1)
         return self._of_programs.total() >= most or self._of_programs[name] >= mine
 
     async def _whole_body(self, receive: Receive) -> Message | Refused:
