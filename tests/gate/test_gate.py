@@ -2438,7 +2438,7 @@ async def test_where_somebody_cannot_be_read_only_those_who_are_named_can_be_hit
     room = UnreadablePerson([peer(n) for n in range(1, 4)])
     gate = gate_on(room)
     for call in (remove_role(), send()):
-        with pytest.raises(BadResponse, match="nothing usable about 1 person"):
+        with pytest.raises(BadResponse, match="no usable data about 1 person"):
             await gate.propose(call, HERE)
     assert (await gate.propose(remove(), HERE)).shown.total == 1
     assert (await gate.propose(end(), HERE)).shown.total == 3

@@ -235,7 +235,7 @@ def test_a_list_that_cannot_be_meant_is_an_error_that_says_how_to_write_it(text:
     "text", ["u-1 u-2", "u-1\tu-2", "staff-*", "*", "u-1;u-2", "[]", ",", "none"]
 )
 def test_user_ids_that_cannot_be_meant_are_an_error(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="is no list of names"):
+    with pytest.raises(ConfigurationError, match="This is not a list of names"):
         Policy.from_env({"HMS_POLICY_PROTECTED_USER_IDS": text})
 
 

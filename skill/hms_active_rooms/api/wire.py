@@ -28,7 +28,7 @@ MAX_CONNECTIONS: Final = 100
 WRITE_POOL_S: Final = 1.0
 """A write waits so long for a free connection. After a longer wait the room may be another one."""
 
-WEB_PAGE: Final = "the answer is a web page, so it is hardly from 100ms"
+WEB_PAGE: Final = "the answer is a web page, so it is probably not from 100ms"
 ALL_BUSY: Final = f"all {MAX_CONNECTIONS} connections of this program were in use"
 
 

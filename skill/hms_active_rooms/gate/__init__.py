@@ -1,1 +1,1 @@
-"""The gate: only this code changes rooms. It has the policy, the approvals and the journal."""
+"""The gate, with policy, approvals and journal. Only this code changes rooms."""

@@ -1,7 +1,7 @@
 """What a person is asked, which answers count, and how a decision is written to the journal.
 
 A question is an `ApprovalRequest`. An answer is an `Approve`, `Reject` or `Edit`, or a plain dict
-that matches one of the answer models exactly. Anything else does not count: nothing is sent.
+that matches one of the answer models exactly. Any other answer does not count, and nothing is sent.
 
 The first decision counts. One exception: a person can still reject an approved action until it is
 sent. An answer that is malformed, late or for another question is only recorded.
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.store import Writing
 
 Scope = Literal["once", "session"]
-"""What an approval covers. `once`: this action only. `session`: also later calls of the same tool
-for the same room and audience, in the same conversation and the same session of the room."""
+"""What an approval covers. `once`: only this action. `session`: also later calls of the same tool for
+the same room and audience, in the same conversation and the same session of the room."""
 
 
 @dataclass(frozen=True)
 class Approve:
-    """Run exactly the call that was shown. `digest` is the digest of the `ApprovalRequest`, and `by`
-    who decided. With the scope "session", later messages to the same target are sent unasked."""
+    """Run exactly the call that was shown. `digest` is the digest of the `ApprovalRequest`. `by` is
+    who decided. With the scope "session", later messages to the same target need no question."""
 
     digest: str
     by: ReasonText = ""
@@ -47,8 +47,8 @@ class Approve:
 
 @dataclass(frozen=True)
 class Reject:
-    """Do not run the action. The model is told the `reason`, the journal also who decided (`by`). A
-    rejection needs no `digest`."""
+    """Do not run the action. The model is told the `reason`. The journal also records who decided
+    (`by`). A rejection needs no `digest`."""
 
     reason: ReasonText = ""
     by: ReasonText = ""
@@ -72,13 +72,13 @@ Decision = Approve | Reject | Edit
 
 
 class BadAnswerError(Exception):
-    """An answer that does not count. Nothing is decided, and the journal records why. This package
-    raises it, or passes it on in place of an answer."""
+    """An answer that does not count. Nothing is decided, and the journal records why. The package
+    raises this error, or passes it on in place of an answer."""
 
 
 @dataclass(frozen=True)
 class Refuse:
-    """The answer if nobody can be asked. The action is rejected; the model is told `reason`."""
+    """The answer if nobody can be asked. The action is rejected, and the model is told the `reason`."""
 
     reason: str
 
@@ -114,21 +114,21 @@ class ApprovalRequest:
     problem: str = ""
 
     def approve(self, *, by: str = "", scope: Scope = "once") -> Approve:
-        """An approval of exactly this request. The scope "session" is for messages only: it also
-        approves later messages of the same conversation (one `thread_id`) to the same target."""
+        """Return an approval of exactly this request. The scope "session" is for messages only: it
+        also approves later messages of the same conversation (one `thread_id`) to the same target."""
         return Approve(self.digest, by, scope)
 
     def reject(self, reason: str = "", *, by: str = "") -> Reject:
-        """A rejection of exactly this request."""
+        """Return a rejection of exactly this request."""
         return Reject(reason, by)
 
     def edit(self, *, by: str = "", **changes: object) -> Edit:
-        """An approval of this request with other values for the arguments in `changes`."""
+        """Return an approval of this request with other values for the arguments in `changes`."""
         return Edit(self.digest, changes, by)
 
 
 Confirm = Callable[[ApprovalRequest], "Decision | Awaitable[Decision]"]
-"""A callback that asks a person. Any return value that is not a valid answer rejects the call."""
+"""A callback that asks a person. If it does not return a valid answer, the call is rejected."""
 
 
 MAX_REASON_CHARS = 2000
@@ -141,7 +141,7 @@ def _reason(given: object) -> object:
 
 
 ReasonText = Annotated[str, BeforeValidator(_reason)]
-"""A reason or a name. Null becomes "", a long text is cut: no reason keeps a no from counting."""
+"""A reason or a name. Null becomes "", and a long text is cut. So a no always counts."""
 
 
 class _Answer(BaseModel):
@@ -149,7 +149,7 @@ class _Answer(BaseModel):
 
 
 class ApproveAnswer(_Answer):
-    """`{"type": "approve", "digest": ...}`. A soft gate also takes `"scope": "session"`."""
+    """An approval: `{"type": "approve", "digest": ...}`. A soft gate also takes `"scope": "session"`."""
 
     type: Literal["approve"]
     digest: str
@@ -157,7 +157,7 @@ class ApproveAnswer(_Answer):
 
 
 class RejectAnswer(_Answer):
-    """`{"type": "reject", "message": ...}`. The digest is optional, since a no is always safe."""
+    """A rejection: `{"type": "reject", "message": ...}`. It needs no digest, since a no is safe."""
 
     type: Literal["reject"]
     message: ReasonText = Field(default="", max_length=MAX_REASON_CHARS)
@@ -170,7 +170,7 @@ class EditedAction(_Answer):
 
 
 class EditAnswer(_Answer):
-    """`{"type": "edit", "edited_action": {"name": ..., "args": ...}, "digest": ...}`."""
+    """An edit: `{"type": "edit", "edited_action": {"name": ..., "args": ...}, "digest": ...}`."""
 
     type: Literal["edit"]
     edited_action: EditedAction
@@ -186,7 +186,7 @@ _SCHEMA = json.dumps(_ANSWER.json_schema())
 
 
 def answer_schema(digest: str) -> dict[str, Any]:
-    """The JSON schema of an answer to the request with this digest. No other digest fits it."""
+    """Return the JSON schema of an answer to the request with this digest. It allows no other digest."""
     schema: dict[str, Any] = json.loads(_SCHEMA)
     only = {"const": digest}
     for name in ("ApproveAnswer", "EditAnswer"):
@@ -196,14 +196,14 @@ def answer_schema(digest: str) -> dict[str, Any]:
 
 
 def parse_answer(answer: object) -> Decision:
-    """The decision in an answer. Raises BadAnswerError if the answer does not match an answer model
-    exactly, or is itself a BadAnswerError."""
+    """Return the decision in an answer. Raises BadAnswerError if the answer does not match an answer
+    model exactly, or is itself a BadAnswerError."""
     if isinstance(answer, BadAnswerError):
         raise answer
     if not isinstance(answer, Decision | dict):
         raise BadAnswerError(
             f"it is of the type {type(answer).__name__}. `confirm` has to return `request.approve()` or "
-            '`request.reject()`; a graph is resumed with {"type": "approve", "digest": the digest of the '
+            '`request.reject()`. Resume a graph with {"type": "approve", "digest": the digest of the '
             'question} or {"type": "reject"}'
         )
     try:
@@ -228,7 +228,7 @@ def parse_answer(answer: object) -> Decision:
 
 @dataclass(frozen=True)
 class Decided:
-    """What came of a decision."""
+    """Says what came of a decision."""
 
     counted: bool  # False if the decision came second or too late, or was no valid answer
     action: Action  # the action as it is now; after an edit, the new one
@@ -245,7 +245,7 @@ def record_decision(
     way: Way,
     rooms: Collection[str] | None = None,
 ) -> Decided:
-    """What `Gate.decide` does, inside a transaction of the caller."""
+    """Record a decision as `Gate.decide` does, but inside a transaction of the caller."""
     row = tx.get(action_id)
     if row is None or (rooms is not None and row.room_id not in rooms):
         # The same error for both, so that callers learn nothing about rooms that are not theirs.
@@ -332,8 +332,8 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
 
 
 def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float | None) -> Action:
-    """The next revision of the call in `row`, as a new action. The new action expires in `ttl_s`
-    seconds. If `ttl_s` is None, it expires at the same time as `row`."""
+    """Return the next revision of the call in `row`, as a new action. It expires in `ttl_s` seconds
+    or, if `ttl_s` is None, at the same time as `row`."""
     kept = ("call_key", "thread", "requester", "gate", "content")
     return Action(
         id=action_id(row.call_key, row.revision + 1),
@@ -349,8 +349,8 @@ def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float
 
 
 def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
-    """An earlier action that was approved for the session, if its approval covers `action` too.
-    The two actions have the same target, conversation and process. Only their texts differ."""
+    """Return an earlier action whose approval for the session also covers `action`, or None. The two
+    actions have the same target, conversation and process. Only their texts differ."""
     now, lasts = tx.now(), timedelta(seconds=policy.grant_ttl_s)
     for row in tx.grants(action.thread) if action.gate == "soft" else []:
         # If the clock was set back since, nobody knows how old an approval is.

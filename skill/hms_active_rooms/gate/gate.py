@@ -1,16 +1,16 @@
 """The one path from a tool to a state-changing request.
 
 Threat: a model, or a text that a peer wrote, asks for a harmful change. A restart, a replay or a
-second copy of the program repeats a request. Invariant: `run` sends a call only if a person
-approved exactly this call, or if the policy lets the call run unasked. Only the journal tells
+second copy of the program repeats a request. Invariant: `run` sends a call only if a person approved
+exactly this call, or if the policy lets the call run without a question. Only the journal tells
 whether that is so. An argument, a graph's state or a resume value never does.
 
     propose  records a call as an action: `proposed`, `approved` or `rejected`. The policy, or a
              grant (an earlier approval with the scope "session"), may approve it at once
     decide   records a decision on exactly the question that was shown
     run      reads the room again. If what was shown has changed, `run` makes a new revision of the
-             action, to ask about. If not, `run` claims the action (moves it to `sent`, which only
-             one caller can), sends the request, and looks in the room for its effect
+             action, about which a person is asked. If not, `run` claims the action (moves it to
+             `sent`, which only one caller can), sends the request, and looks for its effect
     drive    asks, decides and runs until all actions have ended; the caller passes how to ask
 """
 
@@ -48,8 +48,9 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.store import Writing
 
 Ask = Callable[[Sequence[ApprovalRequest]], Awaitable[Sequence[object] | None]]
-"""Shows a person the questions, and returns one answer for each. None means that nobody answered:
-nothing is decided. The answer `Refuse` means that nobody can be asked: the action is rejected."""
+"""Shows a person the questions, and returns one answer for each question. If it returns None, nobody
+answered, and nothing is decided. The answer `Refuse` means that nobody can be asked: the action is
+rejected."""
 
 _log = logging.getLogger(__name__)
 
@@ -70,14 +71,14 @@ read the room again, since the last read is too old or another destructive reque
 
 
 HELD = "held"
-"""Kind of event: an approved action could not be sent for now, and its caller was told so."""
+"""Kind of event: an approved action could not be sent at that time, and its caller was told so."""
 
 _BROKEN_BEFORE: Final = (
     "The same call was made before. Its record is broken, so nobody knows whether it was sent."
 )
 
 ANOTHER_ASKS = "only one call can ask in one step of a graph, and another one did. Call again later"
-"""Why a call is rejected: another call has asked at the same place of the graph."""
+"""Why a call is rejected: another call has already asked at the same place of the graph."""
 
 _POLL_S = 0.2
 
@@ -89,9 +90,10 @@ _CLAIM_LASTS = timedelta(seconds=2)
 
 _SLOW_REREADS: Final = 3
 _TOO_SLOW: Final = (
-    f"{_SLOW_REREADS} times, reading the room took over {_REREAD_LASTS.total_seconds():.0f} s, or "
-    f"recording that the request is sent over {_CLAIM_LASTS.total_seconds():.0f} s. So nobody can "
-    "tell who will be there when the request arrives."
+    f"{_SLOW_REREADS} attempts were too slow: reading the room took over "
+    f"{_REREAD_LASTS.total_seconds():.0f} s, or recording the request took over "
+    f"{_CLAIM_LASTS.total_seconds():.0f} s. So nobody can tell who will be there when the request "
+    "arrives."
 )
 _STILL_APPROVED: Final = (
     "The action is still approved and was not sent. Wait a minute. Then make the same call again, or "
@@ -102,13 +104,13 @@ _LONGEST_LEASE = timedelta(hours=2)
 """Longer than any lease, the time for which a worker may be sending an action."""
 
 REFUSED = (PolicyRefusal, errors.InvalidCall, errors.PeerNotFound, errors.NotActive)
-"""If proposing a call raises one of these errors, the call is rejected. The journal records it."""
+"""If proposing a call raises one of these errors, the call is rejected and recorded."""
 
 
 class Gate:
-    """Every change of a room goes through a gate. The gate applies the policy, lets a person be
-    asked, records each step in the journal, and sends the request: only the gate calls the client's
-    write methods. `sleep` awaits a number of seconds; tests pass their own."""
+    """Makes every change of a room. A gate applies the policy, lets a person be asked, records each
+    step in the journal, and sends the request. Nothing else calls the client's write methods. `sleep`
+    awaits a number of seconds; tests pass their own."""
 
     def __init__(
         self,
@@ -126,11 +128,11 @@ class Gate:
     # --- reading ---------------------------------------------------------------------------
 
     async def active_room(self, room_id: str) -> ActiveRoom:
-        """The live room. Raises PolicyRefusal if the policy does not allow the room."""
+        """Return the live room. Raises PolicyRefusal if the policy does not allow the room."""
         return await self._client.retrieve_active_room(self._allowed_room(room_id))
 
     async def peers(self, room_id: str) -> tuple[Peer, ...]:
-        """Everybody in the room now. Raises PolicyRefusal if the policy does not allow the room."""
+        """Return everybody in the room. Raises PolicyRefusal if the policy does not allow the room."""
         return await self._client.list_peers(self._allowed_room(room_id))
 
     def _allowed_room(self, room_id: str) -> str:
@@ -163,15 +165,15 @@ class Gate:
         return Room.read(room, peers)
 
     async def get(self, action_id: str) -> Action:
-        """The action with this id, as it is now. Raises InvalidCall if there is none."""
+        """Return the action with this id, as it is now. Raises InvalidCall if there is none."""
         return _there(await asyncio.to_thread(self.journal.get, action_id))
 
     async def find(self, call: StateChange, origin: Origin) -> Action | None:
-        """The newest revision of this call from this origin, or None."""
+        """Return the newest revision of this call from this origin, or None."""
         return await asyncio.to_thread(self.journal.latest, records.call_key(call, origin))
 
     async def latest(self, action_id: str) -> Action:
-        """The newest revision of the action with this id. Raises InvalidCall if there is none."""
+        """Return the newest revision of the action with this id. Raises InvalidCall if there is none."""
         return _there(await asyncio.to_thread(self.journal.newest, action_id))
 
     # --- propose ---------------------------------------------------------------------------
@@ -195,14 +197,15 @@ class Gate:
             shown: how the caller will show the question; the journal records this.
             place: where in a graph the question is shown; only one call may ask there.
             always_ask: ask a person even if the policy lets the tool run unasked.
-            mine: other requesters that are this caller: what they sent, it has sent.
+            mine: other names of this requester. What was sent under them counts as its own.
             admit: raises an error if no more questions may wait. It is called in the transaction
                 that records the action, if a person has to decide on it.
 
         Raises:
             PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused, and the
                 refusal is in the journal.
-            ApiError, JournalError: the room could not be read, or the call not be recorded.
+            ApiError: the room could not be read.
+            JournalError: the call could not be recorded.
         """
         if not is_new and (found := await self.find(call, origin)) is not None:
             return refused_again(found)
@@ -305,7 +308,7 @@ class Gate:
     # --- ask and decide --------------------------------------------------------------------
 
     def request(self, action: Action, problem: str = "") -> ApprovalRequest:
-        """The question about this action, the same for every way of asking."""
+        """Return the question about this action. It is the same for every way of asking."""
         return ApprovalRequest(
             action_id=action.id,
             tool=action.tool,
@@ -321,7 +324,7 @@ class Gate:
         )
 
     async def check_allowed(self, action: Action) -> None:
-        """Raises PolicyRefusal if this policy, which may be another by now, refuses the action."""
+        """Raise PolicyRefusal if the policy of this gate, which may have changed, refuses the action."""
         with suppress(ApiError):  # `run` says so
             change = (await self._reread(action)).change
             if change.verdict == "refused":
@@ -417,9 +420,9 @@ class Gate:
 
     async def withdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[Action]:
         """Take back what a conversation (for a graph, its thread id) has not sent yet: open
-        questions, approved actions, and approvals with the scope "session". The record names who
-        did so (`by`), and the model is told the `reason`. Returns the actions that were taken back.
-        An action with a broken record is skipped, and logged."""
+        questions, approved actions, and approvals with the scope "session". The journal records `by`
+        whom, and the model is told the `reason`. Returns the actions that were taken back. An action
+        with a broken record is skipped, and logged."""
 
         def take_back(tx: Writing) -> list[Action]:
             no, taken = Reject(reason or "withdrawn"), list[Action]()
@@ -436,13 +439,13 @@ class Gate:
     # --- run -------------------------------------------------------------------------------
 
     async def run(self, wanted: Action | str, *, waits: Waits = nobody_waits) -> Action:
-        """Send an approved action (as just read or decided, or its id) once, and return it with its
-        outcome. If the program that made the call `waits` for the outcome, the transaction that
-        records the outcome also records that the program was told.
+        """Send an approved action once, and return it with its outcome. `wanted` is the action, as
+        just read or decided, or its id. If the program that made the call still `waits` for the
+        outcome, the record of the outcome also says that the program was told.
 
-        If the room has changed since a person saw the question, nothing is sent, and `run` returns
-        a new revision in the state `proposed`, to ask about. If another worker has begun to send
-        the action, `run` waits for that worker, then looks in the room for the effect.
+        If the room has changed since a person saw the question, nothing is sent. Then `run` returns a
+        new revision in the state `proposed`, about which to ask a person. If another worker has begun
+        to send the action, `run` waits for that worker, then looks for the effect.
 
         Raises:
             InvalidCall: there is no action with this id.
@@ -552,7 +555,7 @@ class Gate:
             raise BrokenRecord(f"The action {row.id} is not what was approved.")
         row.check()
         if records.ran_unasked(row.decided_way) and not policy.runs_unasked(row.tool):
-            change = Drift("refused", "This policy does not let the tool run unasked.")
+            change = Drift("refused", "This policy does not let the tool run without a question.")
         if change.verdict == "refused":
             by, why = "policy", change.reason
             result = Result(why, error=PolicyRefusal.code)
@@ -566,7 +569,10 @@ class Gate:
         unasked = row.decided_way == "grant" or records.ran_unasked(row.decided_way)
         if tx.is_copy(history):
             unasked = False
-            again = again or "The journal was copied or moved: the other copy may have sent this."
+            again = (
+                again
+                or "The journal was copied or moved, so the other copy may have sent this action."
+            )
         if again:
             return False, self._ask_again(tx, row, again, room, unasked)
         _check_rate(tx, row, policy)
@@ -608,10 +614,10 @@ class Gate:
         return await self._sending(action, Drift("go")).look()
 
     async def look_again(self) -> list[Action]:
-        """Look after actions that an earlier process left unfinished: read their rooms, record how
-        they ended, and return them. Call this when a program starts. It sends nothing, waits for no
-        other worker, and reads only rooms that the policy allows. An action with a broken record is
-        skipped, and logged."""
+        """Look for the effect of actions that an earlier process left unfinished. Read their rooms,
+        record how the actions ended, and return them. Call this when a program starts. It sends
+        nothing, waits for no other worker, and reads only rooms that the policy allows. An action
+        with a broken record is skipped, and logged."""
         find, rooms, looked = self.journal.actions, self.policy.only_rooms, list[Action]()
         for action in await asyncio.to_thread(find, "sent", "unknown", rooms=rooms, limit=None):
             with suppress(ActiveRoomsError), skip_if_broken(action.id):
@@ -639,7 +645,7 @@ class Gate:
 
 @contextmanager
 def skip_if_broken(action_id: str) -> Iterator[None]:
-    """If the block raises BrokenRecord about this action, log that and go on after the block."""
+    """If the block raises BrokenRecord about this action, log the error and go on after the block."""
     try:
         yield
     except BrokenRecord as error:
@@ -681,8 +687,8 @@ def _is_held_back(tx: Writing, row: Action) -> bool:
 
 
 def drift(action: Action, room: Room, policy: Policy) -> Drift:
-    """Whether an approved action may still be sent to the room as it is now. Raises PolicyRefusal
-    if somebody affected is protected now, or too many people are affected."""
+    """Return whether an approved action may still be sent to the room as it is now. Raises
+    PolicyRefusal if somebody affected is protected now, or too many people are affected."""
     if room.session_id != action.shown.session_id:
         reason = "The session that was shown is over; another one is running."
         return Drift("ask_again", reason)

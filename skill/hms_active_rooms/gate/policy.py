@@ -1,7 +1,7 @@
 """What an agent may do at all, and what it may do without asking a person.
 
-A tool's hints decide its gate. If the gate is "hard", a person is always asked, unless code lists
-the tool in `unattended`. If it is "soft", a policy file or a variable can turn off the question.
+A tool's hints decide its gate. If the gate is "hard", a person is always asked, unless code lists the
+tool in `unattended`. If the gate is "soft", a policy file or a variable can turn off the question.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ENV_PREFIX: Final = "HMS_POLICY_"
 
 
 def gate_for(hints: Hints) -> Gate:
-    """The gate for a tool with these hints. A tool without hints counts as destructive."""
+    """Return the gate for a tool with these hints. A tool without hints counts as destructive."""
     if hints.destructive:
         return "hard"
     return "none" if hints.read_only else "soft"
@@ -44,7 +44,7 @@ def _texts(
 ) -> PlainValidator:
     def checked(given: object) -> Collection[str]:
         if isinstance(given, str):
-            raise ValueError(f"give a list, [{quoted(given, 100)}], not one text")
+            raise ValueError(f"give a list such as [{quoted(given, 100)}], not one text")
         texts: list[Any] = [given]
         if isinstance(given, Collection) and not isinstance(given, Mapping):
             texts = list(given)
@@ -132,26 +132,26 @@ class Policy(BaseModel):
         return given
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with other values. All are validated, which pydantic's own method does not do."""
+        """Return a copy with other values. It validates all values; pydantic's method does not."""
         return self.model_validate({**dict(self), **(update or {})})
 
     @classmethod
     def build(cls, **values: Any) -> Policy:
-        """A policy from arguments. Raises ConfigurationError, which names what is wrong."""
+        """Make a policy from arguments. Raises ConfigurationError, which names what is wrong."""
         return _validated(values)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Policy:
-        """A policy from a TOML file with the field names as keys. Raises ConfigurationError if the
-        file cannot be read, or has an unknown key or a wrong value."""
+        """Read a policy from a TOML file, whose keys are the names of the fields. Raises
+        ConfigurationError if the file cannot be read, or has an unknown key or a wrong value."""
         return _validated(*_read(path))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **overrides: Any) -> Policy:
-        """A policy from the TOML file that `HMS_POLICY_FILE` names, and from variables
-        `HMS_POLICY_<FIELD>`. Names in a variable have commas between them. `overrides` come from
-        code. They replace other values, and only they may set `unattended`. Raises
-        ConfigurationError for an unknown variable or a wrong value."""
+        """Make a policy from the TOML file that `HMS_POLICY_FILE` names, and from the variables
+        `HMS_POLICY_<FIELD>`. A variable holds a number, or names with commas between them.
+        `overrides` come from code. They replace other values, and only they may set `unattended`.
+        Raises ConfigurationError for an unknown variable or a wrong value."""
         known = {ENV_PREFIX + field.upper(): field for field in ("file", *cls.model_fields)}
         refuse_unknown(environ, known)
         file = environ.get(ENV_PREFIX + "FILE")
@@ -170,11 +170,11 @@ class Policy(BaseModel):
 
     @property
     def only_rooms(self) -> tuple[str, ...] | None:
-        """The rooms the agent may touch; None if it may touch any room."""
+        """The rooms that the agent may touch; None if it may touch any room."""
         return None if ANY_ROOM in self.rooms else tuple(self.rooms)
 
     def check_room(self, room_id: str) -> None:
-        """Raises PolicyRefusal if the agent may not touch this room."""
+        """Raise PolicyRefusal if the agent may not touch this room."""
         if ANY_ROOM not in self.rooms and room_id not in self.rooms:
             raise PolicyRefusal(
                 f"The policy does not allow room {room_id}.",
@@ -183,7 +183,7 @@ class Policy(BaseModel):
             )
 
     def protects(self, *, role: str, user_id: str) -> str:
-        """Why the policy protects this person: "role" or "user id"; "" if the person is not
+        """Return why the policy protects this person: "role" or "user id"; "" if the person is not
         protected. Letter case, character width and surrounding spaces do not matter."""
         if folded(role) in {folded(r) for r in self.protected_roles}:
             return "role"
@@ -192,7 +192,7 @@ class Policy(BaseModel):
         return ""
 
     def runs_unasked(self, tool: str) -> bool:
-        """Whether `unattended` or `relaxed` lets this tool run without asking a person."""
+        """Return whether `unattended` or `relaxed` lets this tool run without asking a person."""
         return tool in self.unattended or tool in self.relaxed
 
 
@@ -242,7 +242,7 @@ def _list(variable: str, text: str, field: str) -> list[str]:
     # An empty list of protected names would take away what the policy file protects.
     if not isinstance(found, list) or (field in _PLAIN and not found):
         raise ConfigurationError(
-            f"{variable} is {quoted(text, 100)}, which is no list of names.",
+            f"{variable} is {quoted(text, 100)}. This is not a list of names.",
             hint='Write names between commas: teacher, host. Or a list: ["teacher", "host"].',
         )
     return found

@@ -2,9 +2,9 @@
 
 The caller has claimed the action: it moved the action to `sent`, with a lease. Until the lease ends
 no other worker takes the action over. Before each further request, `Sending` checks that the claim
-still holds. If the outcome is unclear, the action becomes `unknown` and the room is read, but the
+still holds. If the outcome is unclear, the action becomes `unknown`. Then the room is read, but the
 request is not repeated. If the request was surely not executed and may succeed later, the claim is
-given back: the action becomes `approved` again, and the caller waits before it starts anew.
+given back: the action becomes `approved` again, and the caller waits before another attempt.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ Given = TypeVarTuple("Given")
 Found = TypeVar("Found")
 
 Waits = Callable[[], bool]
-"""Whether the program that made a call still waits for its outcome, and so will be told."""
+"""Returns whether the program that made a call still waits for its outcome. If so, it will be told."""
 
 LONGEST_WAIT_S: Final = 30.0
-"""If 100ms asks for a longer wait, the action fails, and its outcome says so."""
+"""If 100ms asks for a longer wait (in seconds), the action fails, and its outcome says so."""
 
 _BACKOFF: Final = Backoff()
 _TRIES: Final = 3  # to record that a sending was stopped; each waits for a lock of the journal
@@ -65,7 +65,7 @@ def nobody_waits() -> bool:
 
 @dataclass
 class Sending:
-    """Sends one claimed action. `action.call` has what depends on the tool: the request, how the
+    """Sends one claimed action. `action.call` has what differs between tools: the request, how the
     room shows the effect, and the sentences of the outcome."""
 
     client: ActiveRoomsClient
@@ -142,9 +142,9 @@ class Sending:
         return pause_s if pause_s < left_s else None
 
     async def send(self) -> Action | float:
-        """Send the action, record how it ended, and return it. Or, if nothing was executed and
-        another attempt may help, return the seconds to wait before that attempt: the action is then
-        `approved` again. Raises OutcomeUnknown if an exception stopped the sending."""
+        """Send the action, record how it ended, and return it. If nothing was executed and another
+        attempt may help, the action becomes `approved` again. Then return the seconds to wait before
+        that attempt. Raises OutcomeUnknown if an exception stopped the sending."""
         try:
             try:
                 state, result = await self.carry_out()
@@ -188,10 +188,10 @@ class Sending:
 
     async def carry_out(self) -> Ended:
         """Send the request once (or one request per person), then read the room. If the answer is
-        lost, the request is not sent again; the room tells the outcome, if the effect is visible
-        there. One exception: the request of a tool with the hint `idempotent` is sent a second time.
-        It needs three things: the room shows no effect, the same session still runs, and this worker
-        still holds the claim. Raises ApiError if the request was surely not executed."""
+        lost, the request is not sent again; the room tells the outcome, if it can show the effect.
+        One exception: a request is sent a second time if the tool has the hint `idempotent`, the room
+        shows no effect, the same session still runs, and this worker still holds the claim. Raises
+        ApiError if the request was surely not executed."""
         call, shown, total = self.action.call, self.action.shown, self.change.total
         if parts := call.per_person(shown):
             return await self._send_each(parts)
@@ -387,7 +387,7 @@ async def run_to_its_end(
 
 
 def lease_s(client: ActiveRoomsClient, policy: Policy) -> float:
-    """The most seconds that one request and the read of the room after it take together."""
+    """Return the most seconds that one request and the read of the room after it take together."""
     return 2 * client.deadline_s + policy.verify_s + _LEASE_SLACK_S
 
 

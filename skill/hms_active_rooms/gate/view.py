@@ -20,11 +20,12 @@ from hms_active_rooms.gate.journal.records import EDITED_INTO, Action, State, by
 from hms_active_rooms.untrusted import cut, quoted
 
 NOT_AGAIN: Final = " Do not try again unless the person asks for it."
-"""Added to the outcome that a model reads when a person has rejected the call."""
+"""After a person has rejected a call, this is added to the outcome that the model reads."""
 
 
 def describe(action: Action) -> str:
-    """The question in a few lines: what would happen, to whom, with the whole message or reason."""
+    """Return the question in a few lines: what would happen, to whom, with the full message and
+    reason."""
     if action.impact is None:
         # The call was refused before anybody was looked up.
         arguments = action.call.arguments().items()
@@ -38,8 +39,9 @@ def describe(action: Action) -> str:
 
 
 def already(action: Action, newest: Action | None = None) -> str:
-    """A sentence that says what was decided, by whom, how and when; "" if no person decided, or if
-    the record cannot be trusted. The `newest` revision shows whether a person edited the action."""
+    """Return a sentence that says what was decided, by whom, how and when; "" if no person decided,
+    or if the record cannot be trusted. `newest` is the newest revision. It shows whether a person
+    edited."""
     if action.contradiction or action.decided_at is None or not by_person(action.decided_way):
         return ""
     edited = newest is not None and newest.edited_from == action.id
@@ -50,7 +52,7 @@ def already(action: Action, newest: Action | None = None) -> str:
 
 
 def outcome(action: Action) -> str:
-    """What came of an action, in one short text for people and models."""
+    """Return what came of an action, in one short text for people and models."""
     if action.contradiction:
         return f"The record of the action {action.id} {action.contradiction}. Nothing is sent."
     match action.state:
@@ -61,7 +63,7 @@ def outcome(action: Action) -> str:
         case "sent":
             return (
                 f"A worker began to send the action {action.id}. No answer is on record yet, so it "
-                "may have been executed. Do not send it again; look at the action in a moment."
+                "may have been executed. Do not repeat the call. Look at the action in a moment."
             )
         case "expired":
             return f"Not executed: {action.reason or 'not approved in time'}"
@@ -80,15 +82,14 @@ def outcome(action: Action) -> str:
 
 
 def remedy(action: Action) -> str:
-    """What a person can do about a failed action; "" if `outcome` says it, or the action has not
-    failed."""
+    """Return what a person can do about a failed action; "" if `outcome` says it or nothing failed."""
     result = action.result
     hint = result.hint or default_hint(result.error, for_person=True)
     return hint if action.state == "failed" and hint not in result.text else ""
 
 
 def sent_before(action: Action, now: datetime) -> str:
-    """Says when `action` sent a call that is made again now, and what came of it."""
+    """Return when `action` sent a call that is made again now, and what came of it."""
     ago_s = max((now - (action.sent_at or now)).total_seconds(), 0.0)  # clocks can be set back
     ago = f"{ago_s:.0f} s" if ago_s < 120 else f"{ago_s / 60:.0f} min"
     how = "asked for, and sent with other words" if action.edited_from else "sent"
@@ -96,7 +97,7 @@ def sent_before(action: Action, now: datetime) -> str:
 
 
 def for_model(action: Action) -> str:
-    """`outcome`, and a sentence that says what the model should do next."""
+    """Return `outcome`, and a sentence that says what the model should do next."""
     text, result = outcome(action), action.result
     hint = result.hint or default_hint(result.error)
     if action.state == "rejected" and by_person(action.decided_way):
@@ -150,7 +151,7 @@ _People = Annotated[list[PersonView], BeforeValidator(lambda people, info: peopl
 
 
 class ImpactView(_View):
-    """Whom the call affects, as it was shown."""
+    """The people whom the call affects, as they were shown."""
 
     kind: str
     session_id: str
@@ -170,7 +171,7 @@ class OutcomeView(_View):
 
 
 class ResultView(_View):
-    """How sending ended."""
+    """How the sending ended."""
 
     text: str
     verified: bool | None = Field(description="Whether the room shows the effect; null: not read.")
@@ -214,7 +215,7 @@ class ActionView(_View):
 def view(
     action: Action, *, approve_at: str = "", text: str = "", people: int | None = MAX_PEOPLE
 ) -> ActionView:
-    """An action as data, the same for every interface.
+    """Return an action as data, the same for every interface.
 
     Args:
         approve_at: where a person decides; shown only while the action waits for a decision.
@@ -243,9 +244,9 @@ def view(
 
 
 def question(request: ApprovalRequest) -> dict[str, Any]:
-    """One question as plain JSON: LangChain's `name`, `args` and `description`, then fields of our
-    own. The description repeats the `problem`, since not every UI shows that field."""
-    problem = f"The last answer was not taken: {request.problem}\n\n" if request.problem else ""
+    """Return one question as plain JSON: LangChain's `name`, `args` and `description`, then our own
+    fields. The description repeats the `problem`, since not every UI shows that field."""
+    problem = f"The last answer did not count: {request.problem}\n\n" if request.problem else ""
     impact = ImpactView.model_validate(request.impact, context=MAX_PEOPLE)
     return {
         "name": request.tool,

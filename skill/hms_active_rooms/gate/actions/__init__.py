@@ -19,12 +19,12 @@ _FOUND = {call.tool: call for call in StateChange.__subclasses__()}
 CALLS: dict[str, type[StateChange]] = {
     tool.name: _FOUND[tool.name] for tool in capability().tools if tool.name in _FOUND
 }
-"""The class of each state-changing tool by the tool's name, in the order of capability.yaml."""
+"""Maps each state-changing tool's name to its class, in the order of capability.yaml."""
 
 
 def parse_call(tool: str, arguments: dict[str, Any]) -> StateChange:
-    """The checked call of a state-changing tool, from plain arguments. Raises InvalidCall if there
-    is no such tool, or an argument is wrong."""
+    """Check the plain arguments of a state-changing tool, and return the call. Raises InvalidCall if
+    there is no such tool, or an argument is wrong."""
     model = CALLS.get(tool)
     if model is None:
         raise InvalidCall(f"{quoted(tool)} is not a state-changing tool.")

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.policy import Policy
 
 MAX_REASON_CHARS = 500
-"""Our choice, since a reason is one sentence that other peers read. The API documents no limit."""
+"""Our limit for a reason, which other peers read. The API documents no limit."""
 
 MAX_LABEL_CHARS = 100
-"""Our choice, for a role or a message type. The API documents no limit."""
+"""Our limit for a role or a message type. The API documents no limit."""
 
 GONE = (NotActive, PeerNotFound, NotFound)
-"""The errors of a 404. They mean that the room or peer has gone, since it was read before."""
+"""The errors of a 404. The room was read before, so a 404 means that the room or peer has gone."""
 
 
 RoomId = Annotated[
@@ -67,7 +67,7 @@ class Arguments(BaseModel):
 
     @classmethod
     def parse(cls, given: object) -> Self:
-        """Validated arguments. Raises InvalidCall, which says what is wrong with them."""
+        """Validate arguments, and return them. Raises InvalidCall, which says what is wrong."""
         try:
             return cls.model_validate(given)
         except ValidationError as error:
@@ -89,7 +89,7 @@ class Arguments(BaseModel):
 
 
 class StateChange(Arguments, ABC):
-    """A call that changes a room. Whoever approves it may change only the arguments in `editable`,
+    """A call that changes a room. A person who approves it may edit only the arguments in `editable`,
     never the target: the room, the peer, the role or the lock."""
 
     tool: ClassVar[str]  # the tool's name in capability.yaml
@@ -99,34 +99,35 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """This call with full ids, and its impact: whom it would affect in this room. Raises
-        PeerNotFound, InvalidCall (a short id fits several peers) or PolicyRefusal."""
+        """Return this call with full ids, and its impact: whom it would affect in this room. Raises
+        PeerNotFound, PolicyRefusal, or InvalidCall (a short id fits several peers)."""
 
     @abstractmethod
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
-        """Whether the approved call may still be sent. The person saw the impact `shown`. The
+        """Return whether the approved call may still be sent. The person saw the impact `shown`. The
         caller has checked that the session is still the same. Raises what `assess` raises."""
 
     @abstractmethod
     def question(self, impact: Impact) -> list[str]:
-        """The lines a person reads before deciding: what would happen, to whom, with all text."""
+        """Return the lines a person reads before deciding: what would happen, to whom, with all text."""
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """Whether the request names no peer and no session, so that it may hit people not shown."""
+        """Return whether the request names no peer and no session: it may affect people not shown."""
         return False
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """An approval with the scope "session" covers later calls of this tool with an equal
-        audience. Here: the kind of impact, and all arguments not in `editable`."""
+        """Return the target of the call. An approval with the scope "session" covers later calls of
+        this tool with an equal target. By default it is the kind of impact, and all arguments not in
+        `editable`."""
         alike = sorted(self.model_dump(exclude=set(self.editable)).items())
         return (impact.kind, *(json.dumps(pair) for pair in alike))
 
     @abstractmethod
     async def request(self, client: ActiveRoomsClient) -> None:
-        """Send the request. Raises ApiError, which says whether it may have changed the room."""
+        """Send the request. Raises ApiError, which says whether the room may have been changed."""
 
     def per_person(self, impact: Impact) -> Sequence[StateChange]:
-        """The calls to send, one for each person shown. Empty if one request is enough."""
+        """Return the calls to send, one for each person shown; empty if one request is enough."""
         return ()
 
     async def seen(
@@ -134,7 +135,7 @@ class StateChange(Arguments, ABC):
     ) -> Observation:
         """Read the room once. `gone` of the result tells whether the room shows the effect: all
         `people` have left or, if `people` is empty, the session is over. An override returns False
-        only if the same session still runs: the gate may then send the request again."""
+        only if the same session still runs, since the gate may then send the request again."""
         try:
             room = await client.retrieve_active_room(self.room_id)
         except GONE:
@@ -146,26 +147,26 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def effect(self, impact: Impact, total: int) -> str:
-        """A sentence that says what the accepted call did. `total` is how many people it affected."""
+        """Return a sentence that says what the accepted call did. It affected `total` people."""
 
     def condition(self, impact: Impact) -> str:
-        """The text of the outcome if 100ms's answer was lost but the room shows the effect. The text
-        does not say that this call caused the effect."""
+        """Return the text of the outcome if 100ms's answer was lost but the room shows the effect.
+        The text does not say that this call caused the effect."""
         return "The room shows the effect. Whether this request caused it is not known."
 
     @property
     def checked(self) -> str:
-        """The last sentence of the outcome's text if the room, read again, shows the effect."""
+        """The last sentence of the outcome if the room was read again and shows the effect."""
         return CHECKED
 
     @property
     def gone_text(self) -> str:
-        """The text of the outcome if a 404 means that the room already was as the call wants it; "" if
+        """The text of the outcome if a 404 means that the room is already as the call wants it; "" if
         a 404 is a failure."""
         return ""
 
     def edited(self, changes: dict[str, object]) -> StateChange:
-        """This call with changed arguments, validated like any call. Raises InvalidCall if an
+        """Return this call with changed arguments, validated like any call. Raises InvalidCall if an
         argument is not in `editable`, or its value is wrong."""
         edited = self.parse({**self.arguments(), **changes})
         old, new = self.model_dump(), edited.model_dump()
@@ -177,10 +178,10 @@ class StateChange(Arguments, ABC):
         return edited
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments that are set, as plain JSON values."""
+        """Return the arguments that are set, as plain JSON values."""
         return self.model_dump(exclude_none=True)
 
 
 def reason_lines(reason: str | None) -> list[str]:
-    """The line of a question that shows the reason; [] without a reason."""
+    """Return the line of a question that shows the reason; [] without a reason."""
     return [f"Reason shown to the others: {quoted(reason, 600)}"] if reason else []

@@ -1,8 +1,8 @@
 """hms-end-active-room: end the running session for everyone, and lock the room if `lock` is set.
 
-People who join or leave after the question do not matter. If another session is running when the
-request is about to be sent, the person is asked again. The request names no session, and ends the
-session that runs on arrival. So the gate first waits for other destructive requests to end.
+People who join or leave after the question do not matter. If another session runs when the request is
+about to be sent, the person is asked again. The request names no session. It ends the session that
+runs when it arrives. So the gate first waits for other destructive requests to end.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class EndRoom(StateChange):
     lock: bool = Field(default=False, description="true also locks the room until re-enabled.")
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """See `StateChange.assess`. The kind of the impact is "end"."""
+        """Return this call, and its impact of the kind "end". See `StateChange.assess`."""
         impact = room.impact("end", room.people, *((_LOCK_WARNING,) if self.lock else ()))
         return self, replace(impact, total=room.total, people=(), lock=self.lock)
 
@@ -56,7 +56,7 @@ class EndRoom(StateChange):
         ]
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """True, since the request ends the session that runs when it arrives."""
+        """Return True, since the request ends the session that runs when it arrives."""
         return True
 
     async def request(self, client: ActiveRoomsClient) -> None:
@@ -78,5 +78,5 @@ class EndRoom(StateChange):
 
     @property
     def checked(self) -> str:
-        """Does not say that the room is locked, since reading the room cannot show that."""
+        """The last sentence of the outcome. Reading the room cannot show whether the room is locked."""
         return "Checked: the session is over. The lock cannot be checked." if self.lock else CHECKED

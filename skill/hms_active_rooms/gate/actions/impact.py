@@ -1,4 +1,4 @@
-"""The impact of a call: whom it affects in the live room. Nothing here does I/O."""
+"""The impact of a call: whom the call affects in the live room. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHOWN_PEOPLE = 50
 """A question names at most this many people, and counts the others."""
 
 SHOWN_ROLES = 12
-"""The most roles that are listed, the largest first; the others are summed up."""
+"""At most this many roles are listed, the largest first. The others are summed up."""
 
 _NO_TEXT = re.compile(r'\{["}]|\[(["\[{\]\d-]|true\b|false\b|null\b)')
 """Matches the JSON text of a list or object that 100ms sent in place of a role or user id."""
@@ -42,7 +42,7 @@ _NEAR = 0.8  # difflib's similarity ratio of two role names
 
 @dataclass(frozen=True)
 class Person:
-    """One peer. The id is the id of a connection, and one person can have several connections."""
+    """One peer. `id` is the id of a connection. One person can have several connections."""
 
     id: str
     short_id: str
@@ -51,12 +51,12 @@ class Person:
     role: str
 
     def same_person(self, other: Person) -> bool:
-        """Whether id, user id and role are equal. Names do not count, since people choose them."""
+        """Return whether id, user id and role are equal. Names do not count: people choose them."""
         return (self.id, self.user_id, self.role) == (other.id, other.user_id, other.role)
 
     def drift(self, now: Person) -> Drift:
-        """Whether an approved call for this person may still be sent. `now` is the same peer, as
-        just read. If the role or the user id has changed, the approver is asked again."""
+        """Return whether an approved call for this person may still be sent. `now` is the same peer,
+        as just read. If the role or the user id has changed, the approver is asked again."""
         if not self.same_person(now):
             return Drift("ask_again", f"The person was {self.line()}, and is now {now.line()}.")
         renamed = f"{quoted(self.name)} now goes by {quoted(now.name)}."
@@ -110,15 +110,15 @@ class Room:
     def other_connections(
         self, people: Iterable[Person], what: str = "has another connection, which is not affected"
     ) -> tuple[str, ...]:
-        """Warnings about others in the room who have the same user id as one of these people. Each
-        warning begins with "The same user id", followed by `what`."""
+        """Return warnings about others in the room who have the same user id as one of these people.
+        Each warning begins with "The same user id", followed by `what`."""
         ids, users = {p.id for p in people}, {p.user_id for p in people if p.user_id}
         others = [p for p in self.people if p.user_id in users and p.id not in ids]
         return _warnings(f"The same user id {what}", others)
 
     def lookalikes(self, person: Person, policy: Policy) -> tuple[str, ...]:
-        """A warning for each other peer whose name equals this person's name, or looks like it.
-        Whoever is protected comes first, then whoever has another role than this person."""
+        """Return a warning for each other peer whose name equals this person's name, or looks like
+        it. Protected people come first, then people with another role than this one."""
         others = [p for p in self.people if p.id != person.id]
         alike = {person.name, *lookalikes(person.name, [p.name for p in others])}
         shown = person.name[:QUOTED_CHARS]
@@ -132,8 +132,8 @@ class Room:
         return _warnings("Another peer has the same name, or one that looks alike", twins)
 
     def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:
-        """A warning if `role` may be a misspelt protected role. Protected roles that
-        somebody in the room has are not compared, since they are spelt right."""
+        """Return a warning if `role` may be a misspelt protected role. A protected role that somebody
+        in the room has is not compared, since it is spelt right."""
         name, held = folded(role), {folded(known) for known in {p.role for p in self.people}}
         unseen = {n: r for r in policy.protected_roles if (n := folded(r)) not in held}
         return tuple(
@@ -144,8 +144,8 @@ class Room:
         )
 
     def person(self, ref: str) -> Person:
-        """The person with this peer id, short or full. Raises PeerNotFound if nobody has this id
-        now, and InvalidCall if a short id fits several peers or is also somebody's name."""
+        """Return the person with this peer id, short or full. Raises PeerNotFound if nobody has this
+        id now, and InvalidCall if a short id fits several peers or is also somebody's name."""
         matches = resolve_short_id(ref, [p.id for p in self.people])
         names = set[str]()
         if matches != [ref.lower()]:  # a full id is an id, whoever is called like it
@@ -163,16 +163,16 @@ class Room:
         raise PeerNotFound(f"No peer with the id {quoted(ref)} is in the room now.{also}")
 
     def must_be_readable(self) -> None:
-        """Raises BadResponse if 100ms sent unusable data about somebody in the room."""
+        """Raise BadResponse if 100ms sent unusable data about somebody in the room."""
         if self.unreadable:
             raise BadResponse(
-                f"100ms told nothing usable about {people_count(self.unreadable)} in the room.",
+                f"100ms sent no usable data about {people_count(self.unreadable)} in the room.",
                 hint="Name a person by peer id instead, and report this to 100ms.",
             )
 
     def holders(self, role: str | None) -> tuple[Person, ...]:
-        """Everyone who has the role now; everyone in the room if `role` is None. Raises
-        PeerNotFound if that is nobody, and BadResponse if somebody's role could not be read."""
+        """Return everyone who has the role now, or everyone in the room if `role` is None. Raises
+        PeerNotFound if there is nobody, and BadResponse if somebody's role could not be read."""
         self.must_be_readable()
         found = tuple(p for p in self.people if role is None or p.role == role)
         if found:
@@ -188,8 +188,8 @@ class Room:
 
 @dataclass(frozen=True)
 class Impact:
-    """The people whom a call affects. They are read from the room when a person is to be asked, and
-    again when the call is to be sent."""
+    """The people whom a call affects. They are read from the room before a person is asked, and again
+    before sending."""
 
     kind: str  # how they are affected, such as "remove"; `assess` of each tool sets it
     session_id: str
@@ -205,7 +205,7 @@ class Impact:
         return f"room {room_id}" + (f" named {quoted(self.room_name)}" if self.room_name else "")
 
     def whom(self) -> str:
-        """Who is affected, in a few words, for a list."""
+        """Return who is affected, in a few words, for a list."""
         if len(self.people) == 1:
             [one] = self.people
             return f"{quoted(one.name, 40)}, role {quoted(one.role, 24)}"
@@ -215,15 +215,15 @@ class Impact:
         return f"{count}: {self.roles()}"
 
     def roles(self) -> str:
-        """The counts by role, as in: 3 as "host". The Latin word "as" keeps the count in its place
-        before a role name in a script that runs from right to left."""
+        """Return how many people have each role, as in: 3 as "host". The Latin word "as" keeps the
+        count in its place before a role name in a script that runs from right to left."""
         shown = self.by_role[:SHOWN_ROLES]
         text = " and ".join(f"{count:,} as {quoted(role, 30)}" for role, count in shown)
         left = len(self.by_role) - len(shown)
         return f"{text} and {left} other roles" if left else text or "nobody"
 
     def lines(self) -> list[str]:
-        """One line for each person who is named, then how many are left out."""
+        """Return one line for each person who is named, and one that counts the others."""
         lines = [f"  {person.line()}" for person in self.people[:SHOWN_PEOPLE]]
         left = len(self.people) - len(lines)
         return [*lines, f"  ... and {left} more"] if left else lines
@@ -231,7 +231,7 @@ class Impact:
 
 @dataclass(frozen=True)
 class Drift:
-    """Whether an approved action may still be sent to the room as it is now."""
+    """Says whether an approved action may still be sent to the room as it is now."""
 
     verdict: Literal["go", "ask_again", "nothing_to_do", "refused"]
     reason: str = ""  # why it is not sent, in one sentence; empty for `go`
@@ -241,7 +241,7 @@ class Drift:
 
 
 def fingerprint(ids: Iterable[str]) -> str:
-    """A compact set of many ids, in Base64, for `strangers`. Each id sets one bit of eight."""
+    """Return a compact set of many ids, in Base64, for `strangers`. Each id sets one bit of eight."""
     known = list(ids)
     bits = bytearray(len(known))
     for peer_id in known:
@@ -251,8 +251,8 @@ def fingerprint(ids: Iterable[str]) -> str:
 
 
 def strangers(receivers: str, ids: Iterable[str]) -> int:
-    """How many of these ids are not in the `fingerprint` `receivers`. The count may be too low,
-    since about one new id in eight has the same bit as a known id."""
+    """Return how many of these ids are not in the `fingerprint` `receivers`. The count may be too
+    low, since about one new id in eight has the same bit as a known id."""
     bits = b64decode(receivers)
     found = [_bit(peer_id, len(bits)) for peer_id in ids]
     return sum(not bits[place] & bit for place, bit in found)
@@ -264,7 +264,7 @@ def _bit(peer_id: str, size: int) -> tuple[int, int]:
 
 
 def person_of(peer: Peer, short_id: str = "") -> Person:
-    """The `Person` for a peer. Each text is cut to `MAX_TEXT_CHARS`."""
+    """Return the `Person` for a peer. Each text is cut to `MAX_TEXT_CHARS`."""
     texts = (_bounded(peer.name), _bounded(peer.user_id), _bounded(peer.role))
     return Person(peer.id, short_id or peer.id, *texts)
 
@@ -279,13 +279,13 @@ def _bounded(text: str) -> str:
 
 
 def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
-    """How many people have each role: (role, count) pairs, the largest role first."""
+    """Return how many people have each role, as pairs (role, count), the largest role first."""
     counts = Counter(map(attrgetter("role"), people))
     return tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
-    """Raises PolicyRefusal if the policy protects one of these people, or if nobody can tell."""
+    """Raise PolicyRefusal if the policy protects one of these people, or if nobody can tell."""
     for person in people:
         untold = ""
         if policy.protected_roles and (not folded(person.role) or _NO_TEXT.match(person.role)):
@@ -314,6 +314,6 @@ def _warnings(what: str, people: Sequence[Person]) -> tuple[str, ...]:
 
 
 def names(of: Sequence[str], most: int) -> str:
-    """The first `most` names in quotes, then how many more there are."""
+    """Return the first `most` names in quotes, then how many more there are."""
     more = f" and {len(of) - most} more" if len(of) > most else ""
     return " and ".join(quoted(name, 30) for name in of[:most]) + more

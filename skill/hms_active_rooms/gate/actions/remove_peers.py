@@ -57,7 +57,8 @@ class RemovePeers(StateChange):
         return self
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """See `StateChange.assess`. The kind of the impact is "remove-peer", "remove-each" or "remove-role"."""
+        """Return this call with the full id, and its impact, of the kind "remove-peer", "remove-each"
+        or "remove-role". See `StateChange.assess`."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             impacts.refuse_protected([person], policy)
@@ -99,7 +100,7 @@ class RemovePeers(StateChange):
         return Drift("go", people=now.people, total=now.total)
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """True if one request removes the whole role, and so everybody who has it on arrival."""
+        """Return True if one request removes everybody who has the role when it arrives."""
         return impact.kind == "remove-role"
 
     def question(self, impact: Impact) -> list[str]:
@@ -118,7 +119,7 @@ class RemovePeers(StateChange):
         )
 
     def per_person(self, impact: Impact) -> list[Self]:
-        """One call for each person of a small role, so that people who take the role later stay."""
+        """Return one call for each person of a small role. So people who take the role later stay."""
         people = impact.people if impact.kind == "remove-each" else ()
         return [self.model_copy(update={"peer_id": p.id, "role": None}) for p in people]
 

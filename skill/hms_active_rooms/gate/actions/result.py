@@ -1,5 +1,5 @@
-"""How sending an action ended, as values and in sentences. The sentences claim only what is known.
-If no answer came, they do not say that the request caused what the room shows."""
+"""How the sending of an action ended, as values and in sentences. The sentences claim only what is
+known. If no answer came, they do not say that the request caused what the room shows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PersonResult:
 
 @dataclass(frozen=True)
 class Result:
-    """How sending ended, or why a call was refused when it was proposed."""
+    """How the sending ended, or why a call was refused when it was proposed."""
 
     text: str = ""  # one or two sentences with facts, no advice for a model
     executed: Executed = "no"  # whether the room was changed
@@ -51,7 +51,7 @@ Ended = tuple[Ending, Result]
 
 @dataclass(frozen=True)
 class Observation:
-    """What a read of the room after the request showed: `gone` is whether the effect is there."""
+    """What the room showed after the request. `gone` tells whether it showed the effect."""
 
     gone: bool | None  # whether the room shows the effect; None if it could not be read
     still: frozenset[str] = frozenset()  # peer ids of people still there
@@ -59,13 +59,13 @@ class Observation:
     why: str = ""  # why the room was not read, or how long it showed no effect
 
     def words(self) -> str:
-        """What the look showed, as the end of a sentence. Called if the effect was not seen."""
+        """Return what the look showed, as the end of a sentence, if the effect was not seen."""
         return f"failed: {self.why.rstrip('.')}" if self.gone is None else "shows no effect yet"
 
 
 def answered(call: StateChange, shown: Impact, total: int, seen: Observation | None) -> Ended:
-    """The outcome if 100ms accepted the request. `seen` is what the room showed afterwards, or None
-    if the room cannot show the effect."""
+    """Return the outcome if 100ms accepted the request. `seen` is what the room showed afterwards, or
+    None if the room cannot show the effect."""
     text = call.effect(shown, total)
     if seen is None or not call.visible:
         return "done", Result(text, "yes")
@@ -79,7 +79,7 @@ def answered(call: StateChange, shown: Impact, total: int, seen: Observation | N
 def unanswered(
     call: StateChange, shown: Impact, error: ActiveRoomsError | None, seen: Observation | None
 ) -> Ended:
-    """The outcome if no answer tells what became of the request. `error` came in place of an
+    """Return the outcome if no answer tells what became of the request. `error` came in place of an
     answer; it is None if an earlier process sent the request. `seen` is None if nobody looked."""
     code, came = (error.code, f" ({error})") if error else ("", "")
     if seen is not None and seen.gone:
@@ -95,7 +95,7 @@ def unanswered(
 
 
 def failed(error: ActiveRoomsError) -> Ended:
-    """The outcome if the request was surely not executed."""
+    """Return the outcome if the request was surely not executed."""
     if isinstance(error, NotFound):  # the room was read a moment before
         error = PeerNotFound(f"100ms answered {error.status}: the person, or everybody, has left.")
     text = f"{error.for_person()} {error.own_hint}".strip()
@@ -108,7 +108,7 @@ def for_each(
     error: ActiveRoomsError | None,
     seen: Observation,
 ) -> Ended:
-    """The outcome if each person got a request: what became of each person, and a summary."""
+    """Return the outcome if each person got a request: what became of each person, and a summary."""
     rows = tuple(PersonResult(p.id, p.name, fates[p.id]) for p in people)
     count = Counter(fates.values())
     parts = [f"{count[word]} {word}" for word in get_args(Fate) if count[word]]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.policy import Policy
 
 MAX_MESSAGE_BYTES = 4096
-"""100ms documents 4 KB for a client's custom event; we assume the same limit for send-message."""
+"""100ms documents 4 KB for a client's custom event. We assume the same limit for send-message."""
 
 _SHOWN_CHARS = 5000  # longer than any message, so that a person reads the whole message
 
@@ -64,7 +64,8 @@ class SendMessage(StateChange):
         return self
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """See `StateChange.assess`. The kind of the impact is "direct", "role" or "everyone"."""
+        """Return this call with the full id, and its impact, of the kind "direct", "role" or
+        "everyone". See `StateChange.assess`."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             warnings = (*room.lookalikes(person, policy), *room.other_connections([person]))
@@ -112,8 +113,8 @@ class SendMessage(StateChange):
         return [head, text]
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """The target and the type of the message; of a single peer also role and user id. An approval
-        with the scope "session" also covers later messages for which all of these are equal."""
+        """Return the target and the type of the message and, for a single peer, role and user id. An
+        approval with the scope "session" also covers later messages for which all of these are equal."""
         of = [text for p in impact.people[:1] for text in (p.role, p.user_id) if self.peer_id]
         return (impact.kind, self.peer_id or self.role or "", self.type, *of)
 

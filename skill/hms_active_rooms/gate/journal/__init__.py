@@ -1,5 +1,5 @@
-"""The journal: it records every action, and it alone decides what may be sent. It is a database in
-SQLite or PostgreSQL. Its methods block, so asynchronous callers need a thread."""
+"""The journal is a database in SQLite or PostgreSQL. It records every action, and it alone decides
+what may be sent. Its methods block, so asynchronous callers need a thread."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Clock = Callable[[], datetime]
 
 Commit = Callable[[Literal["before", "after"]], None]
-"""Called around each commit of a writing transaction; tests kill the process there."""
+"""Is called around each commit of a writing transaction. Tests kill the process there."""
 
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
@@ -33,12 +33,12 @@ _LEAST_KEY_CHARS = 32
 
 
 def default_url() -> str:
-    """The URL of a SQLite file in the user's state directory (`XDG_STATE_HOME` on Linux)."""
+    """Return the URL of a SQLite file in the user's state directory (`XDG_STATE_HOME` on Linux)."""
     return file_url(platformdirs.user_state_path("hms-active-rooms") / "journal.sqlite")
 
 
 def file_url(path: Path) -> str:
-    """The SQLite URL of this file. The name of the file may have any characters."""
+    """Return the SQLite URL of this file. The name of the file may have any characters."""
     return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
 
 
@@ -86,7 +86,7 @@ class Journal:
         key = os.environ.get("HMS_JOURNAL_KEY", "") if key is None else key
         if key and len(key.strip()) < _LEAST_KEY_CHARS:
             raise ConfigurationError(
-                f"HMS_JOURNAL_KEY has {len(key.strip())} characters, and needs {_LEAST_KEY_CHARS}.",
+                f"HMS_JOURNAL_KEY has {len(key.strip())} characters, but needs at least {_LEAST_KEY_CHARS}.",
                 hint="Make one with: openssl rand -hex 32",
             )
         self._key = key.encode("utf-8", "surrogateescape")  # a variable may hold any bytes
@@ -104,7 +104,7 @@ class Journal:
         with self._opening:
             if self._url == ":memory:" and (self._closed or self._process != os.getpid()):
                 raise JournalError(
-                    "The journal in memory is closed, or of another process.",
+                    "The journal in memory is closed, or belongs to another process.",
                     hint="Open a new one, or make a new toolkit.",
                 )
             if self._opened is None:
@@ -117,7 +117,7 @@ class Journal:
 
     @property
     def place(self) -> str:
-        """The journal's file or address, for a person to read; without the password."""
+        """The journal's file or address, without the password, for a person to read."""
         return self._opened.place if self._opened else self._url
 
     @property
@@ -144,7 +144,7 @@ class Journal:
 
     @contextmanager
     def read(self) -> Iterator[Reading]:
-        """A transaction that only reads, and sees the journal as of one moment. It waits for no
+        """Open a transaction that only reads, and sees the journal as of one moment. It waits for no
         writer, and no writer waits for it."""
         from hms_active_rooms.gate.journal.store import Reading
 
@@ -153,9 +153,9 @@ class Journal:
 
     @contextmanager
     def write(self, *, notes_only: bool = False) -> Iterator[Writing]:
-        """A transaction for reading and writing. Nobody else writes meanwhile. With `notes_only` it
-        changes no action's state, and its commit does not wait for the disk: its events may be lost
-        if the machine loses power soon afterwards."""
+        """Open a transaction for reading and writing. Nobody else writes meanwhile. With `notes_only`
+        it changes no action's state, and its commit does not wait for the disk: its events may be
+        lost if the machine loses power soon afterwards."""
         from hms_active_rooms.gate.journal.store import Writing
         from hms_active_rooms.gate.journal.tables import check_still
 
@@ -197,8 +197,8 @@ class Journal:
         return archive.export(self, file, before, by)
 
     def prune(self, *, before: datetime, by: str) -> Pruned:
-        """Delete actions that ended before a certain time, if an export has their last state.
-        One event of each action stays, so that the same call is never sent again."""
+        """Delete actions that ended before a certain time, if an export has their last state. Returns
+        how many. One event of each action stays, so that the same call is never sent again."""
         from hms_active_rooms.gate.journal import archive
 
         return archive.prune(self, before, by)

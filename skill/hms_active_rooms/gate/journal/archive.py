@@ -31,8 +31,8 @@ _AT_ONCE = 100
 
 @dataclass(frozen=True)
 class Pruned:
-    """How many actions `Journal.prune` deleted, and how many it left though they ended in time: not
-    exported, changed since, or contradictory."""
+    """How many actions `Journal.prune` deleted, and how many it left. It leaves an action that was
+    not exported, has changed since its export, or contradicts its events."""
 
     actions: int
     left: int

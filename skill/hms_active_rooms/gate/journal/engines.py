@@ -32,8 +32,8 @@ from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
 
 Mode = Literal["reads", "writes", "notes"]
-"""What a transaction may do. `reads`: change nothing. `notes`: add events that change no state; the
-commit does not wait for the disk. `writes`: change anything; the commit waits."""
+"""What a transaction may do. `reads`: change nothing. `notes`: add events that change no state,
+without waiting for the disk at the commit. `writes`: change anything, and wait for the disk."""
 
 _SETTINGS: dict[Mode, dict[str, str]] = {
     "reads": {"query_only": "ON"},
@@ -75,13 +75,13 @@ _REPAIR = {
     "not a database": _RECOVER,
     "is locked": _LOCKED,
     "lock timeout": _LOCKED,
-    "is full": "Make room on its disk.",
-    "disk i/o": "See that its disk has room. A copy of it and of its -wal on another disk can be read.",
+    "is full": "Make room on the journal's disk.",
+    "disk i/o": "Check that the journal's disk has room. A copy of the file and its -wal on another disk can be read.",
     "unable to open": "Name a file that this user may read and write.",
     "readonly": "Let this user read and write the journal, and the files beside it.",
-    "permission denied": "Let this role read, write and make the journal's tables.",
-    "read-only transaction": "Use the server that can be written, not its copy.",
-    "schema has been selected": "Make the schema that search_path names.",
+    "permission denied": "Let this database user read, write and create the journal's tables.",
+    "read-only transaction": "Use the primary server, not a copy that can only be read.",
+    "schema has been selected": "Create the schema that search_path names.",
     "resolve host": "See that the URL names the server.",
     "statement pooling": "Set PgBouncer's pool_mode to transaction.",
     "connection": "See that the server runs, and accepts the user that the URL names.",
@@ -550,7 +550,7 @@ def _make_private(path: Path) -> None:
     # SQLite's lock files are beside the journal, with names made from its name.
     if path.stat().st_nlink > 1:
         raise _refused(
-            f"The file {name} has a second name, a hard link, with other locks: delete one of the two"
+            f"The file {name} has a second name (a hard link) with locks of its own. Delete one of the two"
         )
     if path.resolve().parts in mounts:
         raise _refused(f"The file {name} is mounted without its folder, where its locks are")

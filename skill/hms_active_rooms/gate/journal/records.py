@@ -53,7 +53,7 @@ UNSENT: tuple[State, ...] = ("proposed", "approved")
 """States from which an action can still be sent."""
 
 EDITED_INTO = "edited by the person into action "
-"""How the `reason` of an action begins that was replaced by one with a person's words."""
+"""The beginning of the `reason` of an action that a person's edit replaced by another action."""
 
 NOWHERE = "none-"
 """A thread with this prefix is not a conversation, since nobody can continue it."""
@@ -78,9 +78,9 @@ KEPT = "(kept) "
 """`Journal.prune` keeps a row of the table `hms_asks` if its `place` has this prefix."""
 
 CALLED_AGAIN = "called_again"
-"""Kind of event: a call has no action of its own, since it was made before with another id of the
-peer (short or full), or runs an earlier action that was held back (`HELD`). `runs` is the id of that
-action. One that was held back gets the event, too."""
+"""Kind of event: a call has no action of its own. Either it was made before with another id of the
+peer (short or full), or it runs an earlier action that was held back (`HELD`). `runs` is the id of
+that action. An action that was held back gets this event, too."""
 
 PRUNED = "pruned"
 """Kind of event: the action was exported and deleted. This event stays."""
@@ -118,7 +118,7 @@ def by_person(way: Way | Literal[""]) -> bool:
 
 
 def who(by: str, way: str) -> str:
-    """The person who decided, as recorded in `by`; "" if `way` says that no person decided."""
+    """Return the person who decided, as recorded in `by`; "" if `way` says that no person decided."""
     return "" if way in _NOBODY else by
 
 
@@ -128,7 +128,7 @@ def ran_unasked(way: Way | Literal[""]) -> bool:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a call was made. The same call from the same origin, made again, is the same action."""
+    """Where a call was made. The same call, made again from the same origin, is the same action."""
 
     thread: str  # the conversation, or a name for the process
     message: str  # the message or graph task that holds the call
@@ -186,15 +186,15 @@ class Action:
 
     @property
     def shown(self) -> Impact:
-        """The impact that was shown. Raises JournalError if there is none, since the call was
-        refused at once, and BrokenRecord as `check` does."""
+        """The impact that was shown. Raises JournalError if there is none, since the call was refused
+        at once. Raises BrokenRecord as `check` does."""
         self.check()
         if self.impact is None:
-            raise JournalError(f"The action {self.id} was refused before anybody was looked up.")
+            raise JournalError(f"The action {self.id} was refused at once, so it affects nobody.")
         return self.impact
 
     def check(self) -> None:
-        """Raises BrokenRecord if the record cannot be read, or contradicts its events."""
+        """Raise BrokenRecord if the record cannot be read, or contradicts its events."""
         if self.contradiction:
             raise BrokenRecord(f"The record of the action {self.id} {self.contradiction}.")
 
@@ -217,11 +217,11 @@ class Action:
         return self.result.executed if self.state in ("done", "failed") else "no"
 
     def bound(self, call: StateChange, impact: Impact) -> Action:
-        """This action with its final call (full ids), its impact, and the digest of both."""
+        """Return this action with its final call (full ids), its impact, and the digest of both."""
         return replace(self, call=call, impact=impact, digest=_digest(self, call, impact))
 
     def is_as_shown(self) -> bool:
-        """Whether the call and the impact still have the digest that was shown."""
+        """Return whether the call and the impact still have the digest that was shown."""
         return self.impact is None or self.digest == _digest(self, self.call, self.impact)
 
     def decided(self, state: State, by: str, way: Way, at: datetime, *, reason: str = "") -> Action:
@@ -229,8 +229,8 @@ class Action:
         return replace(given, state=state, reason=reason)
 
     def at(self, now: datetime) -> Action:
-        """This action as of `now`. It is `expired` if its deadline passed before it was sent, or if
-        `now` is earlier than its last step: then nobody knows how old it is."""
+        """Return this action as of `now`. It is `expired` if its deadline passed before it was sent,
+        or if `now` is earlier than its last step, since then nobody knows its age."""
         set_back = (self.decided_at or self.created_at) > now + CLOCKS_DIFFER
         if self.state not in UNSENT or (now < self.expires_at and not set_back):
             return self
@@ -249,7 +249,7 @@ _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=datetime
 
 
 def canonical(value: object) -> bytes:
-    """Compact ASCII JSON with sorted keys. Equal values (JSON and datetimes) give equal bytes."""
+    """Return compact ASCII JSON with sorted keys. Equal values (JSON and datetimes) give equal bytes."""
     return _JSON.encode(value).encode()
 
 
@@ -278,12 +278,13 @@ def _impact_json(impact: Impact) -> dict[str, Any]:
 
 
 def as_made(call: StateChange) -> str:
-    """The digest of a call's tool and arguments. It does not depend on where the call was made."""
+    """Return the digest of a call's tool and arguments. The origin of the call does not matter."""
     return digest({"tool": call.tool, "arguments": call.arguments()})
 
 
 def content_of(call: StateChange) -> str:
-    """`as_made`, but the same for the short and the full id of a peer: the rest is left out."""
+    """Return a digest like `as_made` that uses only the beginning of a peer id. So the short and the
+    full id give the same digest."""
     arguments = call.arguments()
     if "peer_id" in arguments:
         arguments["peer_id"] = arguments["peer_id"][:SHORT_ID_CHARS]
@@ -291,19 +292,19 @@ def content_of(call: StateChange) -> str:
 
 
 def may_be_same(one: StateChange, other: StateChange) -> bool:
-    """Whether two calls, whose `content_of` is the same, can be about the same peer."""
+    """Return whether two calls with the same `content_of` can be about the same peer."""
     short, full = sorted((getattr(c, "peer_id", None) or "" for c in (one, other)), key=len)
     return full.startswith(short)
 
 
 def call_key(call: StateChange, origin: Origin) -> str:
-    """Identifies a call by its arguments and origin. All revisions of the call have this key."""
+    """Return a call's key, from its arguments and origin. All revisions of the call have this key."""
     where = {"thread": origin.thread, "message": origin.message, "call": origin.call}
     return digest({**where, "digest": as_made(call)})
 
 
 def action_id(key: str, revision: int) -> str:
-    """The id of one revision of a call."""
+    """Return the id of one revision of a call."""
     raw = hashlib.sha256(canonical([key, str(revision)])).digest()
     return base64.b32encode(raw)[:12].decode().lower()
 
@@ -369,8 +370,7 @@ def row_of(action: Action) -> dict[str, Any]:
 
 
 def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
-    """The action in a row, as it is at `now`. If `wrong` is not empty, the row cannot be trusted, and
-    `wrong` says why."""
+    """Return the action in a row, as it is at `now`. If the row cannot be trusted, `wrong` says why."""
     found = {name: row[name] for name in _PLAIN}
     try:
         odd = [name for name, known in _KNOWN.items() if row[name] not in known]
@@ -393,13 +393,13 @@ def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
 
 
 def sealed(key: bytes, **values: object) -> str:
-    """The HMAC-SHA256 of the values in hex; without a key, their SHA-256."""
+    """Return the HMAC-SHA256 of the values in hex; without a key, their SHA-256."""
     text = canonical(values)
     return (hmac.new(key, text, "sha256") if key else hashlib.sha256(text)).hexdigest()
 
 
 def seal(key: bytes, columns: Columns, event: Columns) -> str:
-    """A hash of a row and of the event that last changed its state. It shows whether somebody
+    """Return a hash of a row and of the event that last changed its state. It shows whether somebody
     changed either. Without a key, `key` is b""."""
     row = {name: columns[name] for name in _SEALED}
     said = [event[name] for name in ("at", "kind", "by", "way", "data")]
@@ -407,9 +407,9 @@ def seal(key: bytes, columns: Columns, event: Columns) -> str:
 
 
 def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> str:
-    """Why a row of the table of actions cannot be trusted; "" if it can. `key` is the journal's key or
-    b"", `columns` the row, `event` the event of its last change of state, and `found` the seal (see
-    `seal`) that is stored with this event."""
+    """Return why a row of the table of actions cannot be trusted; "" if it can. `key` is the
+    journal's key or b"", `columns` the row, `event` the event of its last change of state, and
+    `found` the seal (see `seal`) that is stored with this event."""
     if event["kind"] is None:
         return "contradicts itself: the events that led to it are gone"
     if found == seal(key, columns, event):
@@ -424,7 +424,7 @@ def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> s
 
 
 def history_fault(row: Action, events: Iterable[Event]) -> str:
-    """What is wrong with the events of an action; "" if they lead to the action as it is."""
+    """Return what is wrong with the events of an action; "" if they lead to the action as it is."""
     state: State | None = None
     decided, sender = {("", "")}, row.worker
     for event in events:

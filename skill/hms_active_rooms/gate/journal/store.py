@@ -152,7 +152,7 @@ class Which(TypedDict, total=False):
 
 class Reading:
     """What one transaction can read in the journal. No method here changes anything. `db` is the
-    connection, for queries that no method makes."""
+    connection, for queries that have no method here."""
 
     def __init__(self, db: sa.Connection, clock: Clock, key: bytes) -> None:
         self.db = db
@@ -166,16 +166,16 @@ class Reading:
         return self._one(_BY_ID, id=action_id)
 
     def story(self, action_id: str) -> tuple[Action | None, list[Event]]:
-        """The action with this id, with `contradiction` if its events do not lead to it, and these
-        events, oldest first."""
+        """Return the action with this id and its events, oldest first. If the events do not lead to
+        the action, its `contradiction` says so."""
         row, told = self.get(action_id), self.events(action_id)
         if row is not None and not row.contradiction:
             row = replace(row, contradiction=records.history_fault(row, told))
         return row, told
 
     def latest(self, call_key: str) -> Action | None:
-        """The newest revision of a call, or None. If the call has no action of its own
-        (`CALLED_AGAIN`), the newest revision of the action that it leads to."""
+        """Return the newest revision of a call, or None. If the call has no action of its own
+        (`CALLED_AGAIN`), return the newest revision of the action that it leads to."""
         if (row := self._one(_LATEST, key=call_key)) is not None:
             return row
         told = self.events(action_id(call_key, 1))
@@ -183,24 +183,24 @@ class Reading:
         return self.newest(str(runs[-1])) if runs else None
 
     def newest(self, action_id: str) -> Action | None:
-        """The newest revision of the action with this id, or None."""
+        """Return the newest revision of the action with this id, or None."""
         row = self.get(action_id)
         return row and (self.latest(row.call_key) or row)
 
     def revisions(self, call_key: str) -> list[tuple[Action, dict[str, Any]]]:
-        """Every revision of a call, oldest first, each with its row as stored."""
+        """Return every revision of a call, oldest first, each with its row as stored."""
         query = _ROW.where(actions.c.call_key == call_key).order_by(actions.c.revision)
         names, now = actions.c.keys(), self.now()
         return [(self._action(r, now), {n: r[n] for n in names}) for r in self.found(query)]
 
     def same_call(self, action: Action) -> Action | None:
-        """The newest action with the same call, by the same requester in the same thread, or None."""
+        """Return the newest action with the same call, requester and thread, or None."""
         alike = {"content": action.content, "thread": action.thread}
         return self._one(_SAME_CALL, requester=action.requester, **alike)
 
     def same_sent(self, action: Action, requesters: Collection[str]) -> Action | None:
-        """The action with the same call that one of these requesters sent last, in the same thread
-        and within `SENT_BEFORE`."""
+        """Return the action with the same call that one of these requesters sent last, in the same
+        thread and within `SENT_BEFORE`; or None."""
         given = {"thread": action.thread, "content": action.content}
         found = self._rows(_SAME_SENT, since=self.now() - records.SENT_BEFORE, **given)
         mine = [row for row in found if row["requester"] in requesters][:1]
@@ -213,8 +213,8 @@ class Reading:
         is_mine: Callable[[str], bool] = lambda _: True,
         is_same: Callable[[Action], bool] = lambda _: True,
     ) -> tuple[Action | None, list[str], int]:
-        """The calls with this `Action.content` in a thread: the caller's newest action that
-        `is_same`, all requesters who are the caller (`is_mine`), and how often anybody called."""
+        """Look for calls with this `Action.content` in a thread. Return the caller's newest action
+        that `is_same`, all requesters who are the caller (`is_mine`), and how often anybody called."""
         same: tuple[sa.ColumnElement[bool], ...]
         same = (actions.c.thread == thread, actions.c.content == content)
         calls = sa.func.count(actions.c.call_key.distinct()).label("calls")
@@ -233,7 +233,7 @@ class Reading:
         limit: int | None = 50,
         **which: Unpack[Which],
     ) -> list[Action]:
-        """At most `limit` actions that match `which` and have one of the `states`, newest first."""
+        """Return at most `limit` actions that match `which` and one of the `states`, newest first."""
         age = actions.c.created_at
         query = _ROW.where(*self._filters(which, *states))
         query = query.order_by(age if oldest_first else age.desc(), actions.c.id)
@@ -244,52 +244,52 @@ class Reading:
         return self.db.scalar(query) or 0
 
     def sent_lately(self, like: Action) -> tuple[int, int]:
-        """How many actions were sent in the last minute: by the requester of `like` in its room,
-        and in all. One that a wrong clock dated far ahead does not count."""
+        """Return how many actions were sent in the last minute: by the requester of `like` in its
+        room, and in all. An action that a wrong clock dated far ahead does not count."""
         since, until = self.now() - records.RATE_WINDOW, self.now() + records.RATE_WINDOW
         given = {"since": since, "until": until, "room_id": like.room_id}
         [found] = self._rows(_SENT_LATELY, requester=like.requester, **given)
         return found["alike"], found["whole"]
 
     def rivals(self, action: Action) -> list[Action]:
-        """Other destructive actions that are being sent to the room of `action`."""
+        """Return other destructive actions that are being sent to the room of `action`."""
         sent = self.actions(state="sent", room_id=action.room_id, limit=1000)
         # An action whose record is broken never ends, so nobody waits for it.
         return [o for o in sent if o.id != action.id and o.gate == "hard" and not o.contradiction]
 
     def has_rival(self, action: Action) -> bool:
-        """Whether an action of `rivals` is being sent, or has ended after `action` was read. Event
-        numbers tell the order, since the clocks of machines may differ."""
+        """Return whether an action of `rivals` is being sent, or has ended after `action` was read.
+        Event numbers tell the order, since the clocks of machines may differ."""
         given = {"room_id": action.room_id, "id": action.id, "mark": action.mark}
         return bool(self.rivals(action) or self._rows(_ENDED_SINCE, **given))
 
     def events(self, action_id: str) -> list[Event]:
-        """What happened to an action, oldest first."""
+        """Return what happened to an action, oldest first."""
         return [_event(row) for row in self._rows(_EVENTS, id=action_id)]
 
     def refused_requests(self, *, limit: int = 50) -> list[Event]:
-        """The events of requests that servers refused, newest first: `by` whom, and why (`way`)."""
+        """Return events of requests that servers refused, newest first: `by` whom, why (`way`)."""
         refused = (events.c.action_id == records.REQUESTS, events.c.kind == "refused")
         query = sa.select(events).where(*refused).order_by(events.c.seq.desc()).limit(limit)
         return [_event(row) for row in self.found(query)]
 
     def steps(self, action_id: str) -> dict[str, str]:
-        """What became of each person, by peer id: a `Fate`, or "sending" if the end is not known.
-        {} if there was one request for all people."""
+        """Return what became of each person, by peer id: a `Fate`, or "sending" if the end is not
+        known. Return {} if there was one request for all people."""
         [known] = [row["steps"] for row in self._rows(_STEPS, id=action_id)] or [None]
         return {peer: str(of) for peer, of in known.items()} if isinstance(known, dict) else {}
 
     def asked_at(self, place: str) -> list[str]:
-        """What `ask` stored under the key `place`; [] if nothing is stored under it."""
+        """Return what `ask` stored under the key `place`; [] if nothing is stored under it."""
         return [id_ for found in self._rows(_ASKED, place=place) for id_ in _ids(found["items"])]
 
     def asked_below(self, place: str) -> list[list[str]]:
-        """What `ask` stored under each key that begins with `place`."""
+        """Return what `ask` stored under each key that begins with `place`."""
         query = sa.select(asks.c["items"]).where(asks.c.place.startswith(place, autoescape=True))
         return [_ids(items) for items in self.db.scalars(query)]
 
     def grants(self, thread: str) -> list[Action]:
-        """The actions of a conversation whose approval "for the session" was not taken back."""
+        """Return the actions of a conversation whose approval "for the session" was not taken back."""
         rows = self._actions(self._rows(_GRANTS, thread=thread))
         return [r for r in rows if not r.contradiction and r.state not in ("rejected", "expired")]
 
@@ -317,7 +317,7 @@ class Reading:
         return found
 
     def found(self, query: sa.Select[Any]) -> list[Row]:
-        """The rows that a query finds. `_rows` keeps the compiled query; this does not."""
+        """Return the rows that a query finds. The compiled query is not kept."""
         found = self.db.execute(query)
         names = tuple(found.keys())
         return [dict(zip(names, map(_text, row), strict=True)) for row in found]
@@ -379,8 +379,8 @@ class Writing(Reading):
         return files[0][1] if files else None
 
     def is_copy(self, history: Sequence[Event]) -> bool:
-        """Whether an action with these events was approved in another file: the journal was copied
-        or moved since, and the other copy may have sent the action."""
+        """Return whether an action with these events was approved in another file. If so, the journal
+        was copied or moved since, and the other copy may have sent the action."""
         files = [event.data.get("file") for event in history if event.kind == "approved"]
         return files[-1:] not in ([], [None], [self._file])
 
@@ -400,11 +400,11 @@ class Writing(Reading):
         return replace(action, mark=mark)
 
     def refuse_deleted(self, action_id: str) -> None:
-        """Raises BrokenRecord if there was an action with this id, or if a call with this id led to
+        """Raise BrokenRecord if there was an action with this id, or if a call with this id led to
         another action (`CALLED_AGAIN`). Call this only if there is no such action now."""
         if self.events(action_id):
             raise BrokenRecord(
-                f"The action {action_id} was made before, and its row is deleted.",
+                f"The action {action_id} was made before, and its row has been deleted.",
                 hint="Nothing is sent. If the action was archived, the export has its outcome.",
             )
 
@@ -438,7 +438,7 @@ class Writing(Reading):
             raise JournalError(f"An action cannot go from {action.state} to {after}.")
         if action.state in records.UNSENT and after != "sent":
             if way not in get_args(Way):
-                raise JournalError(f"{quoted(way)} is no way of deciding.")
+                raise JournalError(f"{quoted(way)} is not a known way of deciding.")
             if (action.state, after) == ("approved", "expired"):
                 changes["finished_at"] = self.now()  # who approved it stays on record
             else:
@@ -499,11 +499,11 @@ class Writing(Reading):
         add = _ADD[self.db.dialect.name]
         added = self._execute(add, {**event, "action_id": action_id, "seal": bound})
         if added.rowcount != 1:  # a trigger that is not ours dropped it
-            raise BrokenRecord("The journal does not keep what happens: it dropped a record.")
+            raise BrokenRecord("The journal dropped a record instead of keeping it.")
         return int(added.fetchone()[0] if add is not _ADD["sqlite"] else added.lastrowid)
 
     def renew(self, action_id: str, *, lease_s: float) -> bool:
-        """Prolong this worker's lease on an action. False: it has lost it and must send nothing."""
+        """Prolong this worker's lease on an action. False: the lease is lost; it must send nothing."""
         mine = (actions.c.id == action_id, actions.c.state == "sent")
         prolong = actions.update().where(*mine, actions.c.worker == this_worker())
         until = self.now() + timedelta(seconds=lease_s)

@@ -198,8 +198,8 @@ _FROM_0_1_0 = [
 
 
 def prepare(db: sa.Connection, key: bytes) -> bool:
-    """Create the tables, or migrate those of an earlier release. With a key, state changes are
-    sealed from now on. Returns whether the tables were created. Raises the errors of `check`."""
+    """Create the tables, or migrate those of an earlier release. With a key, state changes are sealed
+    from now on. Returns whether the tables were created. Raises the errors of `check`."""
     found = check(db, key)
     if found is None:
         metadata.create_all(db, checkfirst=False)
@@ -221,13 +221,13 @@ def prepare(db: sa.Connection, key: bytes) -> bool:
 
 
 def is_bound(db: sa.Connection) -> bool:
-    """Whether the journal was begun with a key."""
+    """Return whether the journal was begun with a key."""
     return bool(db.scalar(sa.select(versions.c.key_check)))
 
 
 def check(db: sa.Connection, key: bytes) -> int | None:
-    """The schema version of the journal; None if there is no journal yet. Raises JournalError if
-    the journal is of a newer release, lacks a table, or has another key."""
+    """Return the schema version of the journal, or None if there is no journal yet. Raises
+    JournalError if a newer release made the journal, or if it lacks a table or has another key."""
     there = set(sa.inspect(db).get_table_names()) & set(metadata.tables)
     if not there:
         return None
@@ -246,18 +246,18 @@ def check(db: sa.Connection, key: bytes) -> int | None:
 
 def check_still(db: sa.Connection, key: bytes) -> None:
     """Check what another program may have changed while this one has the journal open. Raises
-    JournalError if the journal is of a newer release by now, or has another key."""
+    JournalError if the journal now belongs to a newer release, or has another key."""
     cursor = db.connection.cursor()  # far quicker than by SQLAlchemy
     cursor.execute("SELECT version, key_check FROM hms_journal")
     version, known = cursor.fetchone() or (0, "")
     if version > SCHEMA_VERSION:
         raise JournalError(
-            f"The journal has schema version {version}; this release reads {SCHEMA_VERSION}.",
+            f"The journal has schema version {version}. This release reads versions up to {SCHEMA_VERSION}.",
             hint="Use a newer release of hms-active-rooms, or another journal.",
         )
     if known and known != _key_check(key):
         raise JournalError(
-            f"The journal is signed with {'another' if key else 'a'} key: it cannot be checked.",
+            f"The journal is signed with {'another' if key else 'a'} key, so it cannot be checked.",
             hint="Set HMS_JOURNAL_KEY to the key with which the journal was begun.",
         )
 

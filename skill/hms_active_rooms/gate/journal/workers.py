@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def this_worker() -> str:
-    """A name for this process: host, boot, PID namespace, process id, and when it started."""
+    """Return a name for this process: host, boot, PID namespace, process id, and when it started."""
     return _worker(os.getpid())
 
 
@@ -21,8 +21,8 @@ def _worker(pid: int) -> str:
 
 
 def worker_may_live(worker: str) -> bool:
-    """Whether the process that `this_worker` named may still run. False only if it has surely
-    ended, which can be known only of a process in this PID namespace."""
+    """Return whether the process that `this_worker` named may still run. Return False only if the
+    process has surely ended. That can be known only of a process in this PID namespace."""
     world, _, process = worker.rpartition(":")
     pid, _, started = process.partition("@")
     if world != _world() or not pid.isdigit():
