@@ -145,6 +145,7 @@ def until_refused(url: str) -> None:
         ),
         (["--room", "ROOM", "--person", "a\x1b[31mda"], {}, "A name has"),
         (["--room", "ROOM", "--person", "ada", "--person", ""], {}, 'and no quotes; "" has not'),
+        (["--room", "ROOM", "--person", "ada", "--person", "ada "], {}, 'names "ada" twice'),
         (["--room", "ROOM", "--allow-host", "https://x"], {}, "is no host name"),
         (["--room", "ROOM", "--allow-host", "rooms.example"], {}, "needs a token"),
         (["--room", "ROOM"], {"HMS_SERVER_URL": "rooms.example/approvals"}, "is not an address"),

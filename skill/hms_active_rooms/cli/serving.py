@@ -133,6 +133,11 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     from hms_active_rooms.serve.page.routes import PATH, Page, person_name
 
     people = people and [person_name(name) for name in people]
+    for name in people or ():
+        if people and people.count(name) > 1:
+            raise InvalidCall(
+                f"--person names {quoted(name)} twice.", hint="Each name gets one link."
+            )
     guard = guard_from(settings, where, own_login=(PATH,) if people is not None else ())
     toolkit = open_toolkit(settings, where.room or ())
     elicit, allowed = not where.no_elicitation, list(toolkit.gate.policy.rooms)
