@@ -222,6 +222,51 @@ def test_a_message_that_is_not_to_be_sent_is_none(sentence: str, is_sent: bool) 
     assert bool(changes(play(sentence))) == is_sent
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "made"),
+    [
+        ("kick Sam Lee", "sorry, wrong Sam, I meant Patel", "Sam Patel"),
+        ("kick Liam", "wrong person, I wanted to remove Zoë", "Zoë Fischer"),
+        ("kick Liam", "that was a mistake, Zoë told me", ""),
+        ("kick Liam", "I wanted to remove Zoë", ""),
+        ("tell Liam hi", "no, I wanted to remove Zoë", ""),
+        ("tell Liam the exam is on 20 May", "Sorry, I was wrong, it is on 21 May", "on 21 May"),
+        ("tell Liam we meet on Monday", "Tuesday, not Monday, tell him again", "on Tuesday"),
+        ("tell Liam we meet on Monday", "sorry, I am away on Tuesday", ""),
+        ("tell Liam we meet at 5", "sorry, I got up at 6", ""),
+        ("tell Liam we meet at 5", "sorry, send it at 6", ""),
+    ],
+)
+def test_a_correction_corrects_the_last_order_and_a_remark_does_not(
+    first: str, then: str, made: str
+) -> None:
+    changed = changes(play(first, then))
+    told = [f"{whom(arguments)} {arguments.get('message')}" for _, arguments in changed]
+    assert (made in told[0] and len(told) == 1) if made else told == []
+
+
+@pytest.mark.parametrize(
+    ("sentence", "many"),
+    [
+        ("The class is over: end the room", 1),
+        ("The rule is simple: end the room", 0),
+        ("Liam is swearing: kick him", 1),
+        ("Liam is saying: kick her", 0),
+        ("The viewers are done, remove them", 1),
+        ("A few of the viewers are loud, remove them", 0),
+        ("Liam keeps insulting Zoë, kick him", 1),
+        ("Liam keeps insulting Zoë, kick them", 0),
+        ("this goes to the viewers: hello", 1),
+        ("for the viewers: please end the room", 0),
+        ("say me who is here", 0),
+    ],
+)
+def test_a_remark_before_an_order_is_its_reason_only_if_it_speaks_of_the_same(
+    sentence: str, many: int
+) -> None:
+    assert len(changes(play(sentence))) == many
+
+
 def test_the_same_for_somebody_else_goes_to_them() -> None:
     [(tool, arguments)] = changes(play("tell Priya: hi", "and Zoë too"))
     assert (tool, arguments) == (

@@ -60,7 +60,7 @@ _LEADING: Final = classes("PLEASE FRONT ASK AND")
 _COURTESY: Final = classes("PLEASE FRONT ASK AND HERE STOP")
 _PERSON: Final = classes("NAME ROLE PRON HE")
 _SUBJECTS: Final = classes(
-    "NAME ROLE DET THAT HE IT LEAD EVERYONE ROOM IS PRON NUMBER WORD OURS ME"
+    "NAME ROLE DET THAT HE IT LEAD EVERYONE ROOM IS PRON NUMBER WORD OURS ME THIS"
 )
 _LOOKS: Final = classes("COUNT LIST FIND STATE IS question")
 _SHOWING: Final = classes("show see get give clear")
@@ -299,7 +299,9 @@ class _Line:
         parts = self._parts(0, len(self.tokens))
         looks = (self._look(one) for one in parts if one.joint not in ("BECAUSE", "FOR"))
         if look := next(filter(None, looks), None):
-            return (look,)
+            people = tuple(one.who for one in self.tokens if one.who)
+            asks = len(people) == 1 and look.who and all(one.is_pronoun for one in look.who)
+            return (replace(look, who=people) if asks else look,)  # "Ann? Is she here?"
         raise _Blocked(next((kind for kind in self.kinds if kind in _BARS), "not_understood"))
 
     def _may_begin(self, gap: int, i: int) -> bool:
@@ -480,7 +482,7 @@ class _Line:
         many = len(last.who) > 1 or any(m.groups for m in last.who)
         short = len(kinds) < 5 and part.joint not in ("BECAUSE", "FOR")  # "kick Ann, video only"
         ends = {kinds[-1], kinds[0]} if "NAME" not in kinds else {kinds[-1]}
-        only = short and "ONLY" in ends and "IS" not in kinds
+        only = short and "ONLY" in ends and not {"IS", "THIS"} & {*kinds}
         some = (kinds[0] == "ONLY" and "IS" not in kinds) or ("NAME" in kinds and kinds[0] != "HE")
         some = some or kinds[-1] == "negation"  # "remove the viewers. The viewers stay."
         return only or (last.verb == "remove" and many and some)
@@ -496,7 +498,8 @@ class _Line:
         if first in _ORDERS or short or self.tokens[part.start].text == "better":
             return True  # "Ann in", and "Ann, kick Bob"
         if not behind:
-            return part.joint not in ("BECAUSE", "FOR") and so in ("COLON", "NAME", "AND")
+            led = part.joint not in ("BECAUSE", "FOR") and so in ("COLON", "NAME", "AND")
+            return led and not (so == "COLON" and order and self._explains(part, order))
         owned = self.tokens[part.start].text in ("his", "her", "their")
         thing = (owned and len(kinds) < 3 + (part.joint == "AND")) or kinds == ["DET", "WORD"]
         if thing and part.joint not in ("BECAUSE", "FOR") and len(kinds) > 1:
@@ -506,6 +509,14 @@ class _Line:
         bare = part.joint != "BECAUSE" and (odd or first not in _SUBJECTS)
         return (self._last == "end" and bare) or (part.joint == "AND" and first != "HE")
 
+    def _explains(self, part: _Part, order: Order) -> bool:
+        """Whether these words, before a colon, are a reason for the order: "Ann is loud: kick her"."""
+        spoken = self.tokens[part.start : part.end]
+        named = {o for t in spoken if t.who for o in t.who.options}
+        about = order.verb == "end" or any(m.is_pronoun or named & {*m.options} for m in order.who)
+        told = " ".join(one.told for one in spoken)
+        return about and bool(re.search(w.section("explains")[order.verb], told))
+
     @property
     def _last(self) -> str:
         return self.orders[-1].verb if self.orders else ""
@@ -513,7 +524,7 @@ class _Line:
     def _add(self, order: Order, *, instead: bool, rewords: bool) -> None:
         last = self.orders.pop() if self.orders else Order("")
         named = any(not one.is_pronoun for one in order.who)
-        if last.verb == "end" and order.verb in ("end", "end_it", "lock_only"):
+        if last.verb in ("end", "end_it") and order.verb in ("end", "end_it", "lock_only"):
             order = replace(last, lock=order.lock or last.lock or order.verb == "lock_only")
         elif last.verb == order.verb == "tell" and rewords and last.words and not order.who:
             order = replace(last, words=order.words)
@@ -534,7 +545,7 @@ class _Line:
         skipped = _COURTESY | classes("COMMA DASH ASKED BACK negation")
         at = [j for j in range(i, len(self.kinds)) if self.kinds[j] not in skipped][:2]
         kinds = [self.kinds[j] for j in at]
-        if kinds in (["TELL", "COLON"], ["NOTE", "COLON"]):
+        if kinds[1:] == ["COLON"] and kinds[0] in ("TELL", "NOTE", "SEND"):
             return False
         if kinds[:1] == ["KICK"] and set(self.kinds[at[0] + 1 : at[0] + 2]) <= MARKS | {"IT"}:
             return False  # "Ann: remove." and "share the file and then remove it"
@@ -552,7 +563,8 @@ class _Line:
         kinds = [one.type for one in plain]
         start, held = kinds[0] if kinds else "", set(kinds)
         shows = start in ("TAKE", "SEND") and plain[0].text in _SHOWING and held <= _SHOWN
-        named = part.asked and start in ("NAME", "ROLE", "EVERYONE", "ROOM")
+        said = next((kind for kind in kinds if kind not in LEADS | {"IN"}), "")
+        named = part.asked and said in ("NAME", "ROLE", "EVERYONE", "ROOM")  # "and on the panel?"
         is_look = start in _LOOKS or shows or named or "LIST" in kinds[:3] or "COUNT" in kinds[:4]
         named_ = [
             t for t in plain if t.type in PEOPLE | {"PRON"} or t.text in ("he", "she", "they")
@@ -625,6 +637,8 @@ class _Line:
         end, more, by = self._message_end(start, fed[-1].type), list[Token](), fed[-1].type
         last = end
         while self.kinds[last - 1] in ("PLEASE", "STOP", "ONLY", "COMMA") and last > start + 1:
+            if self.kinds[last - 2] == "AND" and self.tokens[last - 1].text not in POLITE:
+                break
             last -= 1
         to = next((j for j in range(last - 1, start, -1) if self.kinds[j] == "TO"), last)
         if by == "SAY" and set(self.kinds[to + 1 : last]) <= _AUDIENCE:
@@ -643,7 +657,7 @@ class _Line:
         thanks = self.kinds[last - 1] == "ASKED" and "ASK" in self.kinds[i:start] and by != "COLON"
         behind = self.tokens[last if thanks else end :]
         ends = [*more, *behind, Token("STOP", "", len(self.line), 0)]
-        words = self.typed[self.tokens[start].start : ends[0].start].strip()
+        words = self.typed[self.tokens[start].start : ends[0].start].strip(" ,")
         only = self.tokens[start]
         bare = last == start + 1 and (only.type == "TO" or only.text in w.listed("no_message"))
         if bare or not words.strip(" .,:;!?-…–—\"'()"):
@@ -671,6 +685,9 @@ class _Line:
         for j in range(start + 1, len(self.tokens)):
             if self.kinds[j] not in _ENDS:
                 continue
+            greets = {*self.kinds[start:j]} == {"PLEASE"} == {*self.kinds[j + 1 : j + 2]}
+            if greets and self.kinds[j] == "AND" and self.tokens[j + 1].text not in POLITE:
+                continue  # "tell everyone hello and thanks"
             joint = [one.text for one in self.tokens[j : j + 2] if one.type == "AND"]
             then = any(re.search("then|that|this|after", text) for text in joint)
             # ", and please kick Ann", but not ", and bring a pen"
@@ -710,13 +727,18 @@ class _Line:
         if spared & {o for m in who for o in m.options} or (but and many):
             raise _Blocked("exception")
         it = next((m.said for m in who if m.is_pronoun), "")
-        told = [(self._acts(n, i, it), one.who) for n, one in enumerate(self.tokens[:i]) if one.who]
-        about = tuple(person for acts, person in told if acts)
+        heard = [n for n, one in enumerate(self.tokens[:i]) if one.who]
+        said = " ".join("X" if t.who else t.text for t in self.tokens[:i])
+        if it and re.search(w.section("harms"), said):
+            if root.data != "remove" or len(heard) != 2 or it not in ("him", "her"):
+                raise _Blocked("who")  # "Ann insults Bob, kick them" and "tell her"
+            heard, said = heard[:1], ""
+        told = [(self._acts(n, i, it), self.tokens[n].who) for n in heard]
+        about = tuple(person for acts, person in told if acts and person)
         if spares(self.tokens[:i]) and any(m.is_pronoun for m in who):
             raise _Blocked("exception")  # "all but Ann can go, kick them"
         if root.data == "remove":
             things = first.text == "delete" and it[:2] in ("it", "th") and "ROLE" not in self.kinds
-            said = " ".join("X" if t.who else t.text for t in self.tokens[:i])
             other = re.search(w.section("innocent"), said) or (told and not told[-1][0])
             if things or (it and other):
                 raise _Blocked("who")  # "Bob has a link. Delete it.", "a man hit Bob, kick him"

@@ -196,16 +196,17 @@ class Roster(BaseModel):
         """The people that `said` may mean if nobody is called exactly so: their names are nearly so, or
         begin so. `name`: whom a part of the words means. `leads`: "the" or the like stands before."""
         near, begun = self.near(said, whole=name is not None), self._begun(said) if leads else ()
+        # "gift card bot" of "FreeGiftCards Bot"
+        parts = {p: key(re.sub("(?<=[a-z])(?=[A-Z])", " ", p.name)) for p in self.peers}
+        within = [
+            p for p in parts if {*key(said)} <= {w for o in parts[p] for w in (o, o.rstrip("s"))}
+        ]
         if name:
+            near = near or (tuple(within) if len(said.split()) > 2 else ())
             return Mention(said, near, name.sure and near == name.options)
         joined = "".join(key(said))
         # "gamer" of "xXgamerXx", "Dan" of "Daniel"
-        within = [p for p in self.peers if len(joined) > 2 and joined in "".join(p.words)]
-        # "gift card bot" of "FreeGiftCards Bot"
-        parts = {p: key(re.sub("(?<=[a-z])(?=[A-Z])", " ", p.name)) for p in self.peers}
-        within += [
-            p for p in parts if {*key(said)} <= {w for o in parts[p] for w in (o, o.rstrip("s"))}
-        ]
+        within += [p for p in self.peers if len(joined) > 2 and joined in "".join(p.words)]
         slips = [p for p in near if _slip(joined, "".join(p.bare))]
         fit = tuple(dict.fromkeys([*near, *within, *begun]))
         if len(fit) == 1 and len(joined) > _SHARED_CHARS and (within or slips):
@@ -319,4 +320,5 @@ def key(text: str) -> tuple[str, ...]:
 def forms(role: str) -> tuple[str, ...]:
     """A role's name as it is spoken, and its plurals."""
     one = " ".join(key(re.sub("[-_]", " ", role)))
-    return one, f"{one}s", f"{one}es", f"{one[:-1]}ies"
+    panel = ["panel"] * (one == "panelist")
+    return one, f"{one}s", f"{one}es", f"{one[:-1]}ies", *panel

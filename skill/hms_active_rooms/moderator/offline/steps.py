@@ -33,7 +33,7 @@ from hms_active_rooms.moderator.offline.roster import (
     Someone,
     read_roster,
 )
-from hms_active_rooms.moderator.offline.tokens import POLITE, Token, classes
+from hms_active_rooms.moderator.offline.tokens import Token, classes
 from hms_active_rooms.moderator.offline.words import cannot, listed, say, section
 from hms_active_rooms.tools.arguments import MAX_ROWS
 from hms_active_rooms.untrusted import quoted
@@ -50,10 +50,9 @@ _STATUS: Final = Order("status")
 _LOOKING: Final = frozenset(("", "look", "status", "everyone", "who", *CHANGES))
 _NO_ANSWER: Final = ("unreadable", "injection", "negation")
 _FIGURE: Final = re.compile(
-    r"(?i)\d+(?:[:.]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|\w+ty|half|noon)\b"
+    r"(?i)\d+(?:[:.]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|\w+ty|half|noon"
+    r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b"
 )
-_RESENT: Final = classes("TELL SEND PRON NUMBER THAT BACK PLEASE COMMA COLON STOP DASH")
-_SORRY: Final = frozenset(("sorry", "sry", "correction", *POLITE))
 _TOO: Final = frozenset(("too", "as well", "also", "now"))
 _NAMING: Final = classes("NAME BACK PLEASE FRONT COMMA STOP DET LEAD THAT")
 _AGAIN: Final = _NAMING | {"ROLE", "SAME", "AND", "negation", "FOR", "TO", "SEND"}
@@ -189,7 +188,7 @@ class _Turn:
         looks = verb in _LOOKING and reading.why not in ("unreadable", "injection")
         if room and looks and (reading.unknown or named):
             reading = read(self.said, here._roster(reading.unknown))
-        orders = reading.orders or here._again(reading)
+        orders = here._resent() or reading.orders or here._again(reading)
         if not orders:
             heard = reading.why not in ("injection", "reported", "unreadable")
             here._stop(reading.why, heard=self.said if heard else "")
@@ -297,7 +296,7 @@ class _Turn:
                     raise
                 self._stop(f"{stop.plan.text}\n{say('several')}")
             calls += [call for call in plan.calls if call not in calls]
-            here = replace(self, before=replace(self.before, focus=plan.focus))
+            here = replace(self, before=replace(self.before, focus=plan.focus, order=plan.order))
         return replace(plan, calls=tuple(calls))
 
     def _one(self, order: Order) -> Plan:
@@ -388,6 +387,9 @@ class _Turn:
             self._ask(roster.which(unsure[0].options), order, unsure[0].options)
         named = tuple(dict.fromkeys(chain(*(one.options for one in told))))
         focus = named or self.before.focus
+        if order.verb == "tell" and not focus and self.before.calls and self.before.order:
+            # "Tell Ann that he comes", then "tell her": nobody was named but whom the message was for.
+            focus = tuple(o for m in self.before.order.who if m.sure for o in m.options)
         if "them" not in word and word != "they":
             focus = tuple(one for one in focus if isinstance(one, Peer)) or focus
         kinds = {isinstance(one, RoleGroup) for one in focus}
@@ -404,6 +406,8 @@ class _Turn:
         many = word in ("they", "'em", "em") or "them" in word
         not_two = "both" in word and len(focus) != 2
         mixed = len(kinds) > 1 and not order.about  # "is Ann a student?", then "kick them"
+        # "Is Bob here?", then "Ann asked me to take him out, remove him"
+        unclear = unclear or ("asked me" in self.said and self.before.focus not in ((), focus))
         if not focus or gone or not_two or unclear or mixed or (group and not many):
             self._ask("who", order)
         return focus
@@ -473,41 +477,59 @@ class _Turn:
     def _again(self, reading: Reading) -> tuple[Order, ...]:
         """The last order for somebody else: "same for Priya", "no, I mean Chen"."""
         last, tokens = self.before.order, reading.tokens
+        if last is None or last.verb not in ("tell", "remove"):
+            return ()
+        back = {"BACK", "negation"} & {one.type for one in tokens}
+        if back or re.search("wrong|mistake|mixed", self.said):
+            named = re.sub(section("meant")[last.verb], "I mean", self.said)
+            tokens = (
+                read(named, self._roster(reading.unknown)).tokens if named != self.said else tokens
+            )
         kinds, texts = [one.type for one in tokens], {one.text for one in tokens}
-        sent = len(self.before.calls) == 1 and last and last.verb == "tell"
-        if last and sent and {*kinds} <= _RESENT and _means_it(tokens):
-            return self._resent(last, tokens)
         people = [(one.who, kinds[n - 1]) for n, one in enumerate(tokens) if one.who]
         said = " ".join(one.text for one in tokens if one.type == "WORD")
-        if said and last and not people:
+        if said and not people:
             people = [(self._roster().unsure(said, None, leads=False), "")]
             kinds = [kind for kind in kinds if kind != "WORD"] if people[0][0].options else kinds
         meant = [who for who, before in people if before != "negation"]
         spared = "negation" in kinds
         again = spared or {"BACK", "SAME", "AND"} & set(kinds) or texts & _TOO
-        if last is None or last.verb not in ("tell", "remove") or not (again and meant):
+        if not (again and meant):
             return ()
         other = _AGAIN - ({"SEND"} if last.verb == "remove" else set())
-        yes = any(text.startswith("y") for text in texts)
+        yes = any(t.type != "NAME" and t.text.startswith("y") for t in tokens)
         if yes or not (set(kinds) <= other and _means_it(tokens)) or len(people) != 1 + spared:
             return ()
+        if spared and meant[-1].groups and any(who.people for who, _ in people):
+            return ()  # "not Ann, the student"
         who = meant[-1]._replace(sure=meant[-1].sure or not meant[-1].people)
         return (replace(last, who=(who,), about=(), but=(), reason=None),)
 
-    def _resent(self, last: Order, tokens: Sequence[Token]) -> tuple[Order, ...]:
-        """The last message with another number: "sorry, make that 3:30". Empty if it is not clear which
-        number of the message is meant, or to whom it goes."""
-        old, new = (_FIGURE.findall(text) for text in (last.words, self.said))
-        texts = {one.type: one.text for one in tokens}
-        plain = {one.text for one in tokens if one.type == "PLEASE"}
-        corrects = "BACK" in texts or plain & (_SORRY - POLITE)
-        alike = len(old) == len(new) == 1 and re.sub(r"\d+", "0", old[0]) == re.sub(
-            r"\d+", "0", new[0]
+    def _resent(self) -> tuple[Order, ...]:
+        """The last message with another number or day: "sorry, make that 3:30". Empty if the sentence says
+        anything else, or if it is not clear which number of the message is meant, or to whom it goes."""
+        last, said = self.before.order, self.said.lower().replace("oh no", "oh")
+        if not last or last.verb != "tell" or len(self.before.calls) != 1:
+            return ()
+        old, told = _FIGURE.findall(last.words), [*dict.fromkeys(_FIGURE.findall(self.said))]
+        new = [one for one in told if one.lower() not in map(str.lower, old)]
+        own, rest = (
+            set(re.findall("[a-z]+", _FIGURE.sub("", t.lower()))) for t in (last.words, said)
         )
-        to = "them" in texts.get("PRON", "them") or [m.people for m in last.who if not m.groups]
-        if not (corrects and alike and to and plain <= _SORRY and new[0] == texts.get("NUMBER")):
+        corrects, known = rest & listed("corrects"), own | listed("corrects") | listed("resends")
+        if not (len(old) == len(new) == 1 and corrects and rest <= known):
+            return ()
+        both_at = f"at {old[0]}" in last.words and f"at {new[0]}" in said
+        alike = both_at or _shape(old[0]) == _shape(new[0])
+        to = not {"him", "her"} & rest or [m.people for m in last.who if not m.groups]
+        other = re.search(section("resends_not"), said.replace(new[0].lower(), "#"))
+        if other or not (alike and to and (len(told) == 1 or "not" in rest)):
             return ()
         return (replace(last, words=last.words.replace(old[0], new[0])),)
+
+
+def _shape(figure: str) -> str:
+    return "day" if figure.endswith("day") else re.sub(r"\d+", "0", figure)
 
 
 def _means_it(tokens: Iterable[Token]) -> bool:
@@ -526,6 +548,7 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
         return options if len(options) == 1 else ()
     people = tuple(one for one in options if isinstance(one, Peer))
     by_role = {one.role: one.count if isinstance(one, RoleGroup) else 1 for one in options}
+    said = re.sub(r"(?i)(?<=\w),? the (one|guy|girl) with [\w' ]+\W?$", "", said)
     read_so = read(said, Roster(peers=people, total=len(people), by_role=by_role))
     kinds = {one.type for one in read_so.tokens}
     if not _means_it(read_so.tokens):
@@ -548,6 +571,13 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
         number = ordinals.get(places[0], int(re.sub(r"\D", "", places[0]) or 0))
         fits = kinds <= _CHOOSING and len(places) == 1 and 0 < number <= len(options)
         return options[number - 1 : number] if fits else ()
+    if {"NAME", "ROLE"} <= kinds <= _CHOOSING | classes("ROLE ROLED IN"):
+        # "Nowak, the one in the audience"
+        named = [
+            {*m.people} | {p for p in people for g in m.groups if p.role == g.role} for m in found
+        ]
+        both = set.intersection(*named)
+        return tuple(both) if len(both) == 1 else ()
     if found and kinds <= _CHOOSING and all(m.sure and m.options[0] in options for m in found):
         return tuple(dict.fromkeys(chain(*(m.options for m in found))))
     return () if any(m.options for m in found) and verb != "remove" else None

@@ -36,6 +36,7 @@ POLITE: Final = classes("please pls plz kindly")
 _TITLES: Final = classes("LEAD EVERYONE ROOM LIST ROLE_WORD")
 LEADS: Final = classes("DET LEAD THAT EVERY BOTH ROLE_WORD")
 _BESIDE: Final = 8
+_BEGINS: Final = "((COMMA|STOP|AND|PLEASE) )?(DET|EVERY|EVERYONE)|EVERYONE ROLED"
 
 
 class Token(NamedTuple):
@@ -150,6 +151,11 @@ def _named(tokens: list[Token], line: str, roster: Roster) -> list[Token]:
             end = tokens[i + size - 1].end
             if kind == "NAME" and out and out[-1].text in ("my", "our", "your"):
                 mention = mention._replace(sure=False)
+            # "The crew are loud" speaks of everybody with the role.
+            led = " ".join(one.type for one in out[-2:])
+            behind = [one.text for one in tokens[i + size : i + size + 1]]
+            if {*behind} & {"are", "were", "have", "must"} and re.fullmatch(_BEGINS, led):
+                mention = mention._replace(sure=mention.sure or kind == "ROLE")
             token = Token(kind, line[token.start : end].lower(), token.start, end, mention)
         out.append(token)
         i += size
