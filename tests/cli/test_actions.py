@@ -238,7 +238,9 @@ def test_an_action_another_worker_approved_is_sent_without_a_second_question(
     code, rest = answered(terminal("approve", waiting, **limit), "yes")
     assert code == 4
     assert "still approved and was not sent" in rest
-    assert f"approve {waiting} sends it" in " ".join(call("actions", "show", waiting).out.split())
+    assert f"approve {waiting} sends the action" in " ".join(
+        call("actions", "show", waiting).out.split()
+    )
     assert "approved (" in call("actions").out
     third = terminal("approve", waiting)
     code, rest = ended(third)
@@ -257,9 +259,9 @@ def test_what_a_killed_sender_left_is_told_how_to_end(
     executed(sim)
     child.kill()
     told = " ".join(call("actions", "show", waiting).out.split())
-    assert f"if its sender stopped: hms-active-rooms approve {waiting}" in told
+    assert f"if the sender stopped: hms-active-rooms approve {waiting}" in told
     nobody = call("approve", waiting).err
-    assert ("may have been executed" in nobody, "you can reject" in nobody) == (True, False)
+    assert ("may have been executed" in nobody, "you can only reject" in nobody) == (True, False)
     assert ended(terminal("approve", waiting))[0] == 0
     assert call("actions", "show", waiting, "--json").json["state"] == "done"
     assert len(posts(sim)) == 1

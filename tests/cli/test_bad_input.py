@@ -100,7 +100,7 @@ def test_wrong_arguments_are_one_line_and_send_nothing(call: Run, sim: Simulatio
         (("sing",), "sing"),
         (("room",), "ROOM"),
         (("room", ROOM, "extra"), "extra"),
-        (("remove", ROOM, "Spam", "Bot"), "needs quotes around it"),
+        (("remove", ROOM, "Spam", "Bot"), "Put quotes around a name"),
         (("--nonsense",), "--nonsense"),
     ]:
         assert_one_line(call(*arguments), 2, says)

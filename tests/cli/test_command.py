@@ -173,7 +173,7 @@ def test_a_change_whose_reader_went_away_says_where_it_is_on_record(
     done = process(change, environ, stdout=writing)
     os.close(writing)
     assert done.returncode == 141
-    assert "What was executed is on record: hms-active-rooms actions" in done.stderr
+    assert "To see what was executed: hms-active-rooms actions" in done.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
@@ -186,7 +186,7 @@ def test_output_that_cannot_be_written_is_one_line_that_says_why(
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         "error: The output cannot be written: No space left on device."
-        " What was executed is on record: hms-active-rooms actions"
+        " To see what was executed: hms-active-rooms actions"
     )
     assert "Exception" not in done.stderr
 

@@ -113,7 +113,7 @@ def test_a_second_ctrl_c_stops_at_once_and_says_what_it_left(
             assert server.ended() == 0
             told = answer.result(WAIT_S)
         assert (told.status_code, told.json()["executed"]) == (503, "maybe")
-    assert f"stopped before its end: send {action}; its outcome is unknown" in server.stderr
+    assert f"send {action}: stopped before its end, so its outcome is unknown" in server.stderr
     assert "Traceback" not in server.stderr
     assert len(posts(sim)) == 1
 
@@ -134,7 +134,7 @@ def until_refused(url: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "variables", "complaint"),
     [
-        ([], {}, "No room is named"),
+        ([], {}, "No room is allowed"),
         (["--room", "abc"], {}, '"abc" is not a room id'),
         (["--room", "ROOM", "--host", "0.0.0.0"], {}, "needs a token"),
         (["--room", "ROOM"], {"HMS_APPROVER_TOKEN": "short"}, "at least 16"),
@@ -144,7 +144,7 @@ def until_refused(url: str) -> None:
             "same token",
         ),
         (["--room", "ROOM", "--person", "a\x1b[31mda"], {}, "A name has"),
-        (["--room", "ROOM", "--person", "ada", "--person", ""], {}, 'and no quotes; "" has not'),
+        (["--room", "ROOM", "--person", "ada", "--person", ""], {}, '"" is no valid name'),
         (["--room", "ROOM", "--person", "ada", "--person", "ada "], {}, 'names "ada" twice'),
         (["--room", "ROOM", "--allow-host", "https://x"], {}, "is no host name"),
         (["--room", "ROOM", "--allow-host", "rooms.example"], {}, "needs a token"),

@@ -381,7 +381,7 @@ async def test_a_session_for_each_question_leaves_no_more_open_than_one_token_ma
         for number in (1, 2, 3):
             async with connected(url, name=f"name{number}") as mcp:
                 told.append(text(await mcp.call_tool(REMOVE, remove(number))))
-    assert ["no more are taken" in words for words in told] == [False, False, True]
+    assert ["New calls are refused" in words for words in told] == [False, False, True]
 
 
 # --- one request id, twice ------------------------------------------------------------------------

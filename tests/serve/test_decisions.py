@@ -483,7 +483,7 @@ async def test_whoever_approved_is_told_that_it_stands_if_the_room_could_not_be_
             raise ServerError("100ms answered 503.", status=503, executed="no")
 
         down.setattr(room, "retrieve_active_room", read)
-        with pytest.raises(ServerError, match="It stays approved") as failed:
+        with pytest.raises(ServerError, match="The action stays approved") as failed:
             await say(toolkit, action, yes(action), "ada")
     assert failed.value.executed == "no"
     assert room.posts == []

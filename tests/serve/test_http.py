@@ -245,7 +245,7 @@ async def test_what_was_approved_before_a_restart_is_sent_when_it_starts(
 
 
 def test_a_port_in_use_is_a_clear_error() -> None:
-    with listen("127.0.0.1", 0) as taken, pytest.raises(ConfigurationError, match="Cannot listen"):
+    with listen("127.0.0.1", 0) as taken, pytest.raises(ConfigurationError, match="cannot listen"):
         listen("127.0.0.1", taken.getsockname()[1])
 
 
@@ -373,7 +373,7 @@ async def test_the_command_serves_stdio(sim: Simulation, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "variables", "complaint"),
     [
-        ([], {}, "No room is named"),
+        ([], {}, "No room is allowed"),
         (["--room", "ROOM", "--host", "0.0.0.0"], {}, "needs a token"),
         (["--room", "ROOM"], {"HMS_SERVER_TOKEN": "short"}, "at least 16"),
         *(

@@ -393,8 +393,8 @@ async def test_a_question_says_where_else_it_can_be_decided(mode: str) -> None:
     )
     async with asking as mcp:
         told = (await mcp.call_tool(REMOVE, remove())).structured_content
-    assert "can also be decided" not in here.questions[0]
-    also = f"It can also be decided on the page {page}, or in a terminal: hms-active-rooms approve"
+    assert "can also decide" not in here.questions[0]
+    also = f"You can also decide on the page {page}, or in a terminal: hms-active-rooms approve"
     assert f"{also} {told['action_id']}." in elsewhere.questions[0]
 
 

@@ -86,7 +86,7 @@ async def test_a_journal_that_takes_nothing_keeps_no_refusal_from_being_one(
     with caplog.at_level(logging.WARNING):
         refusals.add("token", "POST /mcp", "203.0.113.9")
         await refusals.ended()
-    assert "not on record" in caplog.text
+    assert "a refusal was not recorded" in caplog.text
 
 
 async def test_all_ways_in_share_the_limit() -> None:

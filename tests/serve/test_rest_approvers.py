@@ -36,7 +36,7 @@ def test_an_empty_variable_is_nobodys() -> None:
 
 @pytest.mark.parametrize("name", ["_", "_A B", "_A\nB", "_" + "x" * 41])
 def test_a_malformed_name_is_an_error_that_names_the_variable_as_typed(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="no approver's name") as raised:
+    with pytest.raises(ConfigurationError, match="does not end in a valid name") as raised:
         approver_tokens({f"HMS_APPROVER_TOKEN{name}": ADA})
     assert quoted(f"HMS_APPROVER_TOKEN{name}", 70) in str(raised.value)
     assert ADA not in str(raised.value)

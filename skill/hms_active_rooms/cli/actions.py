@@ -251,7 +251,7 @@ def approve(action: ActionId, settings: Settings) -> int:
             screen.err(words)
         return report(row, settings)
     if not somebody_here():
-        reject = f"Without a terminal you can reject: {settings.command('reject', row.id)}"
+        reject = f"Without a terminal you can only reject: {settings.command('reject', row.id)}"
         raise ConfigurationError(
             "Approving needs a person at a terminal. Nothing was decided.",
             hint=reject if row.state in UNSENT else outcome(row),

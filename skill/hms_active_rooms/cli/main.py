@@ -1,4 +1,4 @@
-"""Runs the command that was typed, and sets the exit code. An error is printed as one line."""
+"""Runs the command that was typed, and sets the exit code. Prints an error as one line."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BY_STATE: Final[dict[State, int]] = {
 }
 """The exit code for each state of an action."""
 
-_ON_RECORD = "What was executed is on record: hms-active-rooms actions"
+_ON_RECORD = "To see what was executed: hms-active-rooms actions"
 _CHANGING = ("send", "remove", "end", "approve", "chat")
 _LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 _ends: list[int] = [signal.SIGINT]
@@ -65,8 +65,8 @@ def run() -> None:
 
 
 def on_signals(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
-    """Handle Ctrl-C and the signals of a service manager and of a closed terminal, unless they are
-    ignored."""
+    """Call `handler` on Ctrl-C, and on the signals of a service manager and of a closed terminal.
+    Signals that are ignored stay ignored."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # Windows has the last one, not SIGHUP
         number = getattr(signal, name, signal.SIGTERM)
         if signal.getsignal(number) is not signal.SIG_IGN:  # as with nohup
@@ -125,7 +125,7 @@ def _ended(arguments: Sequence[str]) -> int:
         text = screen.told(error.format_message()).rstrip(".")
         text += "" if text.endswith("?") else "."
         if "extra argument" in text:
-            text += " A name or a message with blanks needs quotes around it."
+            text += " Put quotes around a name or a message that has spaces."
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "hms-active-rooms"
         return _told(_Usage(text, hint=f"See: {path} --help"), arguments)

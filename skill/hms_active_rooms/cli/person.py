@@ -42,8 +42,8 @@ _ASKED_WORDS: Final = ("message", "reason")
 @dataclass(eq=False)
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C came while a person was asked about `action`, or while `action` was sent. The caller
-    has to tell the person how the action ended. A state other than `proposed` and `approved` means
-    that it may have been executed."""
+    has to tell the person how the action ended. If its state is not `proposed` or `approved`, the
+    action may have been executed."""
 
     action: Action
 
@@ -117,17 +117,17 @@ def next_step(action: Action, settings: Settings) -> str:
             return f"To decide, run in a terminal (until {until}): {approve}"
         case "approved":
             return (
-                f"It was not sent, and its approval is still open until {until}: "
-                f"{approve} sends it, {reject} takes the approval back."
+                f"The action was not sent, and its approval is still open until {until}: "
+                f"{approve} sends the action, {reject} takes the approval back."
             )
         case "sent":
-            return f"To wait for its end, or to look at the room if its sender stopped: {approve}"
+            return f"To wait until it ends, or to look at the room if the sender stopped: {approve}"
         case "unknown" if action.call.visible:
-            return f"See who is there first: hms-active-rooms peers {action.room_id}"
+            return f"First see who is in the room: hms-active-rooms peers {action.room_id}"
         case "unknown":
             return (
                 f"Ask somebody in the room whether the {action.call.noun} arrived. If you"
-                " run the command again, it is a new action: it asks, and sends once more."
+                " run the command again, that is a new action, which asks you and sends once more."
             )
     return remedy(action)
 
@@ -145,7 +145,7 @@ def still_open(action: Action, settings: Settings) -> str:
 def finish(gate: Gate, action: Action, desk: Desk) -> Action:
     """Ask the person, record the decision, and run the action if it is approved. Ask again if the
     room has changed meanwhile. If somebody else decided first, the person is told who. Returns the
-    newest revision of the action. It is `proposed` if the input ended before an answer.
+    newest revision of the action, which is `proposed` if the input ended before an answer.
 
     Raises `Interrupted` if Ctrl-C came. Raises an ActiveRoomsError if the action could not be sent;
     the hint says what is still open.
@@ -189,8 +189,8 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
 def ask(
     request: ApprovalRequest, desk: Desk, *, on_bad: Callable[[BadAnswerError], object]
 ) -> Decision | Refuse | None:
-    """Ask a person one question. None if the input ended. `on_bad` is called for
-    each line that is not a valid answer."""
+    """Ask a person one question. Returns None if the input ended. `on_bad` is called for each line
+    that is not a valid answer."""
     words = [word for word in _ASKED_WORDS if word in request.editable]
     answers = ["yes", "no", *(["edit"] if words else [])]
     if desk.session and request.gate == "soft":

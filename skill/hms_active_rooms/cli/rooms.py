@@ -183,8 +183,8 @@ def _change(
 def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
     """The id of the peer whom a person means by `wanted`.
 
-    `wanted` is a peer id (short or full), which is returned as it is, or a name in upper or lower
-    case. For a name, `people` is called to read the room. Strangers choose their names and may
+    `wanted` is a peer id (short or full) or a name in upper or lower case. A peer id is returned
+    unchanged. For a name, `people` is called to read the room. Strangers choose their names and may
     imitate others. So a name is taken only if no other name in the room looks like it. Otherwise
     the error lists the names that look like `wanted` or contain it.
     """
@@ -205,12 +205,12 @@ def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
     name = quoted(wanted)
     head = f"{len(fit)} peers have the name {name} or a similar name:"
     if not same:
-        head = f"Nobody has exactly the name {name}; these look like it, or contain it:"
+        head = f"Nobody has exactly the name {name}. These names look like it or contain it:"
         fit = fit or [p for p in peers if wanted.casefold() in p.name.casefold()]
     if not fit:
         raise PeerNotFound(
             f"Nobody in the room has the name {name}.",
-            hint="List who is there with: hms-active-rooms peers ROOM",
+            hint="List the people in the room: hms-active-rooms peers ROOM",
         )
     shorts, most = short_ids([p.id for p in peers]), 10
     rows = [f"  {person_of(p, shorts[p.id]).line()}" for p in fit[:most]]

@@ -146,8 +146,8 @@ def error_text(error: ActiveRoomsError) -> str:
 
 
 def hint_of(error: ActiveRoomsError) -> str:
-    """What the person should do next: the hint that the error was raised with, or else the
-    default hint for people, which names commands."""
+    """What the person should do next: the hint that the error was raised with. Without one, the hint
+    for people of the error's class."""
     own = error.hint != error.default_hint or error.person_hint is None
     return error.hint if own else error.person_hint or ""
 
@@ -157,7 +157,7 @@ def is_terminal(*streams: TextIO | None) -> bool:
 
 
 def colours(stream: TextIO) -> bool:
-    """Whether colours and a line that counts can be shown. (Windows' old terminal cannot.)"""
+    """Whether the stream can show colours and change a line. (Windows' old terminal cannot.)"""
     able = "WT_SESSION" in os.environ or sys.platform != "win32"
     wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return is_terminal(stream) and able and wanted
@@ -193,9 +193,9 @@ def time_left(deadline: datetime, now: datetime) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], nothing: str = "") -> None:
-    """Write a table to standard output; the cells must be escaped already. On a terminal, columns
-    are aligned if it is wide enough; if not, each row is wrapped for itself. Elsewhere, tabs
-    separate the columns. If there are no rows, write the sentence `nothing` to standard error."""
+    """Write a table to standard output. The cells must be escaped already. On a wide terminal the
+    columns are aligned, and on a narrow one each row is wrapped. Elsewhere, tabs separate the
+    columns. If there are no rows, write the sentence `nothing` to standard error."""
     if nothing and not rows:
         err(nothing)
         return
@@ -220,8 +220,8 @@ def _cells(text: str) -> int:
 
 @contextmanager
 def progress(text: str, stream: TextIO | None) -> Iterator[Callable[[], None]]:
-    """Show a line that counts seconds if the block takes over half a second and `stream` is a
-    terminal. The yielded function removes the line. Call it before the person reads or types."""
+    """While the block runs, show a line that counts the seconds. It appears after half a second, if
+    `stream` is a terminal. The yielded function removes it: call this before a person types."""
     stopped = threading.Event()
 
     def show(stream: TextIO) -> None:

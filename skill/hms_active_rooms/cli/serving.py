@@ -218,15 +218,15 @@ def public_url(environ: Mapping[str, str]) -> str:
     if given and not origin_host(url):
         raise ConfigurationError(
             f"{URL_VARIABLE} is {quoted(given, 100)}, which is not an address.",
-            hint="Write https://rooms.example, without a path.",
+            hint="Write it like https://rooms.example, without a path.",
         )
     # A browser leaves the default port out of Origin.
     return url.removesuffix(":443" if url.startswith("https:") else ":80")
 
 
 def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
-    """The server's base URL, as people and programs are told: `HMS_SERVER_URL` if it is set, else
-    one with the first `--allow-host` if the server listens on every address, else `bound`. Pure."""
+    """The server's base URL for people and programs. It is `HMS_SERVER_URL`, if that is set. If the
+    server listens on every address, it has the first `--allow-host`. Else it is `bound`. Pure."""
     if url := public_url(environ):
         return url
     if where.host in ("", "0.0.0.0", "::") and where.allow_host:  # noqa: S104  # not bound here
@@ -254,7 +254,7 @@ def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit
         policy = Policy.from_env(environ, rooms=tuple(rooms))
     if not policy.rooms:
         raise ConfigurationError(
-            "No room is named, so the tools could do nothing.",
+            "No room is allowed, so the tools cannot do anything.",
             hint="Name rooms by --room ROOM, HMS_POLICY_ROOMS, or `rooms` in the policy file.",
         )
     return ActiveRoomsToolkit.from_env(
@@ -284,7 +284,7 @@ def simulator_errors() -> Iterator[None]:
         except ServerError as error:
             raise ConfigurationError(
                 f"The simulator {error}.",
-                hint="Use a free --port; 0 takes any free one.",
+                hint="Give another --port. --port 0 takes any free port.",
             ) from None
 
 

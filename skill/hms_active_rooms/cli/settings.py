@@ -1,5 +1,5 @@
 """What the commands share: options with their help, checks of arguments, and functions that open the
-gate or the journal by these options and the environment."""
+gate or the journal as the options and the environment say."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def journal_of(settings: Settings, *, create: bool = True) -> Journal:
     journal = Journal(settings.environ().get("HMS_JOURNAL") or None, create=create)
     if create and journal.is_read_only:
         raise ConfigurationError(
-            f"The journal {journal.place} can only be read, and what is sent must be recorded.",
+            f"The journal {journal.place} can only be read, so no change could be recorded in it.",
             hint="Make it writable, or name another by HMS_JOURNAL or --journal (without mode=ro).",
         )
     if journal.begun:
@@ -125,7 +125,7 @@ def journal_of(settings: Settings, *, create: bool = True) -> Journal:
 
 
 def open_journal(settings: Settings, *, create: bool = False) -> closing[Journal]:
-    """Open the journal, without a client of the API. Reading and rejecting actions needs none."""
+    """Open the journal alone. Reading and rejecting actions needs no client of the API."""
     return closing(journal_of(settings, create=create))
 
 
@@ -167,8 +167,8 @@ def read_room(settings: Settings, room: str, look: Callable[[Gate], Work[Result]
 
 
 def person_here() -> str:
-    """The name of the account that runs this process, for the journal. It comes from the operating
-    system, since a person could set a variable to any name."""
+    """The name of the account that runs this process, for the journal. The operating system gives it,
+    since a person could set a variable to any name."""
     if sys.platform == "win32":
         return os.getlogin()
     import pwd
@@ -207,8 +207,8 @@ def refuse_bytes(given: Mapping[str, object]) -> None:
 
 
 def spread(command: Callable[..., Result]) -> Callable[..., Result]:
-    """Makes a command for typer from a function with a dataclass parameter: each field of the
-    dataclass becomes an option. So several commands can share options."""
+    """Make a command for typer from a function with a dataclass parameter. Each field of the
+    dataclass becomes an option, so several commands can share options."""
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     own = signature(command).parameters

@@ -36,7 +36,7 @@ def files(package: Path = _PACKAGE) -> dict[str, bytes]:
         for place in (package / "_skill", package.parent, package.parent.parent):
             if (place / name).exists():
                 return place / name
-        raise ConfigurationError(f"This installation has no {name}.", hint="Install it again.")
+        raise ConfigurationError(f"The installed package has no {name}.", hint="Install it again.")
 
     # A checkout has references/ in skill/, but an installed skill has it beside SKILL.md.
     guide = part("SKILL.md").read_text(encoding="utf-8").replace("skill/references/", "references/")
@@ -98,10 +98,10 @@ def _refusal(target: Path, *, force: bool) -> str:
     if not target.exists() and not target.is_symlink():
         return ""
     if target.is_symlink() or not (target / "SKILL.md").is_file():
-        return "is no installed skill. Move it away first."
+        return "is not an installed skill. Move it away first."
     if (target / ".git").exists() or _PACKAGE.is_relative_to(target.resolve()):
-        return "is a checkout, or holds the package that runs now."
-    return "" if force else "is there already. --force replaces it, with all changes made in it."
+        return "is a checkout, or has the package that runs now. Give another folder."
+    return "" if force else "exists already. --force replaces it, and loses all changes made in it."
 
 
 def _write(target: Path, made: Mapping[str, bytes]) -> None:

@@ -40,15 +40,15 @@ Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 
 @dataclass(frozen=True)
 class Entry:
-    """A part of the server: its routes, and a context that is open while the server runs."""
+    """A part of the server: its routes, and a context (`lifespan`) that is open while it runs."""
 
     routes: Sequence[BaseRoute] = ()
     lifespan: Lifespan | None = None
 
 
 def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSettings) -> Guard:
-    """The application, behind its guard. `entries` are the parts that `serve.mcp`, `serve.rest` and
-    `serve.page` make. The caller closes the toolkit."""
+    """Make the application, behind its guard. `entries` are the parts that `serve.mcp`, `serve.rest`
+    and `serve.page` make. The caller has to close the toolkit."""
     lifespans = [each.lifespan for each in entries if each.lifespan]
     routes = [Route(HEALTH, _healthz), *chain.from_iterable(each.routes for each in entries)]
     app = Starlette(
@@ -62,11 +62,11 @@ def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSetting
 
 @asynccontextmanager
 async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
-    """Context in which a server runs, over HTTP or stdio.
+    """A context in which a server runs, over HTTP or stdio.
 
     At the start, it sends the actions that an earlier process left approved and unsent. (If several
-    servers share a journal, each action is sent by only one of them.) At the end, it waits for the server's
-    open requests to 100ms. `lifespans` are open from the start to the end.
+    servers share a journal, only one of them sends each action.) At the end, it waits for the
+    server's open requests to 100ms. `lifespans` are open from the start to the end.
     """
     async with AsyncExitStack() as stack:
         for start in lifespans:
@@ -85,7 +85,7 @@ async def _healthz(_: Request) -> JSONResponse:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ConfigurationError if the port or the address cannot be used."""
+    """Open a listening socket. Raises ConfigurationError if address or port cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY only if the protocol is named; without it an answer takes 40 ms more.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -99,8 +99,8 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         reason = problem.strerror or problem
         raise ConfigurationError(
-            f"Cannot listen on {shortened(host, 60)}:{port}: {reason}.",
-            hint="Use another --host or --port. With --port 0 any free port is taken.",
+            f"The server cannot listen on {shortened(host, 60)}:{port}: {reason}.",
+            hint="Give another --host or --port. --port 0 takes any free port.",
         ) from None
     return listener
 

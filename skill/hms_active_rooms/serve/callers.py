@@ -3,8 +3,8 @@
 Some clients open a new session for each call. So after a session has ended, the next session with
 the same token and name gets the outcomes of the ended session's calls. The ended session may have
 been at another server with the same journal. REST and version 2026-07-28 of MCP have no sessions.
-There each connection counts as a session, if requests need no token. If they need a token, it does
-not count, since a proxy's connection can carry the requests of several programs.
+If their requests need no token, each connection counts as a session. If they need a token, no
+connection does, since a proxy can send the requests of several programs over one connection.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ CONNECTIONS: Final = "hms_active_rooms.connections"
 open connections, by the client's address."""
 
 NO_MESSAGE: Final = (
-    "This is no JSON-RPC message, or has a key twice, or an id that is no integer and no text. "
-    "Nothing was executed. Send each call by itself, not in a list."
+    "The body is no JSON-RPC message, has a key twice, or has an id that is neither an integer nor "
+    "a text. Nothing was executed. Send each call by itself, not in a list."
 )
 TWICE: Final = (
-    "A request with this id is open in this session. Nothing was executed for this one; use "
-    "another id."
+    "An earlier request with this id is still open in this session. Nothing was executed for the "
+    "new request. Send it again with another id."
 )
 MOST_OPEN: Final = 10_000  # open requests to remember; the oldest is forgotten first; our choice
 IDLE_S: Final = 30 * 60.0  # how long a session lasts after its last request
 
 
 class Sessions:
-    """ASGI wrapper around MCP's transport. Notes when a session was last used. In each session, it
-    refuses a request that has the id of another open request.
+    """Wraps MCP's transport, `app`. Notes when each session was last used. Refuses a request with
+    the id of another open request in the same session.
 
     Only the `versions` of the protocol have sessions. In other versions the session header is
     ignored, since a client could use it to look like many clients. `clock` is monotonic.
@@ -68,7 +68,7 @@ class Sessions:
         self._seen[tag] = self._clock()
 
     def may_live(self, tag: str) -> bool:
-        """Whether the session has not ended and was used in the last `IDLE_S` seconds."""
+        """Whether the session was used in the last `IDLE_S` seconds, and has not ended."""
         return self._clock() - self._seen.get(tag, -IDLE_S) < IDLE_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,8 +133,8 @@ class Caller:
 
 
 def threads_of(token: str) -> tuple[str, ...]:
-    """The journal's threads for all programs with one token. They are for the argument `within` of
-    `list_actions`. `token` is the token's name; "" if the token has no name."""
+    """The threads under which the journal records all programs with one token, for the argument
+    `within` of `list_actions`. `token` is the token's name; "" if the token has no name."""
     name = f":{token}" if token else ""
     return f"{OUTSIDE}rest{name}", f"{OUTSIDE}mcp{name}:"
 
@@ -171,10 +171,11 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
 
 
 def request_id(body: bytes) -> tuple[int | str | None, str]:
-    """The id of a JSON-RPC request (None if the body is none), and why the body is refused, or "".
+    """Read the id of a JSON-RPC request. Also returns why the body is refused; "" if it is not. The
+    id is None if the body is not a request.
 
     MCP's SDK would take the last of two equal keys. It would never answer a request whose id is
-    neither an integer nor a string.
+    neither an integer nor a string. So such bodies are refused.
     """
     try:
         message = strict_json(body)

@@ -8,8 +8,9 @@ same caller is answered like this:
   call, within an hour of the end.
 - If the action has ended as unknown, its outcome is the answer to every call, until an hour after
   the first such answer, or until the room has another session.
-- Any later call is a new action. A person is asked, even if the policy lets the tool run unasked.
-- A call with an idempotency key gets the same action for ever.
+- Any later call is a new action. A person is asked, even if the policy lets the tool run without a
+  question.
+- All calls with the same idempotency key get the same action, for ever.
 
 Reading the action by GET is not a call, so it does not use up the outcome.
 """
@@ -82,10 +83,10 @@ def where_to_approve(action_id: str, page: str = "") -> str:
 def action_answer(action: Action, page: str = "") -> Answer:
     text, approve_at = for_model(action), where_to_approve(action.id, page)
     if action.state == "proposed":
-        note = f"It is asked again: {action.note} " if action.note else ""
+        note = f"The person is asked again: {action.note} " if action.note else ""
         text = (
             f"{text} {note}A person decides {approve_at}, "
-            f"until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC. Do not approve it for them. "
+            f"until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC. Do not approve it yourself. "
             "To learn the outcome, make the same call again, with the same arguments."
         )
     data = view(action, approve_at=approve_at, text=text).model_dump(mode="json")
@@ -149,7 +150,7 @@ async def open_call(
     is shown to a person right after this; None if it is not shown.
 
     Raises RateLimited if too many new calls came, and PolicyRefusal if too many questions are open.
-    Then no action is recorded. For other errors see `Gate.propose`.
+    In both cases no action is recorded. For other errors see `Gate.propose`.
     """
     keyed = Origin(caller.thread, "key", caller.key, caller.requester)
     found, who, earlier = await asyncio.to_thread(_look, gate, call, caller, keyed)
@@ -201,8 +202,8 @@ def _admit(caller: Caller, tx: Writing) -> None:
         # No action is recorded, so that a flood of calls cannot fill the journal.
         _log.warning("refused %s: %d questions wait", quoted(caller.requester, 80), waiting)
         raise errors.PolicyRefusal(
-            f"{waiting} calls wait for a person; no more are taken until some are decided.",
-            hint="Tell the person what waits. Call again when they have decided.",
+            f"{waiting} calls wait for a person. New calls are refused until some are decided.",
+            hint="Tell the person that calls wait. Call again when the person has decided.",
         )
 
 
@@ -225,7 +226,7 @@ def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
             what = f"{call.tool} of room {call.room_id}"
             refusals.add(errors.RateLimited.code, what, caller.requester)
             raise errors.RateLimited(
-                f"{limit} new calls came in this minute, which is the limit.",
+                f"At most {limit} new calls are allowed in a minute.",
                 hint=f"Call again in {ceil(wait_s)} s.",
                 retry_after_s=wait_s,
             )
@@ -243,9 +244,10 @@ async def settle(gate: Gate, action: Action, waits: Waits = nobody_waits) -> Act
 
 
 async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str = "") -> Answer:
-    """Answer a call from its action. If the action has ended, record that its outcome was told.
+    """Make the answer to a call from its action. If the action has ended, record that its outcome
+    was told.
 
-    `began` is when the call came. If the action had ended earlier, the answer says that this call
+    `began` is when the call came. If the action ended before that, the answer says that this call
     sent nothing. `began` is None for an MCP call that brings a person's answer.
     """
     if action.ended:

@@ -53,12 +53,12 @@ class NoAction(InvalidCall):
 class NoAnswer(InvalidCall):
     """The answer does not fit the question, so nothing was decided. `problem` says why."""
 
-    default_hint = "Look at the action again and answer what it shows."
+    default_hint = "Read the action again, and answer the question that it shows now."
     problem = ""
 
 
 class StaleDigest(NoAnswer):
-    """The answer was given to an older question: the action has another digest now."""
+    """The answer was for an older question. The action has another digest now."""
 
     code = "stale_digest"
 
@@ -71,8 +71,8 @@ class Verdict:
 
 
 async def list_actions(gate: Gate, *, limit: int = 50, **which: Unpack[Which]) -> list[Action]:
-    """The actions that match `which`, in rooms that the policy allows, newest first. Raises
-    PolicyRefusal if `which` names a room that the policy does not allow."""
+    """The newest actions in rooms that the policy allows. `which` are filters, as `Journal.actions`
+    takes them. Raises PolicyRefusal if they name a room that the policy does not allow."""
     if (room_id := which.get("room_id")) is not None:
         gate.policy.check_room(room_id)
     which["rooms"] = gate.policy.only_rooms
@@ -82,10 +82,10 @@ async def list_actions(gate: Gate, *, limit: int = 50, **which: Unpack[Which]) -
 async def show(
     gate: Gate, action_id: str, within: Collection[str] | None = None
 ) -> tuple[Action, list[Event], Action]:
-    """One action, its events (oldest first), and its newest revision, which may be the action itself.
+    """Read an action, its events (oldest first), and its newest revision, which may be the same.
 
-    Raises NoAction if there is no such action, if the policy does not allow its room, or if threads
-    are given (`within`) and the action's thread is not among them.
+    Raises NoAction if there is no such action, if the policy does not allow the action's room, or
+    if `within` is given and does not have the action's thread.
     """
 
     def look() -> tuple[Action, list[Event], Action]:
@@ -106,10 +106,10 @@ async def show(
 async def decide_and_run(
     gate: Gate, action_id: str, answer: object, *, by: str, way: Way, waits: Waits = nobody_waits
 ) -> Verdict:
-    """Record a person's decision, and send the action if it is approved. `answer` is what
-    `Gate.decide` takes, and `waits` what `Gate.run` takes. Raises NoAction or NoAnswer if nothing
-    was decided. After any other error, the decision may be recorded. The error's `executed` says
-    whether the room was changed."""
+    """Record a person's decision, and send the action if it is approved. For `answer` see
+    `Gate.decide`, for `waits` see `Gate.run`. Raises NoAction or NoAnswer if nothing was decided.
+    If another error is raised, the decision may be recorded. The error's `executed` says whether
+    the room was changed."""
     return await to_the_end(gate, action_id, _decide(gate, action_id, answer, by, way, waits))
 
 
@@ -143,15 +143,15 @@ async def _decide(
 
 
 async def already_decided(gate: Gate, action: Action) -> Verdict:
-    """The verdict for a person who decided too late. `action` was read after their decision."""
+    """The verdict for a person who decided too late. `action` was read after that decision."""
     # Only the newest revision is ever sent, so a sent action has no newer one.
     newest = action if action.sent_at else await gate.latest(action.id)
     return Verdict(False, newest, told(action, newest))
 
 
 def told(action: Action, newest: Action) -> str:
-    """The text for a person whose decision came too late: who decided before, and how the action
-    ended. `newest` is the newest revision of `action`. Pure."""
+    """The text for a person whose decision came too late. It says who decided first, and how the
+    action ended. `newest` is the newest revision of `action`. Pure."""
     if words := already(action, newest):
         return f"{words} {_now(newest)}"
     late = "Too late, nothing is sent. " if action.state == "expired" else ""
@@ -182,7 +182,7 @@ async def run_approved(gate: Gate) -> list[Action]:
             rows.append(await to_the_end(gate, action.id, run(gate, action)))
         except ActiveRoomsError as error:
             # The action stays approved, or its outcome is unknown; whoever asks is told that.
-            _log.warning("approved before, not finished: %s: %s", action.id, error.code)
+            _log.warning("the approved action %s is not finished: %s", action.id, error.code)
     return rows
 
 
@@ -228,13 +228,13 @@ def _by_row(error: ActiveRoomsError, row: Action | None, action_id: str) -> Acti
         text = f"Nobody can tell whether the action {action_id} was sent."
         return OutcomeUnknown(f"{error} {text}") if hidden else error
     if row.state == "approved":
-        error.args = (f"{error} It stays approved: the same call, or another yes, sends it.",)
+        error.args = (f"{error} The action stays approved. The same call or a new yes sends it.",)
     if row.executed == "no" or error.executed != "no":
         return error
     text = f"The action {row.id} was sent. {error}"
     if row.executed == "maybe":
         return OutcomeUnknown(text)
-    return JournalError(text, executed="yes", hint="Do not send it again; look at the action.")
+    return JournalError(text, executed="yes", hint="Do not call again. Look at the action.")
 
 
 async def _newest(gate: Gate, action_id: str) -> Action | None:
@@ -262,6 +262,6 @@ async def all_ended(timeout_s: float) -> None:
     if mine := {task for task in _running if task.get_loop() is loop}:
         _, late = await asyncio.wait(mine, timeout=timeout_s)
         for task in late:
-            _log.warning("stopped before its end: %s; its outcome is unknown", task.get_name())
+            _log.warning("%s: stopped before its end, so its outcome is unknown", task.get_name())
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)

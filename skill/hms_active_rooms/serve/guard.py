@@ -4,9 +4,9 @@ The guard checks the headers: Host, Origin, token. It reads the body, and refuse
 is too large or too slow. It also refuses a program's request if programs have too many requests
 open. It records what it refuses, without secrets.
 
-Without a token, only programs on this machine may call the server, but through a proxy anybody
-would look like one of them. So requests through a proxy are refused. A proxy is known by a foreign
-Host or by a header such as Via. A proxy that sends neither is not noticed.
+A server that needs no token is for programs on this machine. Through a proxy, any other program
+would look like one of them. So this server refuses requests through a proxy. It knows a proxy by a
+foreign Host or by a header such as Via. It does not notice a proxy that sends neither.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ _DRAIN_BYTES: Final = 1024 * 1024
 _DRAIN_S: Final = 2.0
 
 _HINTS: Final = {
-    "host": "If it is right, start the server with --allow-host NAME.",
-    "origin": "If it is right, start the server with HMS_SERVER_URL=URL.",
-    "token": "Send Authorization: Bearer TOKEN, with a token that the server was given.",
+    "host": "If the Host is right, start the server with --allow-host NAME.",
+    "origin": "If the Origin is right, start the server with HMS_SERVER_URL=URL.",
+    "token": "Send the header Authorization: Bearer TOKEN, with a token of this server.",
     "proxy": "Start the server with a token in HMS_SERVER_TOKEN or HMS_SERVER_TOKENS.",
 }
 _MORE_HEADERS: Final = {
@@ -127,7 +127,7 @@ def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
         # A wrong entry may be a bare token, so the error does not show it.
         raise ConfigurationError(
             "HMS_SERVER_TOKENS is not a list of name=token.",
-            hint="Write agent-a=TOKEN,agent-b=TOKEN. In a name: up to 40 of a-z, 0-9, . - and _.",
+            hint="Write agent-a=TOKEN,agent-b=TOKEN. A name has up to 40 of a-z, 0-9, . - and _.",
         )
     alone = environ.get("HMS_SERVER_TOKEN", "")
     return _by_name([*([("", alone)] if alone else []), *pairs])
@@ -143,8 +143,8 @@ def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
         name = "approver" if match[1] is None else match[1].lower()
         if not _NAME.fullmatch(name):
             raise ConfigurationError(
-                f"{quoted(variable, 70)} holds no approver's name.",
-                hint=f"Write {APPROVER_VARIABLE}_ and up to 40 of A-Z, 0-9, . - and _.",
+                f"The variable {quoted(variable, 70)} does not end in a valid name.",
+                hint=f"Write {APPROVER_VARIABLE}_NAME. A name has up to 40 of A-Z, 0-9, . - and _.",
             )
         entries.append((name, token))
     return _by_name(entries)
@@ -156,7 +156,7 @@ def _by_name(entries: Sequence[tuple[str, str]]) -> dict[str, str]:
         twice = next(name for name, count in Counter(n for n, _ in entries).items() if count > 1)
         raise ConfigurationError(
             f"Two tokens have the name {quoted(twice)}.",
-            hint="Upper and lower case make no difference. Keep one of the two.",
+            hint="Keep one of the two. Upper and lower case make no difference.",
         )
     return found
 
@@ -172,7 +172,7 @@ def guard_settings(
 ) -> GuardSettings:
     """Settings for a server that listens on `host`.
 
-    `hosts` are further host names of the server. `origins` are further addresses of it, such as
+    `hosts` are further host names of the server. `origins` are its further addresses, such as
     "https://rooms.example". For the other arguments see `GuardSettings`.
 
     Raises ConfigurationError if other machines could reach the server without a token, if the server
@@ -193,7 +193,7 @@ def guard_settings(
     if lets_in and not callers:
         raise ConfigurationError(
             f"{lets_in} lets other machines in, so the server needs a token.",
-            hint=f"Set HMS_SERVER_TOKEN or HMS_SERVER_TOKENS. Or let no other machine in: {alone}.",
+            hint=f"Set HMS_SERVER_TOKEN or HMS_SERVER_TOKENS. Or keep other machines out: {alone}.",
         )
     if not names:
         raise ConfigurationError(
@@ -213,7 +213,7 @@ def _host_name(text: str) -> str:
     match = _HOST.fullmatch(text.lower())
     if not match or match[2]:
         raise ConfigurationError(
-            f"{quoted(text)} is no host name.", hint="Leave out scheme and port."
+            f"{quoted(text)} is no host name.", hint="Write the name without scheme and port."
         )
     return match[1]
 
@@ -236,19 +236,19 @@ _TOO_LARGE: Final = "The request is too large."
 def judge(
     settings: GuardSettings, path: str, headers: Mapping[str, list[str]], method: str = "POST"
 ) -> Refused | Principal:
-    """Who sent a request, or why it is refused. `headers`: values by name in lower case. Pure."""
+    """Who sent a request, or why it is refused. `headers` has the values by lower-case name. Pure."""
     if path == HEALTH:
         return Principal()  # the answer tells nothing, and a probe sends any Host
     hosts = headers.get("host", [])
     match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
     if match is None or match[1] not in settings.hosts:
-        return _refused(421, "host", "This server does not answer to that Host header.")
+        return _refused(421, "host", "This server does not answer to this Host header.")
     if int(match[2] or 0) > 65535:
         return _refused(421, "host", "The port in the Host header is too large.")
     origins = [origin.lower() for origin in headers.get("origin", [])]  # none: not a browser
     own = _ORIGIN.fullmatch(origins[0]) if len(origins) == 1 else None
     if origins and not (own and (own[1] == hosts[0].lower() or origins[0] in settings.origins)):
-        return _refused(403, "origin", "This server takes no requests from that Origin.")
+        return _refused(403, "origin", "This server takes no requests from this Origin.")
     asks_html = method == "GET" and "text/html" in ",".join(headers.get("accept", []))
     if settings.own_login and path == "/" and asks_html:
         # At "/" is MCP, which a browser cannot show.
@@ -256,12 +256,12 @@ def judge(
     if not origins and not _site_fits(settings, path, headers):
         return _refused(403, "site", "This server takes no requests from other sites.")
     if not settings.callers and any(_PROXIED.fullmatch(name) for name in headers):
-        return _refused(403, "proxy", "Behind a proxy this server needs a token.")
+        return _refused(403, "proxy", "Requests through a proxy need a token.")
     who = _token_of(settings, headers.get("authorization", []))
     if isinstance(who, Principal) and who.approves and not path.startswith("/v1/"):
         return _refused(403, "approver", "An approver's token is for REST only.")
     if who is None and settings.callers and not _needs_no_token(settings, path):
-        return _refused(401, "token", "A bearer token is needed.")
+        return _refused(401, "token", "The request needs a bearer token.")
     # uvicorn has refused what is no number.
     lengths = [length[:12] for length in headers.get("content-length", []) if length.isdecimal()]
     if any(int(length) > settings.max_body_bytes for length in lengths):
@@ -305,8 +305,8 @@ def hashed(secret: str) -> bytes:
 
 
 class Guard:
-    """ASGI wrapper around the whole application. Requests that the guard refuses, and those that
-    `app` refuses, are recorded in `refusals`."""
+    """Wraps the whole application, `app`. Requests that the guard or `app` refuses are recorded in
+    `refusals`."""
 
     def __init__(self, app: ASGIApp, settings: GuardSettings, refusals: Refusals) -> None:
         self._app = app

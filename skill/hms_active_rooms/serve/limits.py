@@ -81,7 +81,7 @@ class Refusals:
     def add(self, word: str, what: str, by: str) -> None:
         """Log and record a refused request. If many were refused for this reason in this minute,
         only count it. `word` is the reason. `what` is the request, without query, headers and body.
-        `by` is who sent it."""
+        `by` is the sender."""
         self._begin_minute()
         self._refused[word] += 1
         many = self._refused[word] > MOST_A_MINUTE
@@ -117,7 +117,7 @@ class Refusals:
             try:
                 await asyncio.to_thread(self._note, REQUESTS, "refused", **told)
             except JournalError as error:
-                _log.warning("refused, and not on record: %s", error)
+                _log.warning("a refusal was not recorded: %s", error)
 
         writing = asyncio.create_task(write())
         self._writing.add(writing)

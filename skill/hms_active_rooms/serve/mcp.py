@@ -73,8 +73,8 @@ PATHS: Final = ("/mcp", "/mcp/", "/")
 _LATE_S: Final = 24 * 3600.0  # how long after the deadline a client is told that its answer is late
 
 _NOTHING: Final = (
-    "The answer was given for another call, or too long ago. It decides nothing, and nothing was "
-    "executed for it. Make the call again without requestState."
+    "The answer was for another call, or is too old. It decides nothing, and nothing was executed. "
+    "Make the call again without requestState."
 )
 URI: Final = "skill://hms-active-rooms/"
 
@@ -107,9 +107,9 @@ def build_server(
     guides: Mapping[str, str] | None = None,
     elicit: bool = True,
 ) -> Server[Any]:
-    """The MCP server, without a transport. Clients whose call waits are told the address `page` of
-    the approvals page. `guides` are the skill's files to offer, by path. With `elicit`, clients may
-    ask their person, though a client could answer without asking."""
+    """Make the MCP server, without a transport. `page` is the address of the approvals page. Clients
+    are told it while their call waits. `guides` are the skill's files to offer, by path. With
+    `elicit`, the server asks a person through the client. (A client could answer by itself.)"""
     files = {}
     for name, text in (guides or {}).items():
         kind = guess_type(name)[0] or "text/plain"
@@ -181,7 +181,7 @@ def _shared_key(journal: Journal) -> bytes:
 
 
 def entry(server: Server[Any]) -> Entry:
-    """The MCP server over HTTP, for `serve.app.create_app`."""
+    """The part of a server that serves MCP over HTTP, for `serve.app.create_app`."""
     manager = StreamableHTTPSessionManager(app=server, session_idle_timeout=IDLE_S)
     transport = AuthContextMiddleware(StreamableHTTPASGIApp(manager))
 
@@ -307,7 +307,7 @@ def _decision(action: str, content: Mapping[str, object] | None, digest: str) ->
         return Reject(reason)
     if isinstance(decision, str) and _CHOICE.fullmatch(decision):
         return BadAnswerError(LATE)
-    return BadAnswerError("the decision is not one that the form offers")
+    return BadAnswerError("the decision is none of those that the form offers")
 
 
 async def answer(
@@ -436,7 +436,7 @@ class _Change:
         text += f" (action {action.id}, digest {action.digest[:12]})."
         if not self.page:
             return text
-        return f"{text}\nIt can also be decided {calls.where_to_approve(action.id, self.page)}."
+        return f"{text}\nYou can also decide {calls.where_to_approve(action.id, self.page)}."
 
     async def _ask_now(self, action: Action, words: str, form: dict[str, Any]) -> _Heard:
         """A client may cancel the call and still show the form. Its answer counts nevertheless, as
@@ -468,7 +468,7 @@ class _Change:
             response = await asking if asking.done() else None
         except (MCPError, ValidationError) as error:
             _log.info("a client could not ask: %s", quoted(str(error), 200))
-            await self._note(action, "no_answer", "the client did not ask, or not well")
+            await self._note(action, "no_answer", "the client did not ask, or answered badly")
             response = None
         finally:
             for task in (asking, decided):
@@ -542,7 +542,7 @@ class _Change:
             over = sum(state != "sending" for state in steps.values())
             if over > told:
                 told, total = over, (await self.gate.get(action_id)).shown.total
-                text = f"{over} of {total} people dealt with"
+                text = f"{over} of {total} people are done"
                 await self.context.session.report_progress(over, total, text)
 
         async def keep_up() -> None:

@@ -72,8 +72,8 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
     if not url:
         if idle := [name for name in _MORE if environ.get(name, "").strip()]:
             raise ConfigurationError(
-                f"{idle[0]} is set, but HMS_NOTIFY_URL is not, so no notice could be sent.",
-                hint=f"Set HMS_NOTIFY_URL to the webhook, or unset {idle[0]}.",
+                f"{idle[0]} is set, but HMS_NOTIFY_URL is not, so no notices are sent.",
+                hint=f"Set HMS_NOTIFY_URL to the webhook's address, or unset {idle[0]}.",
             )
         return None
     with suppress(ValueError):
@@ -92,7 +92,7 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
     if secret and not secret.strip():
         raise ConfigurationError(
             "HMS_NOTIFY_SECRET is blank, so anybody could sign a notice.",
-            hint="Set it to a secret that the receiver has too, or unset it.",
+            hint="Set it to the secret that the receiver has, or unset it.",
         )
     return NotifySettings(url, form, secret, names)
 
@@ -101,9 +101,9 @@ def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str
     """The JSON of a notice. `page` is the address of the approvals page, or ""."""
     link = f"{page}#action={action.id}" if page else ""
     count = action.shown.total
-    told = f"{action.tool} waits for approval: {people_count(count)}"
-    told += f" in room {action.room_id}, until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC"
-    told += f", asked for by {cut(action.requester, 80)} (action {action.id})."
+    told = f"{action.tool} waits for approval until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC. It "
+    told += f"affects {people_count(count)} in room {action.room_id}. The requester is "
+    told += f"{cut(action.requester, 80)} (action {action.id})."
     if settings.names:
         told += "\n" + describe(action)
     if settings.form != "json":
@@ -155,7 +155,7 @@ async def tell_of_questions(
                 if not action.contradiction:
                     await _tell(gate.journal, action, settings, page)
         except JournalError as error:
-            _log.warning("nobody is told of what waits: %s", error)
+            _log.warning("notices cannot be sent now: %s", error)
         await sleep(LOOK_S)
 
 
@@ -191,6 +191,6 @@ def _begin(journal: Journal, action_id: str, place: str) -> bool:
 
 
 def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:
-    """The lifespan that sends notices, for `serve.app.at_work`; [] without `HMS_NOTIFY_URL`."""
+    """A list with the lifespan that sends notices; [] if `HMS_NOTIFY_URL` is not set."""
     settings = notify_settings(environ)
     return [lambda: meanwhile(tell_of_questions(gate, settings, page))] if settings else []

@@ -1,4 +1,4 @@
-"""Answers refused and failed requests by problem+json (RFC 9457), each kind with one status.
+"""Answers refused and failed requests with problem+json (RFC 9457). Each error has one status.
 
 A traceback or the text of an unexpected exception may hold a secret. So neither is sent or logged.
 """
@@ -121,7 +121,7 @@ def told(error: Exception, path: str = "") -> Json:
 
 
 def note(scope: Scope, word: str) -> None:
-    """Record a refused request, without its query, which may hold a secret. `word`: the reason."""
+    """Record a refused request, but not its query, which may hold a secret. `word` is the reason."""
     client = str((scope.get("client") or ("?", 0))[0])
     scope[KEY].add(word, f"{scope['method'][:10]} {scope['path']}", client)
 
@@ -175,7 +175,7 @@ async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) 
 
 
 def place_of(error: BaseException) -> str:
-    """The class of an error, and file and line of its three innermost frames, not its text. Pure."""
+    """An error's class, and file and line of its three innermost frames, without its text. Pure."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     places = " < ".join(f"{PurePath(f.filename).name}:{f.lineno}" for f in reversed(frames))
     return f"{type(error).__name__} at {places}"
@@ -190,7 +190,7 @@ async def json_object(request: Request) -> dict[str, Any]:
         raise Refused(415, "unsupported_media_type", "Content-Type has to be application/json.")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         # A proxy may decode such a body, and so check another text than this server reads.
-        raise Refused(415, "unsupported_media_type", "The body has to come without encoding.")
+        raise Refused(415, "unsupported_media_type", "The body must not have a Content-Encoding.")
     try:
         value = strict_json(body or b"{}")
     except ValueError:
@@ -212,7 +212,7 @@ def strict_json(body: bytes) -> object:
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(found := dict(pairs)) < len(pairs):
-        raise ValueError("a key twice")
+        raise ValueError("it has a key twice")
     return found
 
 

@@ -141,8 +141,8 @@ class DecidedAction(_Model):
 
 
 def rest_entry(toolkit: ActiveRoomsToolkit, page: str = "") -> Entry:
-    """The REST API, for `serve.app.create_app`. `page` is the address of the approvals page, if
-    there is one. Callers whose action waits are told this address."""
+    """Make the REST API, for `serve.app.create_app`. `page` is the address of the approvals page, or
+    "". Callers whose action waits are told this address."""
     rest = _Rest(toolkit, page)
     app = _Api(
         title="HMS Active Rooms",

@@ -1,4 +1,4 @@
-"""The control API below /_sim. By it, tests and demos make people join and leave, set faults, and
+"""The control API below /_sim. With it, tests and demos make people join and leave, set faults, and
 read what happened.
 
 It has no authentication, so the server listens on loopback only. Each path calls a function. The

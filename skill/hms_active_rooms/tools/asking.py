@@ -100,7 +100,7 @@ def place_of(config: RunnableConfig) -> Place:
 
 
 def outside() -> str:
-    """A new name of a thread, by which the journal records calls that no graph's thread makes."""
+    """A new name, in place of a graph's thread id. The journal records calls without one under it."""
     return f"{NOWHERE}{uuid4()}"
 
 

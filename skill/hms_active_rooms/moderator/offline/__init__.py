@@ -30,8 +30,8 @@ class CommandsModel(BaseChatModel):
 
     Args:
         room_id: the room of the conversation. A text that is not a room id raises ValidationError.
-            With None, the person's sentence has to name the room, or a system message in a line
-            "Room: <id>".
+            If it is None, the person's sentence has to name the room, or a system message has to
+            name it in a line "Room: <id>".
     """
 
     room_id: str | None = None

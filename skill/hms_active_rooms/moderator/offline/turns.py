@@ -93,7 +93,7 @@ class Turn:
 
     @property
     def closing(self) -> str | None:
-        """The text of the model's last message in this turn; None if it called a tool, or if there is none."""
+        """The text of the model's last message in this turn. None if it called a tool, or does not exist."""
         last = self.spoken[-1:]
         return str(last[0].text) if last and not last[0].tool_calls else None
 

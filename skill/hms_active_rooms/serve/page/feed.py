@@ -70,9 +70,9 @@ class Feed:
                 await asyncio.gather(self._rooms, return_exceptions=True)
 
     async def news(self, seen: str, lasts: Callable[[], bool]) -> dict[str, Any]:
-        """What the page shows, and a hash of that as `tag`. If `seen` is this tag, first wait for a
-        change: at most `hold_s` of the settings, and only while `lasts` says that the viewer's login
-        is valid."""
+        """Return what the page shows, and a hash of it as `tag`. If `seen` is this tag, wait for a
+        change first: at most `PageSettings.hold_s`, and only while `lasts()` says that the viewer's
+        login is valid."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._settings.hold_s
         while True:

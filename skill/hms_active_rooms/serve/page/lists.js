@@ -38,7 +38,7 @@ function countsOf(room) {
   const roles = room.by_role.map(([role, number]) => `${number.toLocaleString()} as ${role}`);
   if (room.other_roles) roles.push(`others in ${room.other_roles} more roles`);
   const since = timeOf(room.started_at);
-  const unread = room.unreadable && `100ms told nothing usable about ${room.unreadable.toLocaleString()} more.`;
+  const unread = room.unreadable && `100ms lists ${room.unreadable.toLocaleString()} more, whose data cannot be read.`;
   return [`${people}: ${roles.join(", ")}.`, unread, since && `Since ${since}.`].filter(Boolean).join(" ");
 }
 

@@ -98,7 +98,7 @@ function heard(news) {
   byId("connection").textContent = news.trouble;
   showWaiting(news.waiting);
   byId("more").hidden = !news.more;
-  byId("more").textContent = `${news.more} more wait; they are shown as these are decided.`;
+  byId("more").textContent = `${news.more} more wait. They appear here when these are decided.`;
   showRooms(news.rooms);
   if (news.changes === changes) return;
   changes = news.changes;

@@ -83,7 +83,7 @@ class Logins:
         self._sessions: dict[bytes, Session] = {}
 
     def link(self, name: str = "") -> str:
-        """The secret of a new login link. With a `name`, whoever uses the link gets that name."""
+        """Make a login link, and return its secret. Whoever uses the link gets the `name`, if any."""
         self._forget()
         token = secrets.token_urlsafe(32)
         person = person_name(name) if name else ""
@@ -101,8 +101,8 @@ class Logins:
         link = self._links.get(hashed(token))
         if link is None:
             raise InvalidCall(
-                "This login link was used already, is too old, or is of a server that has stopped. "
-                "For a new link, start the server again.",
+                "This login link was used already, is too old, or comes from a server that has "
+                "stopped. For a new link, start the server again.",
                 hint="",
             )
         person = link[0] or person_name(name)
@@ -134,13 +134,13 @@ def person_name(text: str) -> str:
     long, or has quotes or characters that cannot be seen."""
     name = text.strip()
     if not name or len(name) > MAX_NAME_CHARS or escaped(name) != name:
-        told = f"A name has 1 to {MAX_NAME_CHARS} visible characters, and no quotes"
-        raise InvalidCall(f"{told}; {quoted(text)} has not.", hint="")
+        rule = f"A name has 1 to {MAX_NAME_CHARS} visible characters, and no quotes."
+        raise InvalidCall(f"{quoted(text)} is no valid name. {rule}", hint="")
     return name
 
 
 class Page:
-    """The approvals page, at `PATH` and below. `GuardSettings.own_login` must list `PATH`."""
+    """The approvals page, at `PATH` and below it. `GuardSettings.own_login` must list `PATH`."""
 
     def __init__(self, toolkit: ActiveRoomsToolkit, settings: PageSettings | None = None) -> None:
         self._gate = toolkit.gate
