@@ -143,7 +143,9 @@ def test_a_policy_that_cannot_be_read_is_one_line(
     (file := tmp_path / "policy.toml").write_bytes(text)
     assert_one_line(call("end", ROOM, "--policy", str(file)), 2, "Policy file")
     if text[-1:] in b"[9":
-        assert_one_line(call("end", ROOM, HMS_POLICY_ROOMS=f"[{text[8:].decode()}"), 2, "no list")
+        assert_one_line(
+            call("end", ROOM, HMS_POLICY_ROOMS=f"[{text[8:].decode()}"), 2, "not a list"
+        )
     assert sim.requests == ()
 
 

@@ -363,7 +363,7 @@ ENVIRON = {"HMS_ACCESS_KEY": "key", "HMS_SECRET": "s" * 32}
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"rooms": ROOM}, rf'rooms: give a list, \["{ROOM}"\]'),
+        ({"rooms": ROOM}, rf'rooms: give a list such as \["{ROOM}"\]'),
         ({"rooms": ROOM, "policy": Policy()}, "give a list"),
         ({"rooms": [ROOM], "policy": "policy.toml"}, r"has to be a Policy\. It is 'policy\.toml'"),
         ({"policy": {"rooms": [ROOM]}}, "has to be a Policy"),

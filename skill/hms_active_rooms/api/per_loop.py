@@ -45,7 +45,7 @@ class Held:
 
 
 class PerLoop:
-    """The connection pools of one client: one pool for each event loop. Safe for any thread."""
+    """The connection pools of one client, one for each event loop. Any thread may use this object."""
 
     def __init__(self, make: Callable[[], Pool]) -> None:
         self._make = make

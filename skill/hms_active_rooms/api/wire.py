@@ -26,7 +26,7 @@ closes it while a write is sent, nobody knows whether the write was executed."""
 
 MAX_CONNECTIONS: Final = 100
 WRITE_POOL_S: Final = 1.0
-"""A write waits so long for a free connection. After a longer wait the room may be another one."""
+"""A write waits at most this many seconds for a free connection. The room may change meanwhile."""
 
 WEB_PAGE: Final = "the answer is a web page, so it is probably not from 100ms"
 ALL_BUSY: Final = f"all {MAX_CONNECTIONS} connections of this program were in use"

@@ -178,8 +178,8 @@ class Policy(BaseModel):
         if ANY_ROOM not in self.rooms and room_id not in self.rooms:
             raise PolicyRefusal(
                 f"The policy does not allow room {room_id}.",
-                hint="A person can allow the room: in HMS_POLICY_ROOMS, in the policy file or, in a "
-                "program, by `rooms=`. A model must not try other rooms.",
+                hint="A person can allow the room in HMS_POLICY_ROOMS, in the policy file, or in a "
+                "program by `rooms=`. A model must not try other rooms.",
             )
 
     def protects(self, *, role: str, user_id: str) -> str:

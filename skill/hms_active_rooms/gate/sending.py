@@ -165,7 +165,7 @@ class Sending:
             await asyncio.to_thread(self._try_to_record, error)
             so_far = "accepted by 100ms" if self.accepted else "sent"
             why = error if isinstance(error, errors.ActiveRoomsError) else type(error).__name__
-            text = f"The action {self.action.id} was {so_far} when an error stopped it: {why}"
+            text = f"An error came after the action {self.action.id} was {so_far}: {why}"
             raise errors.OutcomeUnknown(f"{text.removesuffix('.')}.") from error
 
     async def _back(self) -> tuple[str, ...]:

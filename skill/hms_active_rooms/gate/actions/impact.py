@@ -295,7 +295,7 @@ def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
         if untold:
             raise PolicyRefusal(
                 f"100ms does not tell the {untold} of {quoted(person.name)}. The policy "
-                f"protects some {untold}s, and this may be one."
+                f"protects some {untold}s, and this may be one of them."
             )
         if what := policy.protects(role=person.role, user_id=person.user_id):
             raise PolicyRefusal(

@@ -46,7 +46,7 @@ anew, so readers and writers have connections of their own."""
 _FULL = 2  # what SQLite answers for synchronous=FULL
 _LONGEST_WAIT_S: Final = 10  # for a lock or a server; a call takes two such waits at most
 _SHARED_BYTES: Final = 32_768  # of SQLite's shared memory, a file beside the journal
-_NO_WAL = "WAL mode, which locks and shares the file, is not possible here: "
+_NO_WAL = "WAL mode, which lets programs share the file, does not work here: "
 
 
 MOUNTS = Path("/proc/self/mounts")  # where Linux lists what is mounted
@@ -82,9 +82,9 @@ _REPAIR = {
     "permission denied": "Let this database user read, write and create the journal's tables.",
     "read-only transaction": "Use the primary server, not a copy that can only be read.",
     "schema has been selected": "Create the schema that search_path names.",
-    "resolve host": "See that the URL names the server.",
+    "resolve host": "Check that the URL names the server.",
     "statement pooling": "Set PgBouncer's pool_mode to transaction.",
-    "connection": "See that the server runs, and accepts the user that the URL names.",
+    "connection": "Check that the server runs, and accepts the user that the URL names.",
     "timeout": "Stop the program that locks the journal, or raise the timeout.",
 }
 """Hints for the user. A key is a part of the database's error message, in lower case."""
@@ -118,7 +118,7 @@ class Database:
                 hint = "Name a file that can be written: HMS_JOURNAL or --journal sqlite:///FILE."
             elif drive or not set(":@=") & set(url):  # else it may hold a password
                 path = quoted(file_url(Path(url) if drive else Path(url).absolute()), 300)
-                hint = f"HMS_JOURNAL or --journal takes a URL, not a path; give: {path}."
+                hint = f"HMS_JOURNAL or --journal takes a URL, not a path. Write: {path}."
             raise ConfigurationError(
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.", hint=hint
             ) from None
@@ -154,12 +154,12 @@ class Database:
                 postgresql_readonly=True, isolation_level="REPEATABLE READ"
             )
         elif parsed.get_backend_name() != "sqlite":
-            raise sa.exc.ArgumentError("a journal is in SQLite or in PostgreSQL")
+            raise sa.exc.ArgumentError("a journal must be in SQLite or in PostgreSQL")
         elif not parsed.database:
             # SQLite would keep such a journal in memory, and nobody would notice.
             raise ConfigurationError(
                 "The journal's URL has no path, so it names no file.",
-                hint="HMS_JOURNAL or --journal: write sqlite:/// and then the whole path, as in "
+                hint="Set HMS_JOURNAL or --journal to sqlite:/// and then the whole path, as in "
                 "sqlite:////home/ada/journal.sqlite.",
             )
         elif self._in_memory:
@@ -207,7 +207,7 @@ class Database:
                 raise self._missing()
             if self.is_read_only and found != SCHEMA_VERSION:
                 raise JournalError(
-                    f"The journal {self.place} is of an earlier release, and cannot be written.",
+                    f"The journal {self.place} was made by an earlier release, and can only be read. So it cannot be migrated.",
                     hint="Copy the journal to a place where you may write, and open the copy.",
                 )
         if not self.is_read_only and not is_ready:
@@ -217,8 +217,8 @@ class Database:
     def _missing(self) -> ConfigurationError:
         return ConfigurationError(
             f"There is no journal at {self.place}.",
-            hint="It is made when a change is asked for the first time. If it is somewhere else, name "
-            "it by --journal or HMS_JOURNAL.",
+            hint="The first call that changes a room creates it. If your journal is somewhere else, "
+            "name it by --journal or HMS_JOURNAL.",
         )
 
     def close(self) -> None:
@@ -235,8 +235,8 @@ class Database:
         """Begin a transaction. Raises JournalError in place of the database's own errors."""
         if mode not in self._modes:
             raise JournalError(
-                f"The journal {self.place} can only be read: nothing can be recorded in it.",
-                hint=_UNSENT + "Make the journal writable, and see that its disk has room.",
+                f"The journal {self.place} can only be read, so nothing can be recorded in it.",
+                hint=_UNSENT + "Make the journal writable, and check that its disk has room.",
             )
         with _without_fork(), self._turn:
             try:
@@ -466,7 +466,7 @@ def _keep_safely(connection: sqlite3.Connection, journal_mode: str) -> None:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_CANTOPEN:
             raise
-        raise _refused(_NO_WAL + "its files cannot be opened") from None
+        raise _refused(_NO_WAL + "the files of this mode cannot be opened") from None
     # A database in memory stays in the mode "memory"; no other process can open it.
     if mode != journal_mode:
         raise _refused(_NO_WAL + f"the journal mode stays {quoted(str(mode))}")
@@ -519,7 +519,7 @@ def _refuse_foreign(file: Path, needs: int) -> None:
         if not S_ISREG(file.stat().st_mode):  # SQLite would wait for ever for a named pipe
             raise ConfigurationError(
                 f"{quoted(str(file), 300)} is not a regular file but a folder, pipe, device or socket.",
-                hint="HMS_JOURNAL or --journal: name a file, which may be a new one.",
+                hint="Set HMS_JOURNAL or --journal to a file. The file need not exist yet.",
             )
         if os.access(file, needs):
             return
@@ -530,8 +530,8 @@ def _refuse_foreign(file: Path, needs: int) -> None:
         raise JournalError(
             f"The file {quoted(str(file), 300)} belongs to {quoted(owner)}, and this user may not "
             f"{'read' if needs == os.R_OK else 'read and write'} it.",
-            hint="Run this as that user. Or let that user end what keeps the journal "
-            "open, and let both of you read and write it.",
+            hint="Run this as that user. Or that user ends the programs that have the "
+            "journal open, and lets both of you read and write it.",
         )
 
 
