@@ -115,7 +115,7 @@ def test_a_database_keeps_every_character_or_is_refused(url: str, encoding: str,
 @pytest.mark.parametrize(
     ("role", "more", "todo"),
     [
-        ("weak", "", "Let this role"),
+        ("weak", "", "Let this database user"),
         ("nobody", "", "accepts the user"),
         ("journal", "&port=1", "the server runs"),
         ("journal", "&connect_timeout=soon", "in the journal's URL"),
