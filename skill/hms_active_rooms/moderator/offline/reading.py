@@ -481,7 +481,7 @@ class _Line:
             return "EVERYONE" not in kinds  # "end the room for the students"
         many = len(last.who) > 1 or any(m.groups for m in last.who)
         short = len(kinds) < 5 and part.joint not in ("BECAUSE", "FOR")  # "kick Ann, video only"
-        ends = {kinds[-1], kinds[0]} if "NAME" not in kinds else {kinds[-1]}
+        ends = {kinds[-1]} if {"NAME", "DET"} & {*kinds} == {"NAME"} else {kinds[0], kinds[-1]}
         only = short and "ONLY" in ends and not {"IS", "THIS"} & {*kinds}
         some = (kinds[0] == "ONLY" and "IS" not in kinds) or ("NAME" in kinds and kinds[0] != "HE")
         some = some or kinds[-1] == "negation"  # "remove the viewers. The viewers stay."
