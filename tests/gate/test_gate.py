@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hms_active_rooms.api.models import ActiveRoom, Peer, Peers
+from hms_active_rooms.api.models import ActiveRoom, Peer, PeerDetails, Peers
 from hms_active_rooms.errors import (
     ActiveRoomsError,
     ApiError,
@@ -541,6 +541,66 @@ async def test_an_unclear_end_is_not_sent_again_after_a_wait_for_the_journal() -
     action = await carried_out(gate, end())
     assert (action.state, room.posts, room.session) == ("unknown", [], "4" * 24)
     assert "sent_again" not in kinds(gate, action)
+
+
+async def test_an_unclear_end_is_not_sent_again_after_a_look_that_got_no_answer() -> None:
+    room, clock, requests, looks = classroom(), Clock(), 0, 0
+    look = room.retrieve_active_room
+
+    async def hangs(room_id: str) -> ActiveRoom:
+        nonlocal looks
+        looks += requests
+        if (requests, looks) != (1, 2):
+            return await look(room_id)
+        clock.now += timedelta(seconds=9)
+        room.session = "4" * 24
+        raise TimeoutError  # as `asyncio.timeout` raises it
+
+    def lose(_: str) -> None:
+        nonlocal requests
+        requests += 1
+        if requests == 1:
+            raise TimedOut("No answer.", executed="maybe")
+
+    room.before, room.retrieve_active_room = lose, hangs  # type: ignore[method-assign]
+    gate = gate_on(room, Journal(":memory:", clock=clock), clock, verify_s=8)
+    action = await carried_out(gate, end())
+    assert (action.state, room.posts, room.session) == ("unknown", [], "4" * 24)
+
+
+@pytest.mark.parametrize("late", [True, False])
+async def test_a_role_removal_looks_again_after_a_wait_for_the_journal(late: bool) -> None:
+    """The wait begins after the first removal and lasts too long, or after the second person's read,
+    and that person gets another role."""
+    room, clock, locked = classroom(), Clock(), False
+    read = room.retrieve_peer
+
+    class Locked(Journal):
+        def write(self, **how: Any) -> Any:
+            nonlocal locked
+            if locked:
+                locked = False
+                clock.now += timedelta(seconds=700 if late else 20)
+                room.peers = room.peers if late else [peer(3, "Spam Bot", "teacher")]
+            return super().write(**how)
+
+    async def slow(room_id: str, peer_id: str) -> PeerDetails:
+        nonlocal locked
+        found = await read(room_id, peer_id)
+        if not late and room.posts and room.peers[-1].role == "student":
+            clock.now += timedelta(seconds=2)
+            locked = True
+        return found
+
+    def after(_: str) -> None:
+        nonlocal locked
+        locked = late
+
+    room.after, room.retrieve_peer = after, slow  # type: ignore[method-assign]
+    gate = gate_on(room, Locked(":memory:", clock=clock), clock)
+    action = await carried_out(gate, remove_role())
+    assert fates(action) == ["removed", "failed" if late else "skipped"]
+    assert len(room.posts) == 1
 
 
 async def test_the_time_for_a_look_counts_the_slow_reads_too() -> None:
@@ -1972,6 +2032,23 @@ async def test_a_look_tells_the_condition_of_the_room_not_our_deed() -> None:
     assert "is not known" in outcome(settled)
     assert "was locked" not in outcome(settled)
     assert room.posts == []
+
+
+@pytest.mark.parametrize(("said", "state"), [(NotActive, "done"), (NotFound, "unknown")])
+async def test_a_later_process_takes_no_404_of_another_server_for_the_end(
+    said: type[ApiError], state: State
+) -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action = await approved(gate, end())
+    claimed_by(gate, action, "another")
+
+    async def another(room_id: str) -> ActiveRoom:
+        raise said(f"{room_id}?", status=404)
+
+    room.retrieve_active_room = another  # type: ignore[method-assign]
+    [action] = await gate.look_again()
+    assert action.state == state
 
 
 @pytest.mark.parametrize("gone", [NotActive, PeerNotFound, NotFound])

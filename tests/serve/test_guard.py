@@ -379,6 +379,19 @@ async def test_programs_do_not_keep_people_out(path: str) -> None:
     assert {answer.status_code for answer in answers} == {200}
 
 
+async def test_of_more_tokens_than_places_each_gets_in() -> None:
+    app, tokens = Slow(), {name: f"token-of-{name}-0123456789" for name in ("a", "b", "c")}
+    app.go.set()
+    settings = guard_settings("127.0.0.1", callers=tokens)
+    guard = guarded(
+        app, dataclasses.replace(settings, most_of_programs=2), Refusals(Journal(":memory:"))
+    )
+    transport = httpx.ASGITransport(app=guard)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9090") as http:
+        headers = {"authorization": f"Bearer {tokens['c']}"}
+        assert (await http.get("/v1/tools", headers=headers)).status_code == 200
+
+
 async def test_two_programs_do_not_keep_a_third_one_out() -> None:
     app, tokens = Slow(), {name: f"token-of-{name}-0123456789" for name in ("a", "b", "c")}
     settings = guard_settings("127.0.0.1", callers=tokens)

@@ -77,7 +77,7 @@ MAX_RETRY_AFTER_S: Final = 86_400.0
 _SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?)s?(?:,.*)?")
 # The 100ms docs show only one 429, with this text. They document no header.
 _IN_TEXT: Final = re.compile(r"retry after ([0-9]+) seconds?")
-_HIT: Final = re.compile(r"\bhit\b", re.IGNORECASE)
+_HIT: Final = re.compile(r"(?<![a-z])hit(?![a-z])", re.IGNORECASE)  # also "TCP_HIT"
 _NEXT_PAGE: Final = re.compile(r"rel *= *(\"[^\"]*)?\bnext\b", re.IGNORECASE)
 
 

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, get_args
 
 from hms_active_rooms import errors
@@ -48,6 +48,7 @@ _TRIES: Final = 3  # to record that a sending was stopped; each waits for a lock
 _FIRST_LOOK_S = 0.2
 _LONGEST_PAUSE_S = 1.0
 _LEASE_SLACK_S = 10.0
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 _ABORTS_THE_REST = (
     errors.Unauthorized,
@@ -78,12 +79,14 @@ class Sending:
     waits: Waits = nobody_waits
     there: frozenset[str] = frozenset()  # peer ids of everybody at the last read before the request
     present: frozenset[str] = frozenset()  # the same at the last look after it
+    looked: datetime = _NEVER  # when the last read of the room ended
     began: bool = False  # whether a request may have left
     accepted: bool = False  # whether 100ms has accepted the one request
 
     async def _watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
         """Read the room until it shows the effect, for at most `Policy.verify_s`. Without `wait`,
-        read it once. (100ms shows a removal late, and lists lost connections for 60 s.)"""
+        read it once: the request was sent earlier, perhaps to another server. (100ms shows a removal
+        late, and lists lost connections for 60 s.)"""
         left_s, pause_s = (self.policy.verify_s if wait else 0.0), _FIRST_LOOK_S
         until = self.journal.now() + timedelta(seconds=left_s)
         seen: Observation | None = None
@@ -92,11 +95,14 @@ class Sending:
                 # Only the first read may take as long as it needs.
                 async with asyncio.timeout(None if seen is None else max(left_s, _LONGEST_PAUSE_S)):
                     seen = await self.action.call.seen(self.client, self.action.shown, people)
+                self.looked = self.journal.now()
             except TimeoutError:
                 pass  # keep what the read before showed
             except ApiError as error:
                 still = frozenset(p.id for p in people)
                 seen = Observation(gone=None, still=still, why=str(error))
+                if wait and isinstance(error, GONE):  # the room was read a moment before
+                    seen = Observation(gone=True)
             assert seen is not None
             self.present = seen.there
             # Count by clock and by pauses: reads take time, and a clock can be set back.
@@ -117,7 +123,7 @@ class Sending:
         def held(tx: Writing) -> bool:
             if in_time and tx.now() >= self.action.expires_at:
                 return False
-            if again and self._waited(again):  # for the journal: the room may be another one now
+            if again and self._waited(again):  # the room may be another one now
                 return False
             lease = lease_s(self.client, self.policy) + wait_s
             mine = tx.renew(self.action.id, lease_s=lease)
@@ -217,7 +223,7 @@ class Sending:
             same = seen is not None and seen.gone is False and lost is None
             again = same and capability().tool(call.tool).hints.idempotent
             # The look may have taken long, so the deadline is checked for this request too.
-            if not again or not await self._hold(in_time=True, again=self.journal.now()):
+            if not again or not await self._hold(in_time=True, again=self.looked):
                 return outcomes.unanswered(call, shown, error, seen)
             lost = error
 
@@ -242,6 +248,7 @@ class Sending:
         going = {p.id for p in self.change.people}
         fates: dict[str, Fate] = {}
         last: ApiError | None = None
+        self.looked = self.journal.now()
         for person, part in zip(self.action.shown.people, parts, strict=True):
             fate: Fate | None = "not sent"
             if not isinstance(last, _ABORTS_THE_REST):
@@ -292,13 +299,19 @@ class Sending:
         return "skipped", None
 
     async def _read(self, room_id: str, peer_id: str) -> Person:
-        """The peer as it is now. The client may have waited for 100ms: if the deadline has passed
-        since, or another worker has the action, this raises TimedOut."""
-        began = self.journal.now()
-        peer = await self.client.retrieve_peer(room_id, peer_id)
-        if self._waited(began) and not await self._hold(in_time=True):
-            raise errors.TimedOut("Reading the room took until after the deadline.")
-        return person_of(peer)
+        """The peer as it is now. 100ms or the journal may have kept this worker waiting since the last
+        read: if the deadline has passed, or another worker has the action, this raises TimedOut."""
+        while True:
+            before = self.looked
+            peer = await self.client.retrieve_peer(room_id, peer_id)
+            self.looked = self.journal.now()
+            if self._waited(before) and not await self._hold(in_time=True):
+                raise errors.TimedOut(
+                    "100ms or the journal kept it waiting until after the deadline."
+                )
+            if not self._waited(self.looked):
+                return person_of(peer)
+            self.looked = self.journal.now()  # the journal was locked: read the peer again
 
     async def _summed_up(
         self, fates: dict[str, Fate], error: ApiError | None, *, wait: bool

@@ -351,7 +351,7 @@ class Guard:
         """Whether too many requests are open: of all programs together, or of the token `name`. Each
         token has an equal share, so that none keeps another out."""
         most = self._settings.most_of_programs
-        mine = most // max(len(self._settings.callers), 1)
+        mine = most // max(len(self._settings.callers), 1) or 1  # some may wait, none for ever
         return self._of_programs.total() >= most or self._of_programs[name] >= mine
 
     async def _whole_body(self, receive: Receive) -> Message | Refused:

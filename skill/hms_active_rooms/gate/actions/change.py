@@ -138,7 +138,7 @@ class StateChange(Arguments, ABC):
         only if the same session still runs, since the gate may then send the request again."""
         try:
             room = await client.retrieve_active_room(self.room_id)
-        except GONE:
+        except NotActive:
             return Observation(gone=True)
         there = frozenset(room.session.peers)
         still = there & {p.id for p in people}
