@@ -571,12 +571,14 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
         number = ordinals.get(places[0], int(re.sub(r"\D", "", places[0]) or 0))
         fits = kinds <= _CHOOSING and len(places) == 1 and 0 < number <= len(options)
         return options[number - 1 : number] if fits else ()
-    if {"NAME", "ROLE"} <= kinds <= _CHOOSING | classes("ROLE ROLED IN"):
-        # "Nowak, the one in the audience"
+    many = any(t.type == "ROLE" and t.text.endswith("s") for t in read_so.tokens)
+    by_role = "ROLE" in kinds and ("NAME" in kinds or not many)
+    if by_role and kinds <= _CHOOSING | classes("ROLE ROLED IN OF"):
+        # "Nowak, the one in the audience", "the one from the staff"
         named = [
             {*m.people} | {p for p in people for g in m.groups if p.role == g.role} for m in found
         ]
-        both = set.intersection(*named)
+        both = set.intersection({*options}, *named)
         return tuple(both) if len(both) == 1 else ()
     if found and kinds <= _CHOOSING and all(m.sure and m.options[0] in options for m in found):
         return tuple(dict.fromkeys(chain(*(m.options for m in found))))
