@@ -790,6 +790,17 @@ async def test_an_odd_head_does_not_change_what_the_body_says(head: str, transpo
     assert [p.id for p in await over_a_socket(ODD_HEADS[head] + b"\r\n" + body, transport)] == [A]
 
 
+@pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
+@pytest.mark.parametrize(("name", "said"), [("Link", "<b>; rel=next"), ("X-Cache", "HIT")])
+async def test_of_two_headers_of_one_name_the_second_counts_too(
+    name: str, said: str, transport: Any
+) -> None:
+    body = json.dumps({"peers": {A: {"id": A}}})
+    head = f"{name}: MISS\r\n{name.upper()}: {said}\r\ncontent-length: {len(body)}"
+    with pytest.raises(BadResponse, match=r"one page|old answer"):
+        await over_a_socket(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}".encode(), transport)
+
+
 def test_a_401_says_by_how_much_this_clock_is_wrong() -> None:
     then = format_datetime(datetime(2026, 1, 1, 0, 5, tzinfo=UTC), usegmt=True)
     with pytest.raises(Unauthorized) as caught:

@@ -88,15 +88,17 @@ Failure = tuple[ApiError, bool, float]
 def without(token: SecretStr, answer: Answer) -> Answer:
     """Return the answer with "[token]" in place of the token, which a server or a proxy may repeat in
     it. A token shorter than 8 characters stays, since it may be a normal word of the answer."""
-    secret, body = token.get_secret_value(), answer.body
+    secret, body, headers = token.get_secret_value(), answer.body, dict[str, str]()
+    for name, value in answer.headers.items():  # aiohttp does not join headers of one name
+        before = headers.get(name := name.lower())
+        headers[name] = value if before is None else f"{before}, {value}"
     if len(secret) < _SHORTEST_SECRET:
-        return answer
+        return answer._replace(headers=headers)
     written = json.dumps(secret, ensure_ascii=False)[1:-1].encode()
     plain = _ESCAPE.sub(_unescaped, body)
     if written in plain:
         body = plain.replace(written, b"[token]")
-    first = reversed([*answer.headers.items()])  # of a header that comes twice, as aiohttp does
-    headers = {name.lower(): value.replace(secret, "[token]") for name, value in first}
+    headers = {name: value.replace(secret, "[token]") for name, value in headers.items()}
     return Answer(answer.status, body, headers)
 
 
