@@ -170,7 +170,9 @@ class NotFound(ApiError):
     """404 with a text that names neither a session nor a peer."""
 
     code = "not_found"
-    default_hint = "Check the room id, and HMS_BASE_URL if it is set. Or the room is empty."
+    default_hint = (
+        "The room may be empty. If not, check the room id, and HMS_BASE_URL if it is set."
+    )
 
 
 class InvalidRequest(ApiError):

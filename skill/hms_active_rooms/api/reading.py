@@ -136,8 +136,8 @@ class _Twice:
 
 
 def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
-    """Return the requested room. Raises NotActive if no session runs, and Unusable if it is another
-    room."""
+    """Return the requested room. Raises NotActive if no session runs, and Unusable if `body` is
+    about another room."""
     found = _object(body, asked, "room")
     session = found.get("session", ...)
     fields: Fields = session if isinstance(session, dict) else {}

@@ -199,7 +199,7 @@ def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> Non
         export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
         screen.err(
             f"Kept {screen.counted(pruned.left, 'action')}: not exported yet, or changed since the export. "
-            f"Export again, then prune again: {export}"
+            f"Export them, then prune again: {export}"
         )
 
 

@@ -14,7 +14,7 @@ _EPILOG: Final = """\b
 Exit codes:
   0  the command did what was asked
   1  the command failed; the error says what was executed, if anything
-  2  a wrong command, argument or setting; or a name of nobody or of several
+  2  a wrong argument or setting, or a name that fits nobody or several people
   3  the action waits for a person to approve it
   4  the action was not sent: rejected, refused, or not answered in time
   5  the action may have been executed, and is not sent again; see the text

@@ -65,7 +65,10 @@ def peers(
     name: Annotated[str | None, Option(help="Only people whose name contains this.")] = None,
     limit: Annotated[
         int | None,
-        Option(min=1, help="Rows to show. Default: 100; with --json 50, and at most 100."),
+        Option(
+            min=1,
+            help="Rows to show. Default: 100. With --json: default 50, at most 100, and fewer if the rows are long.",
+        ),
     ] = None,
     offset: Annotated[int, Option(min=0, help="Rows to skip.")] = 0,
     all: All = False,

@@ -122,7 +122,8 @@ def counted(count: int, noun: str) -> str:
 
 
 def refuse_a_terminal(wanted: bool) -> bool:
-    """Typer calls this for `--all`. Raises InvalidCall if standard output is a terminal."""
+    """Return `wanted`, the value of `--all`. Raises InvalidCall if it is true and standard output is a
+    terminal."""
     if wanted and is_terminal(sys.stdout):
         raise InvalidCall(
             "--all prints strangers' text unchanged. Such text could take over a terminal.",

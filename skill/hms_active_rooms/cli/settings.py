@@ -40,7 +40,7 @@ All = Annotated[
     Option(
         "--all",
         callback=screen.refuse_a_terminal,
-        help="Like --json, but with all rows, fields and texts in full. Not to a terminal.",
+        help="Like --json, but with every row and every text in full. Refused on a terminal.",
     ),
 ]
 JournalUrl = Annotated[
@@ -191,7 +191,8 @@ def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
 
 
 def refuse_empty(given: Mapping[str, object]) -> None:
-    """Raises InvalidCall if a value is blank: a script may have failed to set a variable."""
+    """Raises InvalidCall if a text is blank. A blank text usually comes from a variable that a script
+    did not set."""
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
             without = f", or leave out {name}" if name.startswith("-") else ""

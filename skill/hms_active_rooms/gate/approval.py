@@ -202,9 +202,9 @@ def parse_answer(answer: object) -> Decision:
         raise answer
     if not isinstance(answer, Decision | dict):
         raise BadAnswerError(
-            f"it is of the type {type(answer).__name__}. `confirm` has to return `request.approve()` or "
-            '`request.reject()`. Resume a graph with {"type": "approve", "digest": the digest of the '
-            'question} or {"type": "reject"}'
+            f"it is of the type {type(answer).__name__}. A function `confirm` has to return "
+            "`request.approve()` or `request.reject()`. A graph has to be resumed with "
+            '{"type": "approve", "digest": the digest of the question} or {"type": "reject"}'
         )
     try:
         if isinstance(answer, Decision):

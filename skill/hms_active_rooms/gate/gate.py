@@ -687,7 +687,7 @@ def _is_held_back(tx: Writing, row: Action) -> bool:
 
 
 def drift(action: Action, room: Room, policy: Policy) -> Drift:
-    """Return whether an approved action may still be sent to the room as it is now. Raises
+    """Compare an approved action with the room as it is now, and return what to do with it. Raises
     PolicyRefusal if somebody affected is protected now, or too many people are affected."""
     if room.session_id != action.shown.session_id:
         reason = "The session that was shown is over; another one is running."

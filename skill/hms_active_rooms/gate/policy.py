@@ -128,7 +128,7 @@ class Policy(BaseModel):
     @classmethod
     def _no_truth_value(cls, given: object) -> object:
         if isinstance(given, bool):
-            raise ValueError("true and false are not allowed here")
+            raise ValueError("give a number or a list, not true or false")
         return given
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:

@@ -231,7 +231,8 @@ class Impact:
 
 @dataclass(frozen=True)
 class Drift:
-    """Says whether an approved action may still be sent to the room as it is now."""
+    """What to do with an approved action, now that the room was read again: send it (`go`), ask
+    again, or send nothing."""
 
     verdict: Literal["go", "ask_again", "nothing_to_do", "refused"]
     reason: str = ""  # why it is not sent, in one sentence; empty for `go`

@@ -571,9 +571,9 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
         number = ordinals.get(places[0], int(re.sub(r"\D", "", places[0]) or 0))
         fits = kinds <= _CHOOSING and len(places) == 1 and 0 < number <= len(options)
         return options[number - 1 : number] if fits else ()
-    many = any(t.type == "ROLE" and t.text.endswith("s") for t in read_so.tokens)
-    by_role = "ROLE" in kinds and ("NAME" in kinds or not many)
-    if by_role and kinds <= _CHOOSING | classes("ROLE ROLED IN OF"):
+    plural = any(t.type == "ROLE" and t.text.endswith("s") for t in read_so.tokens)
+    has_role = "ROLE" in kinds and ("NAME" in kinds or not plural)
+    if has_role and kinds <= _CHOOSING | classes("ROLE ROLED IN OF"):
         # "Nowak, the one in the audience", "the one from the staff"
         named = [
             {*m.people} | {p for p in people for g in m.groups if p.role == g.role} for m in found
