@@ -28,6 +28,7 @@ from hms_active_rooms.gate.view import (
     describe,
     for_model,
     outcome,
+    remedy,
     sent_before,
     view,
 )
@@ -424,6 +425,9 @@ def test_a_model_is_told_not_to_ask_again_after_a_persons_no_and_a_hint_after_a_
     assert for_model(no) == outcome(no) + NOT_AGAIN
     failed = replace(no, state="failed", result=Result("It failed.", "no", hint="Do it."))
     assert for_model(failed) == f"{outcome(failed)} Do it."
+    assert remedy(failed) == "Do it."
+    forged = replace(failed, contradiction="contradicts itself")
+    assert (for_model(forged), remedy(forged)) == (outcome(forged), "")
     without_error = replace(failed, result=Result("It failed.", "no"))
     assert for_model(without_error) == outcome(without_error)
     done = replace(failed, state="done")

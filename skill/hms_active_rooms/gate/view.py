@@ -82,10 +82,15 @@ def outcome(action: Action) -> str:
 
 
 def remedy(action: Action) -> str:
-    """Return what a person can do about a failed action; "" if `outcome` says it or nothing failed."""
+    """Return what a person can do about a failed action; "" if `outcome` says it, if nothing failed, or
+    if the record cannot be trusted."""
+    return _hint(action, for_person=True) if action.state == "failed" else ""
+
+
+def _hint(action: Action, *, for_person: bool = False) -> str:
     result = action.result
-    hint = result.hint or default_hint(result.error, for_person=True)
-    return hint if action.state == "failed" and hint not in result.text else ""
+    hint = result.hint or default_hint(result.error, for_person=for_person)
+    return "" if action.contradiction or hint in result.text else hint
 
 
 def sent_before(action: Action, now: datetime) -> str:
@@ -98,13 +103,11 @@ def sent_before(action: Action, now: datetime) -> str:
 
 def for_model(action: Action) -> str:
     """Return `outcome`, and a sentence that says what the model should do next."""
-    text, result = outcome(action), action.result
-    hint = result.hint or default_hint(result.error)
+    text = outcome(action)
     if action.state == "rejected" and by_person(action.decided_way):
         return text + NOT_AGAIN
-    if action.state in ("rejected", "failed", "expired") and hint not in text:
-        return f"{text} {hint}"
-    return text
+    ended = action.state in ("rejected", "failed", "expired")
+    return f"{text} {_hint(action) if ended else ''}".rstrip()
 
 
 # --- as data --------------------------------------------------------------------------------------
