@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -517,6 +518,28 @@ async def test_after_a_wait_for_the_journal_the_room_is_looked_at_again_before_a
     again = await gate.run(action.id)
     assert (again.state, again.revision, room.posts) == ("proposed", 2, [])
     assert "another one is running" in again.note
+
+
+async def test_after_a_pause_of_the_machine_the_room_is_looked_at_again_before_an_end() -> None:
+    room, clock = classroom(), Clock()
+    gate = gate_on(room, Journal(":memory:", clock=clock), clock)
+    action = await approved(gate, end())
+
+    class Sleeps(ThreadPoolExecutor):
+        def submit(self, work: Any, /, *given: Any, **named: Any) -> Any:
+            def then_sleep() -> Any:
+                """The machine sleeps after the claim, before the request."""
+                result = work(*given, **named)
+                if room.session == SESSION and kinds(gate, action)[-1] == "sent":
+                    clock.now += timedelta(seconds=60)
+                    room.session = "4" * 24
+                return result
+
+            return super().submit(then_sleep)
+
+    asyncio.get_running_loop().set_default_executor(Sleeps())
+    again = await gate.run(action.id)
+    assert (again.state, again.revision, room.posts) == ("proposed", 2, [])
 
 
 async def test_an_unclear_end_is_not_sent_again_after_a_wait_for_the_journal() -> None:

@@ -471,6 +471,9 @@ class Gate:
                 mine, row = await sending.run_to_its_end(
                     self._claim, action, reread, undo=self._give_back
                 )
+                if mine and self._is_old(reread):  # the commit took long, or the machine slept
+                    await sending.run_to_its_end(self._give_back, (mine, row))
+                    mine, row = False, None
                 slow += row is None and self._is_old(reread)
                 if slow == _SLOW_REREADS:
                     raise errors.TimedOut(_TOO_SLOW, hint=_STILL_APPROVED)
@@ -532,9 +535,6 @@ class Gate:
         except errors.JournalError:
             self._give_back(claim)
             raise
-        if claim[0] and self._is_old(reread):  # the commit took long
-            self._give_back(claim)
-            return False, None
         return claim
 
     def _give_back(self, claim: _Claim) -> None:
