@@ -34,8 +34,9 @@ def test_an_accent_written_as_a_character_of_its_own_is_the_same_name() -> None:
 
 def test_a_part_of_a_name_is_nobody_and_those_who_have_it_in_theirs_are_listed() -> None:
     with pytest.raises(InvalidCall, match='the name "ada"') as refused:
-        peer_ref("ada", lambda: [ADA, BOB])
+        peer_ref("ada", lambda: [ADA, BOB, CYRILLIC])
     assert "id aaaaaaaa" in str(refused.value)
+    assert "id cccccccc" in str(refused.value)  # whose first letter only looks like that
     assert "bbbbbbbb" not in str(refused.value)
     with pytest.raises(PeerNotFound, match='Nobody in the room has the name "Eve"'):
         peer_ref("Eve", lambda: [ADA, BOB])

@@ -758,7 +758,7 @@ async def test_at_the_end_of_stdio_what_was_refused_is_on_record(
     for _ in range(MOST_A_MINUTE + 3):
         refusals.add("policy_refusal", "a reader", "mcp:x")
     await over_stdio(toolkit, monkeypatch)
-    assert toolkit.gate.journal.refused_requests()[0].data["what"] == "3 more"
+    assert toolkit.gate.journal.refused_requests()[0].data["what"] == "3 more requests"
 
 
 @modes

@@ -47,7 +47,7 @@ async def test_a_flood_is_counted_and_fills_nothing() -> None:
     rows = on_record(journal)
     assert len(rows) == 3 * (MOST_A_MINUTE + 1)
     counted = [what for _, what, _ in rows if "more" in what]
-    assert counted == ["995 more"] * 3
+    assert counted == ["995 more requests"] * 3
 
 
 async def test_a_flood_hides_nothing_that_is_refused_for_another_reason() -> None:

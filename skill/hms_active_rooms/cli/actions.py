@@ -50,7 +50,11 @@ def actions(
     room: Annotated[str | None, Option(metavar="ROOM", help="Only this room.")] = None,
     limit: Annotated[int, Option(min=1, max=1_000_000, help="Rows to show.")] = 20,
     refused: Annotated[
-        bool, Option("--refused", help="List the requests that `serve` and `mcp` refused.")
+        bool,
+        Option(
+            "--refused",
+            help="List requests to `serve` and `mcp` that had a wrong token or the like.",
+        ),
     ] = False,
     json: Json = False,
     journal: JournalUrl = None,

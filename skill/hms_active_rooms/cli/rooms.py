@@ -192,6 +192,7 @@ def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
     the error lists the names that look like `wanted` or contain it.
     """
     from hms_active_rooms.gate.actions.impact import person_of
+    from hms_active_rooms.tools.roster import matching
 
     wanted = wanted.strip()
     refuse_bytes({"peer": wanted})
@@ -209,7 +210,7 @@ def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
     head = f"{len(fit)} peers have the name {name} or a similar name:"
     if not same:
         head = f"Nobody has exactly the name {name}. These names look like it or contain it:"
-        fit = fit or [p for p in peers if wanted.casefold() in p.name.casefold()]
+        fit = fit or matching(peers, {"name": wanted})
     if not fit:
         raise PeerNotFound(
             f"Nobody in the room has the name {name}.",

@@ -46,7 +46,8 @@ class Where:
     no_elicitation: Annotated[
         bool,
         Option(
-            "--no-elicitation", help="MCP clients do not ask their users; people decide elsewhere."
+            "--no-elicitation",
+            help="Do not ask the user of an MCP client. People decide elsewhere.",
         ),
     ] = False
 

@@ -9,9 +9,9 @@ from hms_active_rooms.installing import extra
 from hms_active_rooms.untrusted import message_of, quoted
 
 _HINT = (
-    "Name a model as `provider:model` by --model or HMS_MODEL, install the provider's LangChain "
-    "package, and set the provider's key. Or use `commands`, which needs no key and no package. "
-    "`commands` is not a language model."
+    "Set the provider's key, install the provider's LangChain package, and name the model as "
+    "`provider:model` (--model or HMS_MODEL). Or use `commands`, which needs no key and no package, "
+    "but is not a language model."
 )
 
 

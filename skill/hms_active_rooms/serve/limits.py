@@ -107,7 +107,7 @@ class Refusals:
     def _tell_more(self) -> None:
         for word, count in self._refused.items():
             if (more := count - MOST_A_MINUTE) > 0:
-                self._write(word, f"{more:,} more", "")
+                self._write(word, f"{more:,} more requests", "")
                 self._refused[word] = MOST_A_MINUTE
 
     def _write(self, word: str, what: str, by: str) -> None:

@@ -250,7 +250,7 @@ def _check_who(request: Request, taken: Collection[str]) -> None:
     if principal(request.scope).approves:
         if "approver" not in taken:
             told = "An approver's token cannot call a tool that changes a room."
-            hint = "Use the token of a calling program. Nobody can both ask and approve."
+            hint = "Use the token of a calling program. No token can both ask and approve."
             raise Refused(403, "approver_cannot_call", told, hint)
     elif "caller" not in taken:
         told = "Only an approver's token can decide, and this request has another token or none."

@@ -102,7 +102,7 @@ def select(
     given = {"role": role, "user_id": user_id, "name": name}
     filters = {key: text for key, text in given.items() if text is not None}
     offset, roles = max(offset, 0), by_role(peers)
-    found = _matching(peers, filters) if filters else peers
+    found = matching(peers, filters) if filters else peers
     end = offset + max(limit, 1)
     # `nsmallest` is faster than sorting everybody, unless most are wanted.
     first = (
@@ -146,7 +146,9 @@ def named(part: str) -> Callable[[str], bool]:
     return within
 
 
-def _matching(peers: Iterable[Peer], filters: Mapping[str, str]) -> list[Peer]:
+def matching(peers: Iterable[Peer], filters: Mapping[str, str]) -> list[Peer]:
+    """Return the peers that the filters `role`, `user_id` and `name` (a part of a name, in any
+    spelling that looks like it) let through."""
     role, user_id, part = map(filters.get, ("role", "user_id", "name"))
     found = [
         peer
