@@ -444,7 +444,9 @@ async def test_programs_that_try_again_and_again_fill_neither_the_log_nor_the_jo
     await refusals.ended()
     assert len([r for r in caplog.records if r.getMessage().endswith(": busy")]) == MOST_A_MINUTE
     rows = [(row.way, row.data["what"]) for row in journal.refused_requests(limit=500)]
-    assert sorted(rows) == sorted([("busy", "GET /mcp")] * MOST_A_MINUTE + [("busy", "45 more")])
+    assert sorted(rows) == sorted(
+        [("busy", "GET /mcp")] * MOST_A_MINUTE + [("busy", "45 more requests")]
+    )
 
 
 # --- other sites, and proxies ---------------------------------------------------------------------
