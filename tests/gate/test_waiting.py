@@ -126,6 +126,19 @@ async def lesson(sim: Simulation, waits: Waits) -> AsyncIterator[Lesson]:
 # --- A whole request that was refused for now --------------------------------------------------
 
 
+@pytest.mark.parametrize("status", [400, 403])
+async def test_a_request_that_was_refused_for_good_is_not_sent_again(
+    lesson: Lesson, status: int
+) -> None:
+    action = await lesson.approved("hms-end-active-room")
+    fault = {"kind": "status", "status": status, "operation": "end_active_room"}
+    lesson.sim.faults.add(Fault.model_validate(fault))
+    ended = await lesson.gate.run(action.id)
+    assert (ended.state, ended.executed) == ("failed", "no")
+    assert lesson.sent("end_active_room") == 1
+    assert lesson.waits.waited == []
+
+
 async def test_a_session_that_began_during_the_wait_is_asked_about_and_not_ended(
     lesson: Lesson,
 ) -> None:
