@@ -386,7 +386,7 @@ class _Line:
                 self.reasons = [self.typed[said[0].start : said[-1].end].strip("\"'")]
             elif self._last == "end" and re.search(w.section("locking"), f"{led} {told}"):
                 self.orders[-1] = replace(self.orders[-1], lock=True)
-            elif part.asked and not self.orders and self._look(part):
+            elif part.asked and not self.orders and "question" not in kinds and self._look(part):
                 pass  # "Is Ann here? Kick her."
             elif order and not order.words and re.fullmatch(r"\w+ was (meant )?for NAME", told):
                 pass  # "Oops, that was for Ann, send it to her."
@@ -492,7 +492,10 @@ class _Line:
         first, behind = kinds[0], bool(self.orders)
         taken = order is not None and any(m.is_pronoun for m in order.who)
         called = order is not None and taken and (order.verb == "tell" or so == "STOP")
-        short = first in PEOPLE and len(kinds) < 3 and set(kinds[1:]) <= _PLACES and not called
+        # "Mr Dunne, kick Bob" and "end the room, the students"
+        bare = [one for one in kinds if one not in (LEADS if self._last == "end" else ("LEAD",))]
+        short = {*bare[:1]} & PEOPLE and len(bare) < 3 and set(bare[1:]) <= _PLACES and not called
+        short = bool(short) or (first == "THIS" and order is not None and order.verb != "tell")
         if so in ("so", "STOP", "BUT") or (so == "asked" and first not in PEOPLE):
             return so == "STOP" and short  # "Ann! Kick Bob"
         if first in _ORDERS or short or self.tokens[part.start].text == "better":
@@ -506,8 +509,8 @@ class _Line:
             return True  # "kick Ann, her video" and "kick Ann and his friend"
         # "End the room. Confirm with Ann first." and "end the room, 5 pm"
         odd = first in ("NUMBER", "WORD") and (len(kinds) < 3 or "NAME" in kinds)
-        bare = part.joint != "BECAUSE" and (odd or first not in _SUBJECTS)
-        return (self._last == "end" and bare) or (part.joint == "AND" and first != "HE")
+        loose = part.joint != "BECAUSE" and (odd or first not in _SUBJECTS)
+        return (self._last == "end" and loose) or (part.joint == "AND" and first != "HE")
 
     def _explains(self, part: _Part, order: Order) -> bool:
         """Whether these words, before a colon, are a reason for the order: "Ann is loud: kick her"."""
@@ -686,7 +689,8 @@ class _Line:
             if self.kinds[j] not in _ENDS:
                 continue
             greets = {*self.kinds[start:j]} == {"PLEASE"} == {*self.kinds[j + 1 : j + 2]}
-            if greets and self.kinds[j] == "AND" and self.tokens[j + 1].text not in POLITE:
+            greets = greets and self.tokens[j + 1].text.split()[0] in w.listed("greeting")
+            if greets and self.kinds[j] == "AND":
                 continue  # "tell everyone hello and thanks"
             joint = [one.text for one in self.tokens[j : j + 2] if one.type == "AND"]
             then = any(re.search("then|that|this|after", text) for text in joint)
@@ -758,7 +762,7 @@ class _Line:
                 raise _Blocked("end_it")  # "the window in the room is open, close it"
             over = {"OVER", "ROOM"} if first.text in ("end", "close", "finish") else {"OVER"}
             ended = first.text != "stop" and bool(over & set(self.kinds[:i]))
-            ended = ended or (root.data == "end_it" and "LOCK" in kinds)
+            ended = (ended and bool(of_room)) or (root.data == "end_it" and "LOCK" in kinds)
             verb = "end" if ended else str(root.data)
             return None if bare else Order(verb, lock="LOCK" in kinds)
         called = isinstance(root.children[0], tuple) or {"TELL", "NOTE", "TOLD"} & {*kinds}
@@ -786,6 +790,9 @@ class _Line:
         part = self.tokens[start : next((j for j in marks if i < j), end)]
         said = " ".join("X" if one is self.tokens[i] else one.text for one in part)
         thing = it == "it" and not re.search(w.section("thing"), f"{said} = {self.tokens[i].text}")
+        one = " s " in said or [t.type for t in self.tokens[:end] if t.who] == ["NAME"]
+        if one and it in ("them", "'em", "em") and "KICK" in self.kinds[end:]:  # "Ann's links are bad, remove them"
+            thing = bool(re.search(r"X (s .*|\w+ )\w\w+[^s\Wi]s\b", said))
         return not (thing or re.search(w.section("suffers"), said))
 
     def _who(self, tree: Tree[Token]) -> tuple[Mention, ...]:

@@ -282,7 +282,8 @@ class _Turn:
         lines = [roster.found(here)] if here else []
         lines += [say("gone", name=quoted(one.name)) for one in gone]
         lines += [roster.nobody(one.said) for one in named if not one.options]
-        self._stop("\n".join(lines), focus=tuple(here) or self.before.focus)
+        heard = self.said if len({*asked.people}) > len(order.who) else ""
+        self._stop("\n".join(lines), focus=tuple(here) or self.before.focus, heard=heard)
 
     # --- orders -----------------------------------------------------------------------------------
 
@@ -406,8 +407,6 @@ class _Turn:
         many = word in ("they", "'em", "em") or "them" in word
         not_two = "both" in word and len(focus) != 2
         mixed = len(kinds) > 1 and not order.about  # "is Ann a student?", then "kick them"
-        # "Is Bob here?", then "Ann asked me to take him out, remove him"
-        unclear = unclear or ("asked me" in self.said and self.before.focus not in ((), focus))
         if not focus or gone or not_two or unclear or mixed or (group and not many):
             self._ask("who", order)
         return focus
@@ -480,7 +479,8 @@ class _Turn:
         if last is None or last.verb not in ("tell", "remove"):
             return ()
         back = {"BACK", "negation"} & {one.type for one in tokens}
-        if back or re.search("wrong|mistake|mixed", self.said):
+        corrects = back or re.search("wrong|mistake|mixed", self.said)
+        if corrects:
             named = re.sub(section("meant")[last.verb], "I mean", self.said)
             tokens = (
                 read(named, self._roster(reading.unknown)).tokens if named != self.said else tokens
@@ -494,10 +494,12 @@ class _Turn:
         meant = [who for who, before in people if before != "negation"]
         spared = "negation" in kinds
         again = spared or {"BACK", "SAME", "AND"} & set(kinds) or texts & _TOO
-        if not (again and meant):
-            return ()
+        about = last.verb == "tell" and corrects and read(last.words, self._roster()).people
+        if not (again and meant) or about:
+            return ()  # "tell Ann that Bob is rude", then "no, I meant Cy"
         other = _AGAIN - ({"SEND"} if last.verb == "remove" else set())
-        yes = any(t.type != "NAME" and t.text.startswith("y") for t in tokens)
+        yes = any(t.type != "NAME" and (t.text[:1] == "y" or t.text == "that was") for t in tokens)
+        yes = yes or bool(re.search(r"(?i)\bsorry [A-Z]", self.said))  # it may be said to her
         if yes or not (set(kinds) <= other and _means_it(tokens)) or len(people) != 1 + spared:
             return ()
         if spared and meant[-1].groups and any(who.people for who, _ in people):
