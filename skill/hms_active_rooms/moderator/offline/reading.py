@@ -791,7 +791,8 @@ class _Line:
         said = " ".join("X" if one is self.tokens[i] else one.text for one in part)
         thing = it == "it" and not re.search(w.section("thing"), f"{said} = {self.tokens[i].text}")
         one = " s " in said or [t.type for t in self.tokens[:end] if t.who] == ["NAME"]
-        if one and it in ("them", "'em", "em") and "KICK" in self.kinds[end:]:  # "Ann's links are bad, remove them"
+        # "Ann's links are bad, remove them"
+        if one and it in ("them", "'em", "em") and "KICK" in self.kinds[end:]:
             thing = bool(re.search(r"X (s .*|\w+ )\w\w+[^s\Wi]s\b", said))
         return not (thing or re.search(w.section("suffers"), said))
 
