@@ -39,7 +39,8 @@ _ORDINALS: Final = (
     "second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
     "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth twenty-first "
     "twenty-second twenty-third twenty-fourth twenty-fifth twenty-sixth "
-    "twenty-seventh twenty-eighth twenty-ninth thirtieth thirty-first thirty-second thirty-third"
+    "twenty-seventh twenty-eighth twenty-ninth thirtieth thirty-first thirty-second thirty-third "
+    "thirty-fourth"
 )
 _NAMES: Final = ("plain", "near", "attacks", "blind", *_ORDINALS.split())
 TABLES: Final = {name: _SETS / f"{name}.tsv" for name in _NAMES}

@@ -233,7 +233,7 @@ def test_refused_requests_are_on_record_without_their_secrets(tmp_path: Path) ->
     ways = ["host", "origin", "token", "login", "session", "not_an_approver", "policy_refusal"]
     assert [told[way] for way in ways if way != "token"] == [1] * 6
     assert 5 < told["token"] <= 2 * 6  # the minute may end in between
-    assert any(row.data["what"].endswith(" more") for row in rows)
+    assert any(row.data["what"].endswith(" more requests") for row in rows)
     assert {"POST /mcp", "POST /", f"hms-list-peers of room {ELSEWHERE}"} <= {
         row.data["what"] for row in rows
     }

@@ -59,7 +59,7 @@ async def test_a_flood_of_calls_refused_on_the_spot_fills_nothing_and_is_counted
     await refusals_of(journal).ended()
     rows = [(event.way, event.data["what"], event.by) for event in journal.refused_requests()]
     named = ("rate_limited", f"{REMOVE} of room {ROOM}", "tester")
-    assert rows == [("rate_limited", "15 more", ""), *[named] * 5]
+    assert rows == [("rate_limited", "15 more requests", ""), *[named] * 5]
 
 
 async def test_a_flood_of_new_keys_fills_nothing(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, takewhile
+from itertools import chain, pairwise, takewhile
 from typing import Any, Final, NoReturn
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolCall
@@ -33,7 +33,7 @@ from hms_active_rooms.moderator.offline.roster import (
     Someone,
     read_roster,
 )
-from hms_active_rooms.moderator.offline.tokens import Token, classes
+from hms_active_rooms.moderator.offline.tokens import LEADS, Token, classes
 from hms_active_rooms.moderator.offline.words import cannot, listed, say, section
 from hms_active_rooms.tools.arguments import MAX_ROWS
 from hms_active_rooms.untrusted import quoted
@@ -486,7 +486,10 @@ class _Turn:
                 read(named, self._roster(reading.unknown)).tokens if named != self.said else tokens
             )
         kinds, texts = [one.type for one in tokens], {one.text for one in tokens}
-        people = [(one.who, kinds[n - 1]) for n, one in enumerate(tokens) if one.who]
+        bare = [one for one in tokens if one.type not in LEADS]  # "not the students"
+        people = [
+            (one.who, before.type) for before, one in pairwise([*tokens[-1:], *bare]) if one.who
+        ]
         said = " ".join(one.text for one in tokens if one.type == "WORD")
         if said and not people:
             people = [(self._roster().unsure(said, None, leads=False), "")]
