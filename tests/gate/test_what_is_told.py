@@ -61,7 +61,9 @@ class Told:
 
 IN = f'room {ROOM} named "r"'
 BEN = '  "Ben", role "student", user id "u-2", id 00000002'
-MESSAGE = "The outcome is unknown. The request was sent. The message may have reached the room."
+MESSAGE = (
+    "The outcome is unknown, since no usable answer came. The message may have reached the room."
+)
 TOLD = [
     Told(
         "hms-remove-peers",

@@ -89,7 +89,7 @@ def unanswered(
     if call.visible:
         look = f"A look {seen.words()}" if seen else "Look at the room"
         may = "It may have been executed"
-    text = f"The outcome is unknown. The request was sent. {may}.{came} {look}."
+    text = f"The outcome is unknown, since no usable answer came. {may}.{came} {look}."
     verified = None if seen is None else False
     return "unknown", Result(text, "maybe", verified=verified, error=code)
 
