@@ -53,7 +53,7 @@ def actions(
         bool,
         Option(
             "--refused",
-            help="List requests to `serve` and `mcp` that had a wrong token or the like.",
+            help="List instead the requests that `serve` and `mcp` refused, e.g. for a wrong token.",
         ),
     ] = False,
     json: Json = False,

@@ -138,7 +138,9 @@ def remove(
 ) -> int:
     """Remove a peer, or everyone with a role. Asks first. Whoever is removed can join again."""
     if (peer is None) == (role is None):
-        raise InvalidCall("Say whom to remove: after ROOM, give a peer or --role, not both.")
+        raise InvalidCall(
+            f"Say whom to remove: a peer or --role{'.' if peer is None else ', not both.'}"
+        )
     given = {"--role": role, "--reason": reason}
     return _change("hms-remove-peers", room, given, settings, peer)
 

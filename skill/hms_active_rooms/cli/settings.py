@@ -40,7 +40,7 @@ All = Annotated[
     Option(
         "--all",
         callback=screen.refuse_a_terminal,
-        help="Like --json, but with every row and every text in full. Refused on a terminal.",
+        help="Print all that 100ms sent, as JSON lines. Refused on a terminal.",
     ),
 ]
 JournalUrl = Annotated[

@@ -104,7 +104,7 @@ class Policy(BaseModel):
             a new question; 0.1 is 10 %.
         refusals_in_a_row: After this many refusals in a row the moderator ends its turn.
         verify_s: Seconds to wait until the room shows the effect of a removal or an end.
-        relaxed: Tools that run without asking; only `hms-send-message` may be named.
+        relaxed: Tools that run without asking. Destructive tools cannot be named.
         unattended: Tools that run without asking, even destructive ones. Only code can set this.
     """
 

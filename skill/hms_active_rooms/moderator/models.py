@@ -9,8 +9,8 @@ from hms_active_rooms.installing import extra
 from hms_active_rooms.untrusted import message_of, quoted
 
 _HINT = (
-    "Set the provider's key, install the provider's LangChain package, and name the model as "
-    "`provider:model` (--model or HMS_MODEL). Or use `commands`, which needs no key and no package, "
+    "Check three things: the provider's key is set, its LangChain package is installed, and the name "
+    "is `provider:model` (--model or HMS_MODEL). Or use `commands`, which needs no key and no package, "
     "but is not a language model."
 )
 

@@ -166,8 +166,8 @@ class Reading:
         return self._one(_BY_ID, id=action_id)
 
     def story(self, action_id: str) -> tuple[Action | None, list[Event]]:
-        """Return the action with this id and its events, oldest first. If the events do not lead to
-        the action, its `contradiction` says so."""
+        """Return the action with this id and its events, oldest first. If the action is not
+        what its events say, the action's `contradiction` says so."""
         row, told = self.get(action_id), self.events(action_id)
         if row is not None and not row.contradiction:
             row = replace(row, contradiction=records.history_fault(row, told))

@@ -99,7 +99,8 @@ class Turn:
 
 
 def turns(messages: Sequence[BaseMessage]) -> tuple[Turn, ...]:
-    """Split the history before each message of the person. What comes before the first is dropped."""
+    """Split the history into turns. Each begins with a message of the person. Messages before the
+    person's first one are dropped."""
     starts = [i for i, message in enumerate(messages) if isinstance(message, HumanMessage)]
     cuts = [messages[start:end] for start, end in pairwise([*starts, len(messages)])]
     return tuple(Turn(cut[0], tuple(cut[1:])) for cut in cuts if isinstance(cut[0], HumanMessage))
