@@ -67,7 +67,7 @@ def peers(
         int | None,
         Option(
             min=1,
-            help="Rows to show. Default: 100. With --json: default 50, at most 100, and fewer if the rows are long.",
+            help="Rows to show. Default: 100, or 50 with --json. --json shows at most 100, and fewer if they are long.",
         ),
     ] = None,
     offset: Annotated[int, Option(min=0, help="Rows to skip.")] = 0,

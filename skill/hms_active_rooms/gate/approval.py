@@ -72,8 +72,8 @@ Decision = Approve | Reject | Edit
 
 
 class BadAnswerError(Exception):
-    """An answer that does not count. Nothing is decided, and the journal records why. The package
-    raises this error, or passes it on in place of an answer."""
+    """An answer that does not count. Nothing is decided, and the journal records why. A way
+    of asking raises this error, or returns it where it should return an answer."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ class ApprovalRequest:
 
     def approve(self, *, by: str = "", scope: Scope = "once") -> Approve:
         """Return an approval of exactly this request. The scope "session" is for messages only: it
-        also approves later messages of the same conversation (one `thread_id`) to the same target."""
+        also approves later messages of the same conversation (one `thread_id`), target and type,
+        for `Policy.grant_ttl_s` seconds."""
         return Approve(self.digest, by, scope)
 
     def reject(self, reason: str = "", *, by: str = "") -> Reject:

@@ -113,7 +113,7 @@ class SendMessage(StateChange):
         return [head, text]
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """Return the target and the type of the message and, for a single peer, role and user id. An
+        """Return the target of the message and its type. For a single peer, add its role and user id. An
         approval with the scope "session" also covers later messages for which all of these are equal."""
         of = [text for p in impact.people[:1] for text in (p.role, p.user_id) if self.peer_id]
         return (impact.kind, self.peer_id or self.role or "", self.type, *of)
