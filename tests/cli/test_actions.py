@@ -229,6 +229,21 @@ def test_an_action_that_was_refused_on_the_spot_can_be_shown(sim: Simulation, ca
     assert "Nobody has the role" in text.out
 
 
+def test_a_command_again_sends_what_was_approved_and_held_back_only_on_a_terminal_and_shows_it(
+    sim: Simulation, call: Run, terminal: Open
+) -> None:
+    limit, remove = {"HMS_POLICY_ACTIONS_PER_MINUTE": "1"}, ("remove", sim.room_id, "d6a660ef")
+    assert answered(terminal("send", sim.room_id, "hello", **limit), "yes")[0] == 0
+    code, rest = answered(terminal(*remove, **limit), "yes")
+    assert (code, "still approved and was not sent" in rest) == (4, True)
+    assert call(*remove).code == 3  # an agent's shell
+    assert "remove_peers" not in [request.operation for request in sim.requests]
+    code, rest = ended(terminal(*remove))
+    assert code == 0
+    assert "Approved already by" in rest
+    assert 'Remove "Spam Bot"' in rest
+
+
 def test_an_action_another_worker_approved_is_sent_without_a_second_question(
     sim: Simulation, waiting: str, call: Run, terminal: Open
 ) -> None:

@@ -1690,6 +1690,17 @@ async def test_what_was_held_back_is_not_run_by_the_call_of_another_conversation
     assert (await gate.propose(send(), other)).state == "proposed"
 
 
+async def test_what_a_policy_let_run_and_held_back_is_asked_about_under_another_policy() -> None:
+    room, journal = classroom(), Journal(":memory:")
+    relaxed = gate_on(room, journal, relaxed={"hms-send-message"}, actions_per_minute=1)
+    await relaxed.run(await relaxed.propose(send("another"), call_number(1)))
+    held = await relaxed.propose(send(), call_number(2))
+    with pytest.raises(PolicyRefusal):
+        await relaxed.run(held)
+    asked = await gate_on(room, journal).propose(send(), call_number(3))
+    assert (asked.id == held.id, asked.state) == (False, "proposed")
+
+
 @pytest.mark.parametrize(("ref", "state"), [("short", "approved"), ("twin", "proposed")])
 async def test_what_was_held_back_is_run_for_the_same_person_only(ref: str, state: str) -> None:
     room, full = classroom(), peer(1).id

@@ -167,7 +167,8 @@ def _change(
 ) -> int:
     from hms_active_rooms.cli.person import somebody_here
     from hms_active_rooms.gate.actions import parse_call
-    from hms_active_rooms.gate.journal.records import Origin
+    from hms_active_rooms.gate.journal.records import Origin, by_person
+    from hms_active_rooms.gate.view import describe
 
     refuse_bytes(given)
     words = {name.lstrip("-"): value for name, value in given.items() if value is not None}
@@ -180,7 +181,11 @@ def _change(
         # A person's commands have one thread, so a question can say that the same was sent before.
         who = f"cli:{person_here()}"
         action = blocking.run(gate.propose(call, Origin(who, str(uuid4()), "1", who)))
-        if action.state != "proposed" or somebody_here():
+        held = action.state == "approved" and by_person(action.decided_way)
+        if held and somebody_here():
+            approved = f"Approved already by {quoted(action.decided_by)}, and not sent yet:"
+            screen.err(screen.told(f"{approved}\n{describe(action)}"))
+        if somebody_here() or not (held or action.state == "proposed"):
             return ask_here(gate, action, settings)
     return report(action, settings)
 

@@ -137,7 +137,7 @@ def existing(journal: Journal, action_id: str) -> Action:
         return action
     raise InvalidCall(
         f"There is no action {quoted(action_id)} in the journal {journal.place}.",
-        hint="List the actions: hms-active-rooms actions (with the same --journal, if you gave one)",
+        hint="List the actions: hms-active-rooms actions (with the same --journal or HMS_JOURNAL)",
     )
 
 

@@ -272,7 +272,7 @@ class Gate:
                     before, may_run_unasked = None, False
                     action = replace(action, note=_BROKEN_BEFORE)
             same = before is not None and before.call == action.call and action.state == "proposed"
-            if before and same and _is_held_back(tx, before):
+            if before and same and _is_held_back(tx, before, self.policy):
                 _lead(tx, action.call_key, before)
                 _lead(tx, made_as, before)
                 by, own = action.requester, action.call_key
@@ -678,10 +678,12 @@ def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
             )
 
 
-def _is_held_back(tx: Writing, row: Action) -> bool:
+def _is_held_back(tx: Writing, row: Action, policy: Policy) -> bool:
     """Whether the action is approved and held back (`HELD`), so that the same call, made again,
     runs it unasked. Calls of other programs (REST, MCP) follow other rules, in `serve`."""
     if row.state != "approved" or row.thread.startswith(records.OUTSIDE):
+        return False
+    if records.ran_unasked(row.decided_way) and not policy.runs_unasked(row.tool):
         return False
     return any(event.kind == HELD for event in tx.events(row.id))
 
