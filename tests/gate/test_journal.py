@@ -1146,6 +1146,7 @@ def test_what_ended_is_exported_whole_and_only_then_pruned() -> None:
     assert {a.call_key for a in journal.actions()} == {"sent", "rejected", "young"}
     assert journal.get(young.id) == young
     assert [e.kind for e in journal.events(action_id("done", 1))] == ["pruned"]
+    assert [(e.kind, e.by) for e in journal.events("(prunes)")] == [("pruned", "ada")] * 2
     assert journal.refused_requests() == []
     with journal.read() as now:
         assert now.steps(action_id("done", 1)) == {}
