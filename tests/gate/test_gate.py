@@ -55,7 +55,7 @@ from hms_active_rooms.gate.approval import (
 )
 from hms_active_rooms.gate.gate import ANOTHER_ASKS, Gate
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.journal.records import Action, Origin, State, call_key
+from hms_active_rooms.gate.journal.records import Action, Origin, State, call_key, may_be_same
 from hms_active_rooms.gate.journal.store import Writing
 from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.gate.journal.workers import this_worker
@@ -1699,6 +1699,14 @@ async def test_what_a_policy_let_run_and_held_back_is_asked_about_under_another_
         await relaxed.run(held)
     asked = await gate_on(room, journal).propose(send(), call_number(3))
     assert (asked.id == held.id, asked.state) == (False, "proposed")
+
+
+def test_calls_may_be_about_the_same_peer_if_one_id_is_the_begin_of_the_other() -> None:
+    full = remove(peer_id=peer(1).id)
+    short, twin = (remove(peer_id=of) for of in (peer(1).id[:8], f"{peer(1).id[:24]}{'b' * 12}"))
+    assert may_be_same(full, short)
+    assert may_be_same(short, full)
+    assert not may_be_same(full, twin)
 
 
 @pytest.mark.parametrize(("ref", "state"), [("short", "approved"), ("twin", "proposed")])
