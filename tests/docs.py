@@ -15,7 +15,6 @@ import yaml
 
 from hms_active_rooms.capability import capability
 from hms_active_rooms.cli import rooms
-from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.policy import Policy, gate_for
 
 PROJECT = Path(__file__).parent.parent
@@ -37,7 +36,7 @@ CONTROL = """## The control API
 ## The behaviours
 
 """
-SESSION = "who is here\nkick Spam Bot\nyes\n"
+SESSION = "kick Spam Bot\nyes\n"
 
 _COMMANDS = {
     "hms-retrieve-active-room": rooms.room,
@@ -47,32 +46,24 @@ _COMMANDS = {
     "hms-end-active-room": rooms.end,
 }
 _DOES = {name: (inspect.getdoc(run) or "").split(".")[0] for name, run in _COMMANDS.items()}
-_ASKS = {"none": "no", "soft": "yes", "hard": "yes, and says who is affected"}
-_SESSION_ANSWER = {
-    "none": "-",
-    "soft": f"yes, for {Policy().grant_ttl_s / 60:.0f} minutes (`Policy.grant_ttl_s`)",
-    "hard": "no: each call is asked about",
+_ASKS = {
+    "none": "no",
+    "soft": f"yes; one yes may cover {Policy().grant_ttl_s / 60:.0f} minutes",
+    "hard": "yes, each time",
 }
 
 
 def hints_table() -> str:
-    """The tools, their hints and what the hints become."""
+    """The tools, their hints, and when a person is asked."""
     lines = [
-        "| tool | what it does | readOnly | destructive | idempotent | asks a person first? "
-        "| sent again if the answer was lost | can one yes cover later calls? |",
-        "|---|---|---|---|---|---|---|---|",
+        "| tool | what it does | readOnly | destructive | idempotent | asks a person first? |",
+        "|---|---|---|---|---|---|",
     ]
     for tool in capability().tools:
-        hints, gate = tool.hints, gate_for(tool.hints)
-        if hints.read_only:
-            again = "yes"
-        elif hints.idempotent and CALLS[tool.name].visible:
-            again = "once, if the same session still runs"
-        else:
-            again = "no"
+        hints = tool.hints
         flags = (hints.read_only, hints.destructive, hints.idempotent)
         cells = [f"`{tool.name}`", _DOES[tool.name], *("yes" if f else "no" for f in flags)]
-        lines.append("| " + " | ".join([*cells, _ASKS[gate], again, _SESSION_ANSWER[gate]]) + " |")
+        lines.append("| " + " | ".join([*cells, _ASKS[gate_for(hints)]]) + " |")
     return "\n".join(lines)
 
 
