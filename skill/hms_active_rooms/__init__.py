@@ -3,8 +3,7 @@
     from hms_active_rooms import ActiveRoomsToolkit, ActiveRoomsClient, Policy
 
 The model gets five tools. A person approves each change of the room. A journal records each change.
-The package imports a name when the name is first used. So the command line and the API client start
-without LangChain.
+The package imports a module only when one of its names is used. So the API client needs no LangChain.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs coroutines from synchronous code, on one background event loop per process.
 
-`asyncio.run` makes a new loop for each call, so each call would open new connections. `asyncio.run`
-also fails where a loop already runs, as in a notebook or in a synchronous tool of an async agent.
+`asyncio.run` makes a new loop for each call, so each call would open new connections. It also fails
+where a loop already runs, as in a notebook or in a synchronous tool of an async agent.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Work = Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]]
 def run(work: Work[T]) -> T:
     """Run a coroutine (or a function that makes one) on the background loop, and return its result.
 
-    The coroutine sees a copy of the caller's context variables. An exception that interrupts the
-    wait, such as Ctrl-C, first cancels the coroutine. A call on the background loop itself raises
-    RuntimeError, since it would wait for itself for ever."""
+    The coroutine gets a copy of the caller's context variables. Ctrl-C, or another exception during
+    the wait, cancels the coroutine. A call on the background loop itself raises RuntimeError, since
+    it would wait for itself."""
     try:
         background = _current()
     except RuntimeError:
@@ -72,9 +72,8 @@ def run(work: Work[T]) -> T:
 
 
 async def in_own_thread(call: Callable[[], T]) -> T:
-    """Run a call in a new thread, with a copy of the context variables, and return its result.
-    Nothing can stop a thread that waits for a person to type. So the thread is a daemon, since Python
-    does not wait for daemon threads when it ends."""
+    """Run a call in a new thread, with a copy of the context variables, and return its result. The
+    thread is a daemon, so Python can end while the thread still waits for a person to type."""
     result, context = Future[T](), copy_context()
     result.set_running_or_notify_cancel()
 
@@ -109,7 +108,7 @@ class _Background:
         await self._stopped.wait()
 
     def stop(self) -> None:
-        """Stop the loop. Running tasks are cancelled. The loop's connection pools close, too."""
+        """Stop the loop. This cancels its tasks and closes its connection pools."""
         if self.thread.is_alive():
             self.loop.call_soon_threadsafe(self._stopped.set)
             self.thread.join(GRACE_S)

@@ -1,8 +1,8 @@
 """Reads the contract, `capability.yaml`, into pydantic models. Only that file has the names and hints
 of the tools, and the URL paths.
 
-A mistake in the contract must not become a running tool. So an unknown key or a contradiction raises
-an error that says where and why. A missing hint has the strictest value.
+A mistake in the contract must not become a running tool. So an unknown key or a contradiction is an
+error. A missing hint has the strictest value.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
 Text = Annotated[str, Field(pattern=r"\S")]
 Outputs = tuple[dict[str, Text], ...]
-"""Rules that pick values from an answer, for other programs. This package does not use them."""
+"""Rules that pick values from an answer. Other programs use them; this package does not."""
 
 
 class _Part(
@@ -96,8 +96,8 @@ class Resource(_Part):
 
 
 class Bearer(_Part):
-    """How a request is authorized. `token` is "{{env.NAME}}": NAME is the environment variable that
-    holds the token. Some files call this key `value`."""
+    """How a request is authorized. `token` is "{{env.NAME}}", where the environment variable NAME
+    holds the token. Some contracts call this key `value`."""
 
     type: Literal["bearer"]
     token: str = Field(
@@ -153,7 +153,7 @@ class _Body(_Part):
 
 
 class Capability(_Part):
-    """The whole contract: the API that is called, and the MCP server that offers the tools."""
+    """The whole contract: the API that this package calls, and the tools that it offers."""
 
     naftiko: Text
     info: _Info
@@ -164,7 +164,7 @@ class Capability(_Part):
 
     @property
     def base_uri(self) -> str:
-        """The base URI of the API. It begins with https and has no slash at the end."""
+        """The base URI of the API, with https and without a slash at the end."""
         return self.capability.consumes[0].base_uri
 
     @property
@@ -210,8 +210,8 @@ def capability() -> Capability:
 
 
 def load(text: str) -> Capability:
-    """Read a contract from a YAML text. Raises ConfigurationError if the contract is wrong. The error
-    names the place, for example "capability.exposes.0.tools.2.call"."""
+    """Read a contract from a YAML text. Raises ConfigurationError, which names the wrong place, such
+    as "capability.exposes.0.tools.2.call"."""
     try:
         return Capability.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:

@@ -40,9 +40,9 @@ def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
 
 
 def refuse_unknown(environ: Mapping[str, str], also_known: Collection[str] = ()) -> None:
-    """Raise ConfigurationError if a variable begins with `HMS_` but is not a setting, since a
-    misspelled setting could leave a protection off. Other spellings of a setting, such as `hms-room`
-    or `HMSROOM`, are refused too. `also_known` has more names to allow."""
+    """Raise ConfigurationError if a variable begins with `HMS_` but is not a setting, or is a setting
+    in another spelling, such as `hms-room` or `HMSROOM`. A misspelt setting could leave a protection
+    off. `also_known` has more names to allow."""
     ours, families = set(map(_letters, KNOWN)), tuple(map(_letters, FAMILIES))
     for name in environ:
         # Files of settings may begin with a byte order mark, or have "export" before a name.
@@ -61,8 +61,8 @@ def _letters(name: str) -> str:
 
 
 def unknown_setting(name: str, known: Collection[str], prefix: str = _PREFIX) -> ConfigurationError:
-    """Return the error for a variable that is not in `known`. The error names the most similar
-    setting, or all settings if none is similar. Names are compared without their common `prefix`."""
+    """Return the error for a variable that is not in `known`. It names the most similar setting, or
+    else all settings. Names are compared without their common `prefix`."""
     others = [f"{family}..." for family in FAMILIES] if prefix == _PREFIX else []
     tails = {one.removeprefix(prefix): one for one in known}
     near = get_close_matches(name.upper().removeprefix(prefix), tails, 1)

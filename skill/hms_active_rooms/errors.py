@@ -52,7 +52,7 @@ class ActiveRoomsError(Exception):
 
 
 def default_hint(code: str, *, for_person: bool = False) -> str:
-    """Return the default hint of the error class with this code, or "" if no class has this code."""
+    """Return the default hint of the error class with this code; "" if there is no such class."""
     known = [ActiveRoomsError]
     for kind in known:
         if kind.code == code:
@@ -77,7 +77,7 @@ class InvalidCall(ActiveRoomsError, ValueError):
 
 
 class PolicyRefusal(ActiveRoomsError):
-    """The policy does not allow this call, and no person can approve the call."""
+    """The policy does not allow this call. No person can approve it."""
 
     code = "policy_refusal"
     default_hint = "Do not try again. Tell the person what the policy does not allow."
@@ -112,8 +112,8 @@ class BrokenRecord(JournalError):
 
 
 class ApiError(ActiveRoomsError):
-    """The 100ms API answered with an error, or gave no usable answer. `status` is the HTTP status.
-    `request_id` is the server's id of the request. Each is None if the server sent none."""
+    """The 100ms API answered with an error, or gave no usable answer. `status` is the HTTP status, and
+    `request_id` is the server's id of the request. Either is None if the server sent none."""
 
     code = "api"
 
@@ -132,8 +132,8 @@ class ApiError(ActiveRoomsError):
 
 
 class Unauthorized(ApiError):
-    """401: the token is not valid. The request was not executed. `renewed` is True if the client has
-    got a new token since: then the same request may succeed."""
+    """401: the token is not valid. The request was not executed. If `renewed` is True, the client has
+    a new token now, so the same request may succeed."""
 
     code = "unauthorized"
     renewed: bool = False
@@ -183,8 +183,8 @@ class InvalidRequest(ApiError):
 
 
 class RateLimited(ApiError):
-    """429: there were too many requests. This request was not executed. `retry_after_s` is how many
-    seconds the server asks to wait, or None if the server does not say so."""
+    """429: there were too many requests. This request was not executed. The server asks to wait
+    `retry_after_s` seconds; None if it does not say how long."""
 
     code = "rate_limited"
     default_hint = "Wait a little, then try again."

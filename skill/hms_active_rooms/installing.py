@@ -1,8 +1,7 @@
-"""Makes the command that installs an extra of this package from the place where the package itself
-came from.
+"""Makes the command that installs an extra of this package, from where the package itself came from.
 
-The public package index does not have this package. A command with only the name would install a
-stranger's package, if a stranger publishes one under this name.
+The public package index does not have this package. Somebody could publish another one there under
+its name. So the command never has the name alone.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ def how_to_install(extra: str) -> str:
 
 @contextmanager
 def extra(name: str, what: str, *modules: str) -> Iterator[None]:
-    """Raise ConfigurationError if the `with` block cannot import one of `modules`. The error says
-    that `what` (a part of this package) lacks packages, and how to install the extra `name`."""
+    """Raise ConfigurationError if the `with` block cannot import one of `modules`. The error says that
+    `what` (a part of this package) needs them, and how to install the extra `name`."""
     try:
         yield
     except ImportError as error:

@@ -1,9 +1,8 @@
 """Makes keys for names. Names that a person could mix up have the same key.
 
-A key leaves out invisible characters, such as format characters and fillers. A key uses only the
-first visible characters, so that a long name costs little time. So two long names that begin alike
-have the same key. A needless warning costs only a look; without a warning, the wrong person may be
-removed.
+A key leaves out invisible characters, such as format characters and fillers. To save time it has only
+the first visible characters, so two long names that begin alike have the same key. That may cause a
+needless warning. A missing warning would be worse: the wrong person could be removed.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 SEEN_CHARS: Final = 128
-"""How many visible characters are compared. A list of participants shows fewer."""
+"""How many visible characters of a name are compared. A list of participants shows fewer."""
 
 SCANNED_CHARS: Final = 1024
-"""How many characters are searched for visible ones, if a name begins with invisible ones."""
+"""How many characters of a name are searched for visible ones."""
 
 _BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
 """Characters that are drawn as a blank, although they count as letters or symbols."""
@@ -46,9 +45,8 @@ def folded(name: str) -> str:
 
 def skeleton(name: str) -> str:
     """Return a key for the looks of a name. Names that look the same to a person have the same key.
-    Case, accents and invisible characters do not count. Each character becomes the one that it looks
-    like in Unicode's table of confusables: Cyrillic "а" becomes "a", "0" becomes "o", "m" becomes
-    "rn", and "I", "1" and "i" become "l"."""
+    Case, accents and invisible characters do not count. By Unicode's table of confusables, Cyrillic
+    "а" becomes "a", "0" becomes "o", "m" becomes "rn", and "I", "1" and "i" become "l"."""
     return " ".join(unicodedata.normalize("NFD", _seen(name)).translate(_LOOKS).split())
 
 
@@ -61,9 +59,9 @@ def glance(name: str) -> str:
 
 
 def may_hold(part: str, names: Sequence[str]) -> list[int]:
-    """Return the indexes of the names that may contain `part`. An ASCII name passes this quick check
-    if it has all words of `folded(part)` or of `skeleton(part)`. Any other name always passes.
-    Callers compare the `skeleton` of a name, which takes longer, only if the name has passed."""
+    """Return the indexes of the names that may contain `part`: a quick check, since a `skeleton` takes
+    time. An ASCII name passes if it has all words of `folded(part)` or of `skeleton(part)`. Any other
+    name passes."""
     whole = "\n".join(n if n.isascii() and n.isprintable() else "" for n in names)
     table, longer = _ascii_looks()
     looked = whole
@@ -81,7 +79,7 @@ def may_hold(part: str, names: Sequence[str]) -> list[int]:
 
 @cache
 def _ascii_looks() -> tuple[dict[int, str], dict[str, str]]:
-    """The looks of ASCII characters: those of one character, for `str.translate`, and the others."""
+    """The looks of ASCII characters: a table for `str.translate`, and the looks that are longer."""
     looks = {char: _look(char) for char in map(chr, range(0x20, 0x7F))}
     longer = {char: like for char, like in looks.items() if len(like) != 1}
     return {ord(char): looks[char] for char in looks.keys() - longer.keys()}, longer
@@ -108,10 +106,10 @@ def visible(char: str) -> str:
 
 
 def _look(char: str) -> str:
-    """What a character looks like, in lower case. One that looks like no other stays as it is."""
+    """What a character looks like, in lower case; itself if it looks like no other."""
     text = char
     # No chain in Unicode's data has more than three characters: fullwidth "Ｉ", "I", "l". Case is
-    # folded last in a step, since "М" looks like "M" but "м" does not look like "m".
+    # folded at the end of a step, since "М" looks like "M" but "м" does not look like "m".
     for _ in range(4):
         like = "".join(_alike(c) for c in unicodedata.normalize("NFD", text) if not _is_accent(c))
         plain = unicodedata.normalize("NFKD", like)

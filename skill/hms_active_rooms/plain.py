@@ -1,4 +1,4 @@
-"""Says in plain words what pydantic refuses. Pydantic's own words speak of Python types."""
+"""Says in plain words what pydantic refuses. Its own words speak of Python types."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ _WORDS: Final = {
 
 
 def plain(problem: Mapping[str, Any], kind: str = "argument") -> str:
-    """Return what is wrong with one value. An unknown name gives "there is no such {kind}"."""
+    """Return what is wrong with one value, an entry of `ValidationError.errors()`. `kind` says what
+    the names are, for "there is no such {kind}"."""
     name = problem["type"]
     words = _WORDS.get(name) or _WORDS.get(name.split("_")[0]) or "it cannot be used"
     of = {
@@ -44,7 +45,7 @@ def plain(problem: Mapping[str, Any], kind: str = "argument") -> str:
 
 
 def explain(error: ValidationError | Sequence[Mapping[str, Any]], kind: str = "argument") -> str:
-    """Return one line, without a full stop, about the first five wrong values and their places."""
+    """Return a line about the first five wrong values and their places, without a full stop."""
     told = []
     for one in (error.errors() if isinstance(error, ValidationError) else error)[:5]:
         tag = one.get("ctx", {}).get("discriminator", "").strip("'")

@@ -3,9 +3,9 @@
 The bound holds for o200k_base and cl100k_base, the vocabularies that OpenAI publishes. Others
 give similar counts. For a list of peers (a roster) the bound is usually 1.3 to 1.6 times the count.
 
-Both vocabularies first split a text into pieces. A piece is, for example, a word with one character
-before it, punctuation, or up to three digits. Inside a piece, each byte is one token at first. Then
-two neighbours merge if both together are a token, until no two can merge. So
+Both vocabularies first split a text into pieces: a word with one character before it, punctuation, or
+up to three digits, for example. Inside a piece, each byte is one token at first. Then neighbours merge
+as long as two of them together are a token. So
 
 - up to three digits cost one token, and so does each word of `WORDS`;
 - any other byte costs one token, but each certain merge saves one. Any two letters of `MERGING` are
@@ -43,8 +43,8 @@ LINES: Final = {
 }
 """The fixed lines in the text of a roster, and how many tokens each costs."""
 
-# Finds a word that is one token. Such a word follows the opening quote of a JSON string, and stands
-# before no letter, mark or apostrophe. `token_bound` replaces the word by "j", which is one token.
+# Finds a word that is one token: it follows the opening quote of a JSON string, and no letter, mark
+# or apostrophe comes next. `token_bound` replaces it by "j", which is one token.
 _WORD: Final = re.compile(rf"\"(?<=[\[,:=]\")(?:{'|'.join(WORDS)})(?![A-Za-z'\x7f-\U0010ffff])")
 
 # Replacements, made in this order. Each dot stands for one token; later steps do not match dots.

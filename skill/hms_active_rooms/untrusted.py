@@ -2,13 +2,12 @@
 
 Strangers choose names, user ids, roles, metadata and room names. Such a text may hold terminal
 commands, marks that reorder a line, invisible letters, ten megabytes of accents, or a sentence
-addressed to the model. So it is shown only through `quoted`, or through `shortened` or `escaped`,
-which add no quotes. Characters that are invisible, or mean something in Markdown or HTML, become JSON
-escapes.
+addressed to the model. So it is shown only through `quoted`, or without quotes through `shortened` or
+`escaped`. Characters that are invisible, or active in Markdown or HTML, become JSON escapes.
 
-Hebrew and Arabic letters stay. A line shows them from right to left, together with digits and
-punctuation beside them, up to the next Latin letter. So our own sentences have a Latin word between
-two quoted texts, and between a quoted text and a number.
+Hebrew and Arabic run from right to left, and take digits and punctuation beside them along, up to the
+next Latin letter. So our own sentences have a Latin word between two quoted texts, and between a
+quoted text and a number.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from hms_active_rooms.tokens import token_bound
 K = TypeVar("K")
 
 SHORT_ID_CHARS: Final = 8
-"""How many characters a short id has at least. The first group of a UUID has as many."""
+"""How many characters a short id has at least, as many as the first group of a UUID."""
 
 QUOTED_CHARS: Final = 60
-"""How many characters of a name are shown, if a caller gives no other number."""
+"""How many characters of a name `quoted` shows by default."""
 
 MAX_MARKS: Final = 2
 """How many combining marks in a row stay. Vietnamese and Thai need two, "Zalgo" has dozens."""
@@ -43,8 +42,8 @@ _ACTIVE: Final = re.compile(r"`|<(?=[A-Za-z/!?|])|(?<=\])[(\[]|&(?=#|[A-Za-z0-9]
 # PostgreSQL refuses a NUL character. All databases refuse half a surrogate pair.
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
-# Quotes, and characters that look like quotes, seem to end our string. So they become \u escapes.
-# (Markdown would drop the backslash of `\"`.) U+05F4 stays, since Hebrew words contain it.
+# Quotes and their look-alikes become \u escapes, since they seem to end our string. (Markdown would
+# drop the backslash of `\"`.) U+05F4 stays, since Hebrew words contain it.
 _QUOTES: Final = frozenset('"ʺ˝ˮ˶᳓“”‟″‶〃〝〞〟❝❞＂')
 
 # `for_terminal` keeps these characters. They do no harm in a terminal, and many errors have them.
@@ -63,16 +62,16 @@ _EMOJI: Final = re.compile(f"[0-9#*]\ufe0f\u20e3|{_ONE_PICTURE}(?:\u200d{_ONE_PI
 
 def quoted(text: str, cap: int = QUOTED_CHARS) -> str:
     """Return a stranger's text as a JSON string literal on one line, safe in a terminal and in
-    Markdown. At most `cap` code points are shown. If the text is longer, "…" follows the closing
-    quote. With its escapes the result has at most `12 * cap + 3` characters."""
+    Markdown. A text of more than `cap` code points is cut, and "…" follows the closing quote. With
+    escapes the result has at most `12 * cap + 3` characters."""
     body = f'"{escaped(text[:cap])}"'
     return body if len(text) <= cap else f"{body}…"
 
 
 def escaped(text: str) -> str:
-    """Escape a text of any length as in a JSON string, but add no quotes. Letters of all scripts,
-    accents, emoji, and up to `MAX_MARKS` combining marks in a row stay. At the start, or after an
-    escape, no mark stays: there it would change our own characters."""
+    """Escape a text of any length as in a JSON string, without quotes. Letters of all scripts, accents,
+    emoji, and up to `MAX_MARKS` combining marks in a row stay. Marks at the start and after an escape
+    are escaped, since they would change our own characters."""
     if _PLAIN.fullmatch(text):
         return text
     active = {match.start() for match in _ACTIVE.finditer(text)}
@@ -101,8 +100,8 @@ def escaped(text: str) -> str:
 
 
 def shortened(text: str, most: int, tokens: int | None = None) -> str:
-    """Return a stranger's text for a table cell or a JSON field, escaped but without quotes. At most
-    `most` code points are shown, and fewer if they cost over `tokens` tokens. A cut text ends in "…"."""
+    """Return a stranger's text for a table cell or a JSON field, escaped, without quotes. It is cut to
+    `most` code points and, if given, to `tokens` tokens. A cut text ends in "…"."""
     shown = text[:most]
     safe = escaped(shown)
     while tokens is not None and len(safe.encode()) > tokens and token_bound(safe) > tokens:
@@ -147,15 +146,15 @@ def storable(text: str) -> str:
 
 
 def lookalikes(target: str, names: Iterable[str]) -> list[str]:
-    """Return the names that a person could take for `target`, in the given order. Such a name has the
-    same `glance` key, or differs only in case. Names equal to `target` are left out."""
+    """Return the names that a person could take for `target`: they have the same `glance` key, or
+    differ only in case. Names equal to `target` are left out."""
     looks, plain = _looks(target), _plain(target)
     others = [name for name in names if name != target]
     return [name for name in others if _looks(name) == looks or _plain(name) == plain]
 
 
 def same_looks(names: Iterable[tuple[K, str]]) -> list[list[K]]:
-    """Group the keys whose names are equal or look alike. `names` has pairs of a key and a name."""
+    """Group the keys whose names are equal or look alike. `names` has pairs (key, name)."""
     groups: dict[str, list[K]] = {}
     for key, name in names:
         groups.setdefault(_looks(name), []).append(key)
@@ -168,9 +167,9 @@ _plain: Final = lru_cache(maxsize=4096)(folded)
 
 
 def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict[str, str]:
-    """Return the short id of each id. It is the shortest prefix that no other id of `among` (by
-    default `ids`) has. It has at least `SHORT_ID_CHARS` characters, and no dash at its end. If there
-    is no such prefix, it is the whole id."""
+    """Return the short id of each id: its shortest prefix that no other id of `among` (by default
+    `ids`) has, with at least `SHORT_ID_CHARS` characters and no dash at the end. If there is no such
+    prefix, it is the whole id."""
     short = {full: full[:SHORT_ID_CHARS] for full in ids}
     heads = set(short.values())
     # Only ids that begin alike can have the same prefix. In a sorted list they are neighbours.
@@ -189,8 +188,8 @@ def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict
 
 
 def resolve_short_id(ref: str, ids: Iterable[str]) -> list[str]:
-    """Return the ids that `ref`, a short or full id, can mean. Case is ignored. A full id means only
-    itself, even if other ids begin with it. A short id has at least `SHORT_ID_CHARS` characters."""
+    """Return the ids that `ref`, a short or full id in any case, can mean. A full id means only
+    itself. A short id has at least `SHORT_ID_CHARS` characters."""
     wanted = ref.lower()
     known = list(dict.fromkeys(ids))
     if exact := [full for full in known if full.lower() == wanted]:

@@ -17,10 +17,9 @@ _PLAIN: Final = re.compile(r"https?://[!$&->A-\[\]-~]+")
 
 
 def checked_base_url(url: str, source: str = "The base URL") -> str:
-    """Check the base URL of the API, and return it without slashes at its end. It must be https, so
-    that others cannot read the token, or http to this machine. It may have only scheme, host, port
-    and path. Any other URL raises ConfigurationError. The error calls the URL `source`, and does not
-    show it, since it may hold a password."""
+    """Return the base URL of the API without slashes at its end. Raises ConfigurationError if the URL
+    is neither https nor on this machine, or has more than scheme, host, port and path. The error
+    names `source`, not the URL, which may hold a password."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -56,8 +55,8 @@ def is_local(url: str) -> bool:
 
 
 def environment_proxy(url: str) -> str | None:
-    """Return the proxy that the environment sets for requests to `url`, or None if it sets no proxy
-    or if `url` is on this machine. Raises ConfigurationError if the proxy cannot be used."""
+    """Return the URL of the proxy that the environment sets for `url`; None if there is no proxy, or
+    if `url` is on this machine. Raises ConfigurationError if the proxy's URL is wrong."""
     parts, found = urlsplit(url), getproxies()
     proxy = found.get(parts.scheme) or found.get("all")
     port = "" if parts.port else {"https": ":443", "http": ":80"}.get(parts.scheme, "")
@@ -73,7 +72,7 @@ def environment_proxy(url: str) -> str | None:
 
 
 def unusable_proxy() -> ConfigurationError:
-    """Return an error that does not show the proxy's URL, since that URL may hold a password."""
+    """Return an error that hides the proxy's URL, which may hold a password."""
     return ConfigurationError(
         "The proxy that the environment sets cannot be used.",
         hint="Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY. Each must begin with http:// or https://.",

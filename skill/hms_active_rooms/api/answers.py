@@ -1,6 +1,6 @@
 """Turns an HTTP answer into a typed answer or an error. This module does no I/O.
 
-An error quotes the server's text escaped, shortened and without tokens, as any stranger's text.
+Errors quote the server's text escaped, cut, and without tokens.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _DETAILS_LIMIT: Final = 5
 _JWT: Final = re.compile(r"eyJ[\w-]+\.[\w-]+(\.[\w-]*)?", re.ASCII)
 
 _SHORTEST_SECRET: Final = 8
-# A character that JSON may escape, but need not. A backslash is matched for what follows it.
+# ASCII characters in an escaped form. A pair of backslashes is matched so that no match begins in it.
 _ESCAPE: Final = re.compile(rb"\\(?:u00([2-7][0-9a-fA-F])|[\\/])")
 
 # The real API was seen to send "session not active". Its docs and webhooks have more wordings.
@@ -82,12 +82,12 @@ _NEXT_PAGE: Final = re.compile(r"rel *= *(\"[^\"]*)?\bnext\b", re.IGNORECASE)
 
 
 Failure = tuple[ApiError, bool, float]
-"""An error, whether to send a read again instead of raising the error, and the least wait in seconds."""
+"""An error, whether a read may be sent again, and how many seconds to wait at least before that."""
 
 
 def without(token: SecretStr, answer: Answer) -> Answer:
-    """Return the answer with "[token]" in place of the token, which a server or a proxy may repeat in
-    it. A token shorter than 8 characters stays, since it may be a normal word of the answer."""
+    """Replace the token by "[token]" in an answer, since a server or a proxy may repeat it there. A
+    token of fewer than 8 characters stays, since it may be an ordinary word."""
     secret, body, headers = token.get_secret_value(), answer.body, dict[str, str]()
     for name, value in answer.headers.items():  # aiohttp does not join headers of one name
         before = headers.get(name := name.lower())
@@ -108,9 +108,8 @@ def _unescaped(escape: re.Match[bytes]) -> bytes:
 
 
 def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
-    """Return what `read` makes of the body of a 2xx answer. `asked` holds the ids, query and
-    operation of the request. Raises Unusable, or an ApiError, if this is not a whole answer to the
-    request."""
+    """Read the body of a 2xx answer with `read`. `asked` has the ids, query and operation of the
+    request. Raises Unusable or an ApiError if the answer is incomplete, or answers something else."""
     nothing = answer.status in (204, 205) and read is read_done
     if not nothing and answer.status not in (200, 201, 202, 203):
         raise Unusable(wire.CUT_OFF, f"the answer is not whole (status {answer.status})")
@@ -141,8 +140,7 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
 
 
 def unusable(why: Unusable, request: Request, answer: Answer | None) -> Failure:
-    """Return the `Failure` for a request that got no usable answer, for the reason `why`. `answer` is
-    None if no answer came."""
+    """Return the `Failure` of a request without a usable answer; `answer` is None if none came."""
     told, hint = "100ms gave no usable answer at", None
     if why.cause is wire.NOT_SENT:
         told = "100ms could not be reached at"
@@ -161,7 +159,7 @@ def deadline_passed(seconds: float, request: Request) -> ApiError:
 
 
 def refused(answer: Answer, request: Request, now: float) -> Failure:
-    """Return the `Failure` for an answer whose status is not 2xx. `now` is Unix time in seconds."""
+    """Return the `Failure` of an answer with a status other than 2xx. `now` is Unix time in seconds."""
     status, hint = answer.status, None
     message, details = _words(answer.body)
     said = f"100ms answered {status}" + (f": {quoted(message, _TEXT_LIMIT)}" if message else "")
@@ -231,8 +229,8 @@ def _moment(date: str) -> float | None:
 
 
 def retry_after_s(header: str | None, message: str, *, now: float) -> float | None:
-    """Return how many seconds the server asks to wait, or None. The header Retry-After holds seconds
-    or a date. Without the header, the `message` of the error is searched. `now` is Unix time."""
+    """Return how many seconds the server asks to wait, or None. Reads the header Retry-After (seconds
+    or a date), else the error's `message`. `now` is Unix time in seconds."""
     value = (header or "").strip()
     if seconds := _SECONDS.fullmatch(value):
         wait = float(seconds[1])

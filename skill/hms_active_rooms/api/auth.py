@@ -1,7 +1,7 @@
-"""Provides management tokens: one that comes from outside, or tokens that the client signs itself.
+"""Management tokens: one that the caller gives, or tokens that the client signs itself.
 
-A management token gives access to every room of the account. A `SecretStr` holds the token, so that
-no log or repr shows it. Claims and signature follow the 100ms guide "Security and tokens".
+A management token opens every room of the account. It is kept in a `SecretStr`, which no log or repr
+shows. Claims and signature follow the 100ms guide "Security and tokens".
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ ACCESS_KEY_VARIABLE: Final = "HMS_ACCESS_KEY"
 SECRET_VARIABLE: Final = "HMS_SECRET"  # noqa: S105 - a name, not a secret
 
 LIFETIME_S: Final = 24 * 3600.0
-"""How many seconds a signed token is valid. The samples in the 100ms docs use the same time."""
+"""How many seconds a signed token is valid, as in the samples of the 100ms docs."""
 
 SKEW_S: Final = 10.0
-"""`iat` and `nbf` lie this many seconds before the signing, as in the official SDK: clocks differ."""
+"""Tokens are dated this many seconds back, as in the official SDK, since clocks differ."""
 
 REFRESH_MARGIN_S: Final = 300.0
-"""A token is replaced this many seconds before its end, so that each token is valid when it arrives."""
+"""A token is replaced this many seconds before it expires, so that none expires on its way."""
 
 # Printable ASCII without space, quotes, and brackets like those around a placeholder.
 _PRINTABLE: Final = re.compile(r"[!#-&(-;=?-z|~]+")
@@ -50,9 +50,8 @@ class TokenSource(Protocol):
 
 
 class StaticToken:
-    """A token source with one fixed management token (a JWT), from the dashboard or from your
-    backend. Error texts call the token `source`. Raises ConfigurationError if the token is empty, or
-    has a character that no token has."""
+    """Gives one fixed management token (a JWT), from the dashboard or from your backend. Errors call
+    the token `source`. Raises ConfigurationError if it is empty or has a character no token has."""
 
     def __init__(self, token: str | SecretStr, *, source: str = "The management token") -> None:
         self._token = _checked(token, source)
@@ -66,10 +65,9 @@ class StaticToken:
 
 
 class SignedTokens:
-    """A token source that signs management tokens with the access key and the secret of the app. It
-    replaces a token before the token expires. `clock` returns Unix time in seconds. Error texts call
-    the key and the secret by their names in `sources`. Raises ConfigurationError if one of them is
-    empty, or has a character that no key has."""
+    """Signs management tokens with the app's access key and secret, and replaces each before it
+    expires. `clock` returns Unix time in seconds. Errors call the key and the secret by their names
+    in `sources`. Raises ConfigurationError if one is empty or has a character no key has."""
 
     def __init__(
         self,
@@ -90,13 +88,13 @@ class SignedTokens:
         """Return a token that is valid for at least five minutes. Sign a new token if necessary."""
         with self._lock:
             age = self._clock() - self._made_at
-            # If the clock was set back, the token begins in the future, so the API would refuse it.
+            # If the clock was set back, the token is dated in the future: the API would refuse it.
             if self._cached is None or not 0 <= age < LIFETIME_S - SKEW_S - REFRESH_MARGIN_S:
                 self._cached = self._sign()
             return self._cached
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """Return a newer token than `after`. Sign a new token if there is none yet."""
+        """Return a newer token than `after`. Sign one if there is none yet."""
         with self._lock:
             if self._cached is None or self._cached == after:
                 self._cached = self._sign()
@@ -125,9 +123,9 @@ def _base64(data: bytes) -> bytes:
 
 
 def from_env(token_variable: str, environ: Mapping[str, str]) -> TokenSource:
-    """Make a token source from environment variables: from HMS_ACCESS_KEY and HMS_SECRET if both are
-    set, else from the token in `token_variable`. An empty variable counts as not set. Raises
-    ConfigurationError if a variable is missing, or its value cannot be used."""
+    """Make a token source from HMS_ACCESS_KEY and HMS_SECRET, or else from the variable
+    `token_variable`. An empty variable counts as not set. Raises ConfigurationError if a variable is
+    missing or wrong."""
     key, secret = environ.get(ACCESS_KEY_VARIABLE, ""), environ.get(SECRET_VARIABLE, "")
     names = (ACCESS_KEY_VARIABLE, SECRET_VARIABLE)
     if key and secret:

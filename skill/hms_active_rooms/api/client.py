@@ -40,12 +40,12 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 DEADLINE_S: Final = 30.0
-"""How many seconds a whole call, with repeats and waits, may take by default."""
+"""How many seconds a whole call, with its retries and waits, may take by default."""
 
 
 class ActiveRoomsClient:
-    """A client for one 100ms account. Use one client for all calls, since each new client sets up TLS
-    again. Any number of event loops and threads can share it.
+    """A client for one 100ms account. Use one client for all calls: a new one sets up TLS again. Any
+    number of event loops and threads can share it.
 
     The first argument of every operation is the room's id. A `peer_id` is always a full id. A removal
     or an end happens a moment after the API's answer. People who are removed see the `reason`.
@@ -53,20 +53,19 @@ class ActiveRoomsClient:
     A wrong argument raises InvalidCall, and nothing is sent. Any other failure raises an ApiError.
     Its `executed` says whether the request may have been executed.
 
-    If a read fails for a reason that may pass, the client waits and sends it again; after a 401, at
-    once with a new token. A write is never sent again. Before you repeat a write, read the room,
-    since another session may run by then.
+    If a read fails for a reason that may pass, the client sends it again after a wait. After a 401 it
+    sends it again at once, with a new token. It never sends a write again. Before you do so yourself,
+    read the room: another session may be running.
 
     Args:
         auth: gives the management token.
         base_url: the URL of the API. By default the URL in `capability.yaml`.
         timeouts: how long each step of one attempt may take.
-        deadline_s: how many seconds a whole call, with repeats and waits, may take.
+        deadline_s: how many seconds a whole call, with its retries and waits, may take.
         transport: "httpx" (default), "aiohttp" (extra `fast`), or an httpx transport object.
         max_answer_bytes: the size of the largest answer that is read, after decompression.
         backoff: how often and how fast a failed read is sent again.
-        sleep, rng, clock: for tests. They wait for a number of seconds, return a random number in
-            [0, 1), and return Unix time in seconds.
+        sleep, rng, clock: tests replace `asyncio.sleep`, `random.random` and `time.time` by these.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -107,8 +106,8 @@ class ActiveRoomsClient:
     ) -> Self:
         """Make a client from environment variables. `environ` (by default `os.environ`) must have
         HMS_ACCESS_KEY and HMS_SECRET, or HMS_MANAGEMENT_TOKEN. It may have HMS_BASE_URL and
-        HMS_TRANSPORT ("httpx" or "aiohttp"), which `transport` overrides. Raises ConfigurationError
-        if a variable is missing or wrong."""
+        HMS_TRANSPORT ("httpx" or "aiohttp"); the argument `transport` overrides HMS_TRANSPORT. Raises
+        ConfigurationError if a variable is missing or wrong."""
         environ = os.environ if environ is None else environ
         url = environ.get("HMS_BASE_URL") or capability().base_uri
         chosen = one_of(environ, "HMS_TRANSPORT", "httpx", "aiohttp")
@@ -140,8 +139,8 @@ class ActiveRoomsClient:
     ) -> Peers:
         """Return all peers who are connected now, in the order of the API's answer.
 
-        `user_id` limits the list to the connections of one user, and `role` to one role. "" means the
-        same as None. Raises NotActive if nobody is in the room now."""
+        Give `user_id` or `role` to get only the peers who have it; "" means the same as None. Raises
+        NotActive if nobody is in the room now."""
         query = _texts(user_id=user_id or None, role=role or None)
         return await self._call("listpeers", room_id, read_roster, query=query)
 
@@ -159,9 +158,9 @@ class ActiveRoomsClient:
         role: str | None = None,
         metadata: str | None = None,
     ) -> PeerDetails:
-        """Change a peer, and return the changed peer. A field whose argument is None stays as it is.
-        A new role applies at once, without the peer's consent, and must exist in the room's template.
-        `metadata` is a text (by convention JSON) that replaces all of the old one."""
+        """Change a peer, and return the changed peer. None leaves a field as it is. A new role must
+        exist in the room's template; it applies at once, without the peer's consent. `metadata` is a
+        text (by convention JSON) and replaces the old one."""
         body = _texts(may_be_empty=("name", "metadata"), name=name, role=role, metadata=metadata)
         if not body:
             raise InvalidCall("There is nothing to change. Give name, role or metadata.")
@@ -180,8 +179,7 @@ class ActiveRoomsClient:
 
         Apps show messages of the type "chat" in their chat panel. The API's default type is not
         known. The size of the message is not checked: 100ms documents a limit (4 KB) only for its
-        client SDKs. An empty peer_id or role raises InvalidCall, since the API would send to
-        everyone."""
+        client SDKs. An empty peer_id or role raises InvalidCall: the API would send to everyone."""
         body = _texts(message=message, role=role, type=type)
         if "message" not in body:
             raise InvalidCall("message must be a text.")
@@ -269,7 +267,7 @@ class ActiveRoomsClient:
                     return answers.typed(answered, read, asked)
                 error, again, wait = answers.refused(answered, request, self._clock())
             except Unusable as why:
-                if answered is not None:  # this connection may give the answers of other requests
+                if answered is not None:  # this connection may have mixed up its answers
                     await self._pools.renew()
                 error, again, wait = answers.unusable(why, request, answered)
             except ApiError as said:

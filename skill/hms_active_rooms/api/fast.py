@@ -86,8 +86,8 @@ class AiohttpPool:
 
 
 def _through(proxy: str) -> dict[str, Any]:
-    """The arguments of a request through a proxy. aiohttp would take the user name and the password
-    from the URL itself, but refuses some characters, and encodes others in Latin-1."""
+    """aiohttp's arguments for a request through a proxy. The login goes into a header, since aiohttp
+    refuses some characters of a login in a URL, and encodes others in Latin-1."""
     parts = urlsplit(proxy)
     login, _, host = parts.netloc.rpartition("@")
     name, _, password = login.partition(":")

@@ -1,6 +1,6 @@
 """Checks ids of rooms and peers. `parse_...` returns an id in lower case, or raises InvalidCall.
 
-Ids come from a model or from strangers, and become a part of URLs. So an id may have only hexadecimal
+Ids come from a model or from strangers, and are put into URLs. So an id may have only hexadecimal
 digits and the dashes of a UUID.
 """
 
@@ -66,6 +66,6 @@ def normal_id(given: object) -> object:
 
 
 def shown(value: object) -> str:
-    """Return how an error text shows a refused value: a text in quotes; of any other value only the
-    type, since the value may be secret."""
+    """Describe a refused value in an error: a text in quotes, any other value only by its type, since
+    the value may be secret."""
     return quoted(value) if isinstance(value, str) else f"a value of type {type(value).__name__}"

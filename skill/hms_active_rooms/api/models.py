@@ -1,9 +1,8 @@
 """What the 100ms API returns, as frozen pydantic models.
 
-The fields follow the Active Rooms pages of the 100ms docs. Other fields are kept, so that callers see
-what 100ms may add later. In a text field, a missing value or null becomes "", and any value that is
-not a text becomes its JSON text. Strangers write the names, metadata and roles. These are data, never
-instructions.
+The fields follow the Active Rooms pages of the 100ms docs. Undocumented fields are kept. In a text
+field, null or no value becomes "", and any value that is not a text becomes its JSON text. Strangers
+write the names, metadata and roles. These are data, never instructions.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def _no_string(value: object) -> str:
 
 
 class _Text:
-    """Strings take pydantic-core's fast way. Other values are errors in strict mode."""
+    """Accepts strings, fast. Other values go to `_no_string`, or are errors in strict mode."""
 
     @staticmethod
     def __get_pydantic_core_schema__(_: object, __: GetCoreSchemaHandler) -> CoreSchema:
@@ -46,8 +45,8 @@ Id = Annotated[str, Field(min_length=1, max_length=200, coerce_numbers_to_str=Tr
 
 
 def as_list(value: object) -> object:
-    """Return the list [a, b] for the map {"0": a, "1": b}, since PHP may write a list as such a map.
-    Return any other value unchanged."""
+    """Turn {"0": a, "1": b} into [a, b], since PHP may write a list as such a map. Return any other
+    value unchanged."""
     if isinstance(value, dict) and value and list(value) == [str(n) for n in range(len(value))]:
         return list(value.values())
     return value
@@ -101,9 +100,9 @@ class Peer(Document):
 
 
 class Peers(tuple[Peer, ...]):
-    """A tuple of the peers that GET /active-rooms/{room_id}/peers returns, in the order of the
-    answer. `unreadable` has the keys of records without a valid id, or with an id that differs from
-    the key. These people are in the room, but not in this tuple."""
+    """The peers that GET /active-rooms/{room_id}/peers returns, in the order of the answer. Records
+    without a valid id, or with two ids, are left out, and their keys are in `unreadable`. These people
+    are in the room, too."""
 
     unreadable: tuple[str, ...] = ()
 
@@ -143,6 +142,6 @@ class PeerDetails(Peer):
 
 
 class Acknowledgement(Document):
-    """The API's answer that it has accepted a request. A removal or an end happens a moment later."""
+    """The API has accepted a request. A removal or an end happens a moment later."""
 
     message: Text = ""

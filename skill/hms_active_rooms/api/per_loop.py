@@ -13,9 +13,9 @@ from hms_active_rooms.errors import InvalidCall
 
 
 class Held:
-    """A connection pool that closes only when no request uses it, so that no connection leaks. The
-    end of the asynchronous generator `keeper` closes the pool. `asyncio.run` ends all such generators
-    before it closes its loop. So no socket stays open, even if nobody closes the client."""
+    """A connection pool that closes once no request uses it. It closes when its async generator
+    `keeper` ends. `asyncio.run` ends all such generators, so no socket stays open even if nobody
+    closes the client."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -64,7 +64,7 @@ class PerLoop:
             held = self._held.get(loop)
             if held is not None:
                 return held
-            # A pool's sockets refer to the pool's loop. So a weak key never frees an ended loop.
+            # A pool's sockets refer to their loop, so the weak key alone does not free an ended loop.
             for ended in [other for other in self._held if other.is_closed()]:
                 del self._held[ended]
             held = self._held[loop] = Held(self._make())
@@ -79,7 +79,7 @@ class PerLoop:
             await here.close()
 
     async def aclose(self) -> None:
-        """Close all pools without waiting for those of other loops. Later calls of `here` fail."""
+        """Close all pools; do not wait for those of other loops. Later calls of `here` fail."""
         with self._lock:
             self._closed = True
         await self.renew()

@@ -1,9 +1,9 @@
 """Reads the body of a successful answer into a model, or raises `Unusable`. Does no I/O.
 
 Another version of the API, or a proxy, may send other JSON than the docs show. A body that is unusual
-but clear is read, for example one with a number as a name. A body that contradicts the request or
-itself is refused, since with a wrong list of peers we would remove the wrong people. If a body is not
-a JSON object, it may be cut off, so the client sends a read again.
+but clear is read, for example if a name is a number. A body that contradicts the request or itself is
+refused: by a wrong list of peers the wrong people could be removed. A body that is not a JSON object
+may be cut off, so the client sends a read again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from hms_active_rooms.untrusted import quoted
 M = TypeVar("M", bound=Document)
 Fields = dict[str, Any]
 
-# From so many peers on, one run of the garbage collector over them costs more than keeping them from it.
+# With this many peers, a run of the garbage collector takes longer than `gc.freeze` and `unfreeze`.
 _MANY: Final = 1000
 
 _MOST_DIGITS: Final = 1000  # Python refuses an integer of some thousands of digits
@@ -56,8 +56,8 @@ _OTHER_ESCAPE: Final = re.compile(rb'\\[^"]')
 _FIELDS: Final = operator.attrgetter("__pydantic_fields_set__")
 _EXTRA: Final = operator.attrgetter("__pydantic_extra__")
 
-# Fields that say that a list has further pages. Names of fields stand here and below in lower case
-# and without separators. The general page of the 100ms docs gives every list `limit` and `last`.
+# Fields that say that a list has more pages. All names are in lower case, without separators. The
+# general page of the 100ms docs gives every list `limit` and `last`.
 _PAGING: Final = {"pagination", "paging", "page", "pageinfo", "meta", "metadata", "links"} | {
     *("cursor", "cursors", "hits", "resultinfo", "responsemetadata")
 }
@@ -92,11 +92,11 @@ _DONE: Final = ("success", "ok", "succeeded", "accepted", "acknowledged")
 _STATUS_LINE: Final = re.compile(r"(\d{3}) .*")
 _OVER: Final = re.compile(r"(is)?(ended|closed|finished|terminated)(at|on)?")
 _OVER_WORD: Final = {"ended", "closed", "finished", "terminated", "completed", "inactive"}
-# How an unset time begins. Go writes the year 1 as a text or in seconds, or {"Valid": false}.
+# How an unset time begins. Go writes the year 1 (as a text or in seconds) or {"Valid": false}.
 _UNSET: Final = re.compile(r"0000-|0001-|1970-|-|{")
 _OF_OTHER: Final = {"roomid", "peerid", "room", "peer"}
 
-# Words of an acknowledgement (the documented words first). Below: words of a refusal.
+# Words that mean "accepted" (the documented ones first), and words that mean "refused".
 _ACCEPTED: Final = re.compile(
     r"\b(sent|submitted|ending|ok|okay|done|accepted|queued|scheduled|success(ful(ly)?)?|succeeded"
     r"|removed|ended|delivered|true|20[0-3]|completed|processed|acknowledged)\b"
@@ -110,14 +110,14 @@ _ANSWERS: Final = {
     "peer remove request submitted": "removepeers",
     "session is ending": "endactiveroom",
 }
-"""The documented text of each acknowledgement, and the operation that the text is for."""
+"""Maps the documented text of each acknowledgement to its operation."""
 
 _SPELT: Final = {
     field.replace("_", ""): field
     for kind in (ActiveRoom, Session, PeerDetails, Track, Acknowledgement)
     for field in (*kind.model_fields, "peers")
 }
-"""The documented name of each field, by the name in lower case and without separators."""
+"""Maps a field's name in lower case and without separators to its documented name."""
 
 PAGE: Final = "the answer is only one page of a list, and 100ms documents no way to get the others"
 
@@ -128,7 +128,7 @@ class _PeerMap(Document, cache_strings="keys"):  # values seldom repeat
 
 @dataclass(frozen=True)  # in a field that 100ms does not document, pydantic writes it as {}
 class _Twice:
-    """Replaces a JSON object that has a name twice. Nobody knows which of the values is meant. No
+    """Replaces a JSON object that has a name twice, since nobody knows which value is meant. No
     documented field accepts it."""
 
 
@@ -136,8 +136,7 @@ class _Twice:
 
 
 def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
-    """Return the requested room. Raises NotActive if no session runs, and Unusable if `body` is
-    about another room."""
+    """Return the requested room. Raises NotActive if no session runs, Unusable if it is another room."""
     found = _object(body, asked, "room")
     session = found.get("session", ...)
     fields: Fields = session if isinstance(session, dict) else {}
@@ -173,8 +172,8 @@ def read_peer(body: bytes, asked: Mapping[str, str]) -> PeerDetails:
 
 
 def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
-    """Return the acknowledgement in a body. An empty body, `null` and {} count as acknowledgements
-    too. Any other body raises Unusable if it does not say that the request was accepted."""
+    """Return the acknowledgement in a body; an empty body, `null` and {} are acknowledgements, too.
+    Raises Unusable if any other body does not say that the request was accepted."""
     found = {} if body.strip() in (b"", b"null") else _object(body, asked)
     said = _named(found)
     told = [
@@ -190,7 +189,7 @@ def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
 
 
 def read_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
-    """Return the requested peers. Raises Unusable if the body has no list of peers, or one page."""
+    """Return the requested peers. Raises Unusable without a list of peers, or with only one page."""
     try:
         peers = _plain_roster(body, asked)
     except ValueError:  # something is unusual, so each record is checked by itself
@@ -202,9 +201,9 @@ def read_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
 
 
 def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
-    """Fast, since pydantic-core reads the body. Raises ValueError for any form but the documented."""
-    # Tens of thousands of new objects would start the garbage collector again and again. It would
-    # find nothing and double the time. No other code runs while it is off.
+    """Read a body in the documented form, fast. Raises ValueError for a body in another form."""
+    # Tens of thousands of new objects would start the garbage collector again and again. That would
+    # double the time for nothing. No other code runs while it is off.
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -212,8 +211,8 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
     finally:
         if collects:
             gc.enable()
-    # The next run would go through all of them. This moves them to the oldest generation, as that run
-    # would; not in a program that has frozen objects of its own, since they would be thawed.
+    # Put the objects into the oldest generation, so that the next run skips them. If the program has
+    # frozen objects itself, leave it: `unfreeze` would thaw those, too.
     if len(found.peers) >= _MANY and not gc.get_freeze_count():
         gc.freeze()
         gc.unfreeze()
@@ -225,7 +224,7 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
     others = [value for value in values if not isinstance(value, str)]
     if (
         ids != list(found.peers)
-        # If a name occurs twice, pydantic-core keeps one value, so the body has too many quotes.
+        # pydantic-core keeps one value of a name that occurs twice: then the body has more quotes.
         or _unescaped_quotes(body) != 2 * (1 + len(peers) + 2 * fields - len(others))
         # Checking all ids at once is much faster than a pattern for each.
         or ",".join(ids).translate(_AS_ZERO) != ",".join([_ZERO_ID] * len(ids))
@@ -271,7 +270,7 @@ def _odd_roster(found: Fields, asked: Mapping[str, str]) -> Peers:
 
 
 def _peer(key: str, entry: object, asked: Mapping[str, str]) -> Peer | None:
-    """The peer in one record. None if the record is unusable, or about another peer or room."""
+    """Return the peer in one record; None if it is unusable, or about another peer or room."""
     if not isinstance(entry, dict):
         return None
     given = entry.get("id")
@@ -285,8 +284,8 @@ def _peer(key: str, entry: object, asked: Mapping[str, str]) -> Peer | None:
 
 
 def refuse_page(found: Fields, length: float) -> None:
-    """Raise Unusable if a list is only one page of a longer list. `length` is the number of its
-    entries, and `found` has the fields beside the list."""
+    """Raise Unusable if the fields beside a list (`found`) say that the list has more pages. The list
+    has `length` entries."""
     said = list(_about_pages(found))
     more = [_means(value) for name, value in said if _MORE.fullmatch(name)]
     more += [not v for name, v in said if _WHOLE.fullmatch(name) and isinstance(v, bool)]
@@ -301,7 +300,7 @@ def refuse_page(found: Fields, length: float) -> None:
 
 
 def _about_pages(found: Fields) -> Iterator[tuple[str, Any]]:
-    """The fields as pairs of name and value. Fields of a nested object about pages are included."""
+    """Yield the names and values of the fields, with those of nested objects about pages."""
     for name, value in _named(found).items():
         yield name, value
         if name in _PAGING and isinstance(value, dict):
@@ -328,7 +327,7 @@ def _of_other(found: Fields, asked: Mapping[str, str]) -> bool:
 
 
 def _named(found: Fields) -> Fields:
-    """The same fields, with their names in lower case and without separators."""
+    """Return the fields with names in lower case and without separators."""
     return {_spelt_plainly(key): value for key, value in found.items()}
 
 
@@ -346,7 +345,7 @@ def _model(kind: type[M], found: Fields) -> M:
 
 
 def _object(body: bytes, asked: Mapping[str, str], about: str = "") -> Fields:
-    """If `about` is "room" or "peer", the object must have the id that was asked for."""
+    """Parse a body. If `about` is "room" or "peer", the object must have the id of the request."""
     try:
         found = json_document(body)
     except (ValueError, RecursionError):
@@ -414,10 +413,9 @@ def _number(value: object) -> float | None:
 
 
 def json_document(body: bytes) -> Any:
-    """Parse JSON. Raises ValueError if the text is not JSON; NaN and Infinity are not JSON. One
-    stranger's name must not make the whole list of peers unreadable. So control characters are
-    allowed in a text, a lone surrogate (which a log cannot encode) becomes "?", and a number that
-    Python cannot hold becomes a text."""
+    """Parse JSON. Raises ValueError if it is not JSON, or has NaN or Infinity. One stranger's name
+    must not make the whole list of peers unreadable. So a text may have control characters, a lone
+    surrogate becomes "?", and a number that Python cannot hold becomes a text."""
     text = body.decode("utf-8-sig", "replace")
     how: dict[str, Any] = {"parse_int": _whole, "parse_float": _finite, "strict": False}
     found = json.loads(text, parse_constant=_refuse, object_pairs_hook=_once, **how)
@@ -444,7 +442,7 @@ def _once(pairs: list[tuple[str, Any]]) -> Any:
 
 @lru_cache(maxsize=1024)
 def _documented(name: str) -> str:
-    """The documented name of a field: `user_id` for `userId`. Any other name stays as it is."""
+    """Return a field's documented name, such as `user_id` for `userId`; any other name unchanged."""
     return _SPELT.get(_spelt_plainly(name), name)
 
 

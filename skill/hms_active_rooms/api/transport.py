@@ -1,8 +1,8 @@
 """The default transport: httpx. No other module imports httpx.
 
-People behind a company proxy set proxies and CA bundles in the environment (HTTPS_PROXY,
-SSL_CERT_FILE), so both are taken from there. A request to this machine uses no proxy. It may be
-plain http, and the proxy would see the token. Redirects are not followed, and .netrc is not read.
+Proxies and CA bundles come from the environment (HTTPS_PROXY, SSL_CERT_FILE). A request to this
+machine uses no proxy, since over plain http the proxy would see the token. Redirects are not
+followed, and .netrc is not read.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def pools(
     choice: TransportChoice, base_url: str, timeouts: wire.Timeouts, max_bytes: int
 ) -> Callable[[], wire.Pool]:
     """Return a function that makes a connection pool on the running event loop. Raises
-    ConfigurationError if the transport does not exist or is not installed, or if the environment's CA
-    bundle cannot be read. The returned function raises it for an unusable proxy."""
+    ConfigurationError if the transport is unknown or not installed, or if the CA bundle cannot be
+    read. The returned function raises it if the environment's proxy is wrong."""
     if not isinstance(choice, str):
         return lambda: HttpxPool(timeouts, max_bytes, choice)
     tls = _tls(not is_local(base_url))  # reads files, which must not block an event loop
@@ -73,11 +73,9 @@ def to_app(app: Any) -> CustomTransport:
 
 
 async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s: float) -> str:
-    """Send one POST with JSON to a server that is not 100ms. The token for 100ms is not sent. Returns
-    "" if the server accepted the message, else the status or the name of the exception.
-
-    The call ends within `within_s` seconds. It follows no redirect, repeats nothing, and reads only
-    the status and the beginning of the answer."""
+    """Send one POST with JSON to a server other than 100ms, without the token for 100ms. Returns "" if
+    the server accepted the message, else the status or the name of the exception. Takes at most
+    `within_s` seconds, follows no redirect, and repeats nothing."""
     took = False
     try:
         async with asyncio.timeout(within_s):
@@ -103,7 +101,7 @@ class HttpxPool:
     ) -> None:
         # httpx.AsyncClient is slower, since it parses the URL and looks for cookies each time.
         self._transport = transport
-        # A custom transport may not report its steps. So each of its requests counts as sent.
+        # A custom transport may not report its steps, so each of its requests counts as sent.
         self._reports = type(transport) is httpx.AsyncHTTPTransport
         self._max_bytes = max_bytes
         self._timeout = {
@@ -158,7 +156,7 @@ class HttpxPool:
 
 
 def _connections(tls: ssl.SSLContext, url: str) -> httpx.AsyncBaseTransport:
-    # These errors may hold the proxy's URL. So the error below is raised outside, without them.
+    # These errors may hold the proxy's URL, so the error below is not chained to them.
     with contextlib.suppress(ValueError, httpx.InvalidURL):
         return httpx.AsyncHTTPTransport(
             verify=tls,
@@ -177,7 +175,7 @@ _url: Final = lru_cache(maxsize=256)(httpx.URL)
 
 @cache
 def _tls(use_environment: bool) -> ssl.SSLContext:
-    """The TLS settings. Making them takes 20 ms or more, so they are made once per process."""
+    """Make the TLS settings, once per process, since it takes 20 ms or more."""
     with contextlib.suppress(OSError):
         return httpx.create_ssl_context(trust_env=use_environment)
     raise ConfigurationError(

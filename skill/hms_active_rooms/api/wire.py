@@ -1,4 +1,4 @@
-"""Defines the parts of one HTTP exchange (request, answer, failures, limits), and reads a body."""
+"""The parts of one HTTP exchange: request, answer, failures, limits. Also reads an answer's body."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from hms_active_rooms.api.address import environment_proxy
 from hms_active_rooms.errors import ApiError, BadResponse, ConnectionFailed, Executed, TimedOut
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
-"""The size of the largest answer that is read. A list of 20,000 peers (a full room) has about 6 MB."""
+"""The largest answer that is read. A list of 20,000 peers (a full room) has about 6 MB."""
 
 KEEP_ALIVE_S: Final = 3.0
-"""An idle connection is closed after this many seconds. Many servers close it after 5 s. If a server
-closes it while a write is sent, nobody knows whether the write was executed."""
+"""An idle connection is closed after this many seconds, before servers close it (often after 5 s). If
+a server closed it while a write is sent, nobody would know whether the write was executed."""
 
 MAX_CONNECTIONS: Final = 100
 WRITE_POOL_S: Final = 1.0
-"""A write waits at most this many seconds for a free connection. The room may change meanwhile."""
+"""A write waits at most this many seconds for a connection, since the room may change meanwhile."""
 
 WEB_PAGE: Final = "the answer is a web page, so it is probably not from 100ms"
 ALL_BUSY: Final = f"all {MAX_CONNECTIONS} connections of this program were in use"
 
 
 class Cause(NamedTuple):
-    """One kind of failure, and what it means for a write and for a read. A write is never sent again."""
+    """A kind of failure, and what it means for a write and for a read."""
 
     error: type[ApiError]
     write: Executed  # whether a write was executed; a read never executes anything
-    read_again: bool  # whether a read is sent again
+    read_again: bool  # whether a read is sent again; a write never is
 
 
 NOT_SENT: Final = Cause(ConnectionFailed, "no", True)
@@ -45,7 +45,7 @@ TIMEOUT: Final = Cause(TimedOut, "maybe", True)
 CUT_OFF: Final = Cause(BadResponse, "maybe", True)
 """The answer was cut off, or is not JSON. A second request may get a whole answer."""
 CONTRADICTS: Final = Cause(BadResponse, "maybe", False)
-"""The answer does not fit the request, is too large, or redirects. A second answer would be the same."""
+"""The answer is wrong, too large, or a redirect. A second answer would be the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class Backoff:
     """How often a failed read is sent again, and how fast."""
 
     attempts: int = 4  # how many requests are sent at most; the first one counts
-    base_s: float = 0.5  # the longest first wait; each further one may be twice as long
-    cap_s: float = 8.0  # the longest wait, unless the server asks for a longer one
+    base_s: float = 0.5  # the longest first wait in seconds; then this doubles each time
+    cap_s: float = 8.0  # the longest wait in seconds, unless the server asks for more
 
     def ceiling_s(self, attempt: int) -> float:
         """Return the longest wait in seconds after attempt number `attempt`; the first is 1."""
@@ -86,7 +86,7 @@ class Request:
 
     @property
     def origin(self) -> str:
-        """The scheme, host and port for error texts, and whether the environment sets a proxy."""
+        """For error texts: the scheme, host and port, and whether a proxy is used."""
         parts = urlsplit(self.url)
         way = ", through the proxy that the environment sets (HTTPS_PROXY or ALL_PROXY)"
         return f"{parts.scheme}://{parts.netloc}{way if environment_proxy(self.url) else ''}"
@@ -111,8 +111,7 @@ class Answer(NamedTuple):
 
 
 class Unusable(Exception):
-    """Raised if no usable answer came. `reason` never quotes a library's error, which may hold a
-    token."""
+    """No usable answer came. `reason` quotes no error of a library, since it may hold a token."""
 
     def __init__(self, cause: Cause, reason: str) -> None:
         super().__init__(reason)
@@ -123,8 +122,8 @@ class Pool(Protocol):
     """The connections of one client on one event loop."""
 
     async def send(self, request: Request, token: SecretStr) -> Answer:
-        """Send one request and return the answer. Raises Unusable if no usable answer came. The
-        HTTP library's own exceptions are not passed on, since they hold the token."""
+        """Send one request and return the answer. Raises Unusable in place of the HTTP library's own
+        exceptions, which hold the token."""
 
     async def aclose(self) -> None: ...
 
@@ -139,7 +138,7 @@ class Library(NamedTuple):
 
 
 async def receive(exchange: Awaitable[Answer], library: Library) -> Answer:
-    """Await an exchange and return its answer. Raises Unusable if the exchange gave no answer."""
+    """Await the answer. Raises Unusable in place of the library's exceptions."""
     try:
         return await exchange
     except asyncio.CancelledError as cancelled:
@@ -167,8 +166,8 @@ async def answer(
     limit: int,
     library: Library,
 ) -> Answer:
-    """Read the body, and return the whole answer. Raises Unusable if the body has over `limit`
-    bytes. The body is decompressed here, since the libraries decompress without a limit."""
+    """Read and decompress the body, and return the answer. Raises Unusable if the body is larger than
+    `limit` bytes; the libraries would decompress without a limit."""
     coding = headers.get("content-encoding")
     lost: tuple[type[BaseException], ...] = (*library.errors, Unusable)
     try:
