@@ -37,8 +37,9 @@ def listed(name: str) -> frozenset[str]:
 def rows(name: str) -> list[tuple[str, str]]:
     """The lines "phrases => text" of a section, each as a pair (phrases, text)."""
     lines = (line.partition(" => ") for line in section(name).splitlines())
-    loose = f"({section('loose')})"
-    return [(o.replace("<skip>", _SKIP).replace("<loose>", loose), text) for o, _, text in lines]
+    parts = {"<skip>": _SKIP, "<loose>": f"({section('loose')})"}
+    parts |= {f"<{part}>": section(part) for part in ("events", "whole")}
+    return [(re.sub("<[a-z]+>", lambda m: parts.get(m[0], m[0]), o), text) for o, _, text in lines]
 
 
 def phrases(text: str) -> list[Phrase]:
