@@ -92,7 +92,7 @@ def test_wrong_arguments_are_one_line_and_send_nothing(call: Run, sim: Simulatio
         (("reject", "nope"), "There is no action"),
         (("reject", ""), "There is no action"),
         (("reject", "\udcff"), "There is no action"),
-        (("chat", ROOM, "--thread", "../x"), "cannot be the name"),
+        (("chat", ROOM, "--thread", "../x"), "is not a valid name"),
         (("chat", "nope"), "is not a room id"),
         (("demo", "--scene", "moon"), "moon"),
         (("sim", "--scene", "moon"), "moon"),

@@ -72,7 +72,7 @@ def test_what_is_told_to_type_finds_the_same_journal_in_time(
 def test_a_journal_in_memory_says_that_nobody_can_decide_later(sim: Simulation, call: Run) -> None:
     done = call("send", sim.room_id, "hi", "--journal", ":memory:")
     assert done.code == 3
-    assert "ends with this command" in done.err
+    assert "after this command ends" in done.err
     assert "hms-active-rooms approve" not in done.err
 
 
@@ -405,7 +405,7 @@ def test_a_journal_that_can_only_be_read_is_refused_at_the_start_and_can_be_read
     commands: list[tuple[str, ...]] = [("serve", *room), ("mcp", *room), ("mcp", "--stdio", *room)]
     for command in (*commands, ("chat", sim.room_id), ("send", sim.room_id, "hi")):
         done = call(*command, given="who is here\n", **only)
-        assert (done.code, "can only be read" in done.err) == (2, True)
+        assert (done.code, "is read-only" in done.err) == (2, True)
     assert action in call("actions", **only).out
     assert call("actions", "show", action, **only).code == 0
     refused = call("approve", action, "--journal", url)

@@ -104,7 +104,7 @@ def test_a_model_that_answers_nothing_is_told_but_not_after_an_outcome(
     io = Talk("hello", "remove the viewers", "yes")
     converse(ScriptedModel.saying(text(""), wanted, text("")), io)
     (error,) = io.of("error")
-    assert "The model answered nothing" in error["message"]
+    assert "The model gave no answer" in error["message"]
     assert [event["state"] for event in io.of("outcome")] == ["done"]
 
 

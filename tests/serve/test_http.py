@@ -292,7 +292,7 @@ async def test_a_stream_that_is_open_when_the_server_stops_ends_without_an_error
         (
             (),
             {},
-            "may call the tools. An MCP client may also answer in its user's place; --no-elicitation stops that.",
+            "may call the tools. An MCP client may also approve in its user's place; --no-elicitation stops that.",
             1,
         ),
         (("--no-elicitation",), {}, "may call the tools.", 0),

@@ -1,4 +1,4 @@
-"""The commands `actions` (shows, exports and prunes the journal), `approve` and `reject`."""
+"""The commands `actions`, `approve` and `reject`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Before = Annotated[
     str,
-    Option("--before", metavar="DATE", help="A date (2026-11-01) or 2026-11-01T18:00+01:00."),
+    Option("--before", metavar="DATE", help="Date, or date and time: 2026-11-01T18:00+01:00."),
 ]
 
 
@@ -44,22 +44,22 @@ def actions(
     state: Annotated[
         str | None,
         Option(
-            help="Only one state: proposed (waits for a person), approved, sent, done, failed, unknown, rejected or expired."
+            help="Only this state: proposed (waits for a person), approved, sent, done, failed, unknown, rejected or expired."
         ),
     ] = None,
     room: Annotated[str | None, Option(metavar="ROOM", help="Only this room.")] = None,
-    limit: Annotated[int, Option(min=1, max=1_000_000, help="Rows to show.")] = 20,
+    limit: Annotated[int, Option(min=1, max=1_000_000, help="The most rows to show.")] = 20,
     refused: Annotated[
         bool,
         Option(
             "--refused",
-            help="List instead the requests that `serve` and `mcp` refused, e.g. for a wrong token.",
+            help="List requests that `serve` and `mcp` refused, instead of actions.",
         ),
     ] = False,
     json: Json = False,
     journal: JournalUrl = None,
 ) -> None:
-    """List the changes (actions) that were asked for. `actions show ACTION` shows one in full."""
+    """List actions: the changes that somebody asked for. `actions show ACTION` shows one."""
     if ctx.invoked_subcommand is not None:
         refuse_idle(ctx, ctx.invoked_subcommand)
         return
@@ -82,7 +82,7 @@ def actions(
     elif json:
         from hms_active_rooms.gate.view import view
 
-        # Kept short: three people of each action, and no question, since it may name 50 people.
+        # Short, because a model may read it: three people of each action, and no question.
         views = [view(row, people=3) for row in rows]
         told = [one.model_dump(mode="json", exclude={"question"}) for one in views]
         screen.document({"actions": told})
@@ -121,7 +121,7 @@ def show(
             min=0,
             max=86_400,
             metavar="SECONDS",
-            help="Wait up to this many seconds for the action to end.",
+            help="Wait up to SECONDS for the action to end.",
         ),
     ] = None,
     json: Json = False,
@@ -164,12 +164,12 @@ def show(
 
 
 def export(
-    file: Annotated[str, Argument(metavar="FILE", help="A new file, for JSON Lines.")],
+    file: Annotated[str, Argument(metavar="FILE", help="New file for the JSON lines.")],
     before: Before,
     json: Json = False,
     journal: JournalUrl = None,
 ) -> None:
-    """Make a file of the actions that ended before a date. Nothing is deleted."""
+    """Write the actions that ended before DATE to a new file. Nothing is deleted."""
     moment = _moment(before)
     if file == "-":
         raise InvalidCall("An export cannot go to standard output.", hint="Name a new file.")
@@ -191,9 +191,7 @@ def export(
 
 
 def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> None:
-    """Delete exported actions that ended before DATE.
-
-    An action is kept if it was not exported, or got a new event after its export."""
+    """Delete exported actions that ended before DATE. An action stays if it changed since."""
     moment = _moment(before)
     with open_journal(Settings(journal=journal)) as book:
         pruned = book.prune(before=moment, by=person_here())
@@ -208,7 +206,7 @@ def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> Non
 
 
 def _moment(text: str) -> datetime:
-    """The moment in `--before`, in UTC. A text without a time zone is in this machine's zone."""
+    """The time in `--before`, in UTC. Without a time zone it is this machine's local time."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
@@ -239,7 +237,7 @@ def _event_line(event: records.Event) -> str:
 
 
 def approve(action: ActionId, settings: Settings) -> int:
-    """Show a waiting action, ask about it, and run it after a yes. Needs a person at a terminal."""
+    """Show an action that waits, and send it after a yes. Needs a terminal."""
     from hms_active_rooms.cli.person import somebody_here
     from hms_active_rooms.gate.journal.records import FINAL, UNSENT
     from hms_active_rooms.gate.view import already, outcome
@@ -270,11 +268,11 @@ def approve(action: ActionId, settings: Settings) -> int:
 
 def reject(
     action: ActionId,
-    reason: Annotated[str, Option(metavar="TEXT", help="The reason, told to whoever asked.")] = "",
+    reason: Annotated[str, Option(metavar="TEXT", help="The reason, for whoever asked.")] = "",
     json: Json = False,
     journal: JournalUrl = None,
 ) -> int:
-    """Say no to an action that waits. Works without a terminal."""
+    """Reject an action that waits. Needs no terminal."""
     from hms_active_rooms.gate.approval import Reject, record_decision
     from hms_active_rooms.gate.view import already, outcome, view
 
@@ -291,7 +289,7 @@ def reject(
     else:
         late = "" if row.state == "rejected" else "Too late to reject."
         screen.err(" ".join(filter(None, (late, already(row), outcome(row)))))
-    # If the action was executed before, the person prevented nothing, so this is not DONE.
+    # Not DONE if the action was executed before the person rejected it.
     return DONE if row.state == "rejected" else BY_STATE[row.state] or FAILED
 
 
@@ -309,7 +307,7 @@ def ask_here(gate: Gate, action: records.Action, settings: Settings) -> int:
 
 
 def report(action: records.Action, settings: Settings) -> int:
-    """Print how an action ended or what it waits for. Returns the exit code."""
+    """Print the action's outcome, or what it waits for. Returns the exit code."""
     from hms_active_rooms.cli.person import next_step
     from hms_active_rooms.gate.view import outcome, view
 
@@ -320,7 +318,7 @@ def report(action: records.Action, settings: Settings) -> int:
     say = screen.out if code == DONE else screen.err
     say(outcome(action))
     if action.state == "proposed":
-        # Standard output gets only the id, for scripts.
+        # On standard output only the id, for scripts.
         screen.out(action.id)
     if then := next_step(action, settings):
         screen.err(then)

@@ -1,4 +1,4 @@
-"""The command line as a whole: all commands, in the order in which the help lists them."""
+"""All commands, in the order in which the help lists them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hms_active_rooms.cli.settings import spread
 _EPILOG: Final = """\b
 Exit codes:
   0  the command did what was asked
-  1  the command failed; the error says what was executed, if anything
+  1  the command failed; the error says whether anything was executed
   2  a wrong argument or setting, or a name that fits nobody or several people
-  3  the action waits for a person to approve it
-  4  the action was not sent: rejected, refused, or not answered in time
-  5  the action may have been executed, and is not sent again; see the text
+  3  the change was not sent: it waits for a person to approve it
+  4  the change was not sent: rejected, not allowed, or not answered in time
+  5  the change may have been executed, and is not sent again
 
 \b
 Settings (environment):
@@ -30,7 +30,8 @@ Settings (environment):
   HMS_POLICY_FILE                 a TOML file that says what is allowed
   HMS_POLICY_*                    one policy setting, e.g. HMS_POLICY_ROOMS
   HMS_MODEL                       the chat model of `chat` and `demo`
-  (settings of a server: see serve.md in the skill's references)
+  HMS_SERVER_TOKEN                the token that clients of a server must send
+                                  (others: skill/references/serve.md)
   HMS_DEBUG=1                     show the traceback of an unexpected error
   NO_COLOR                        no colours, no spinner
 """
@@ -43,8 +44,8 @@ def _group(**settings: Any) -> typer.Typer:
 
 app = _group(
     name="hms-active-rooms",
-    help="Look into and moderate live 100ms rooms. A change is first shown to a person, and runs only"
-    " after a yes. A policy can let some changes run without a question.",
+    help="Look into and moderate live 100ms rooms. A change is sent only after a person says yes. A"
+    " policy can let some changes go without a question.",
     epilog=_EPILOG,
     add_completion=True,
     pretty_exceptions_enable=False,

@@ -1,8 +1,7 @@
-"""The commands `chat` and `demo` run the moderator in a terminal. `chats` lists the saved chats.
+"""The commands `chat` and `demo` (the moderator in a terminal) and `chats` (saved conversations).
 
-LangGraph's checkpoints of a chat are in `chat.sqlite`, in the user's state directory, so a later
-process can continue the chat. The file stays small: only the newest checkpoints of a conversation
-are kept, and conversations that are too old or too large are deleted. A demo writes no file.
+`chat` keeps LangGraph's newest checkpoints of each conversation in `chat.sqlite`, in the user's state
+directory, and deletes old conversations. `demo` writes no file.
 """
 
 from __future__ import annotations
@@ -66,17 +65,21 @@ def chat(
     room: Room,
     model: Model = None,
     thread: Annotated[
-        str | None, Option(metavar="NAME", help="Go on with this conversation, or begin it.")
+        str | None, Option(metavar="NAME", help="Name of the conversation to begin or continue.")
     ] = None,
     approve_from_stdin: Annotated[
-        bool, Option("--approve-from-stdin", help="Also accept approvals that come from a pipe.")
+        bool,
+        Option(
+            "--approve-from-stdin",
+            help="Accept approvals from a pipe. Whoever writes to it approves.",
+        ),
     ] = False,
 ) -> int:
     """Talk to the moderator about a room. It asks before it changes anything."""
     room_id = parse_room_id(room)
     if thread is not None and not _THREAD.fullmatch(thread):
         raise InvalidCall(
-            f"--thread {quoted(thread)} cannot be the name of a conversation.",
+            f"--thread {quoted(thread)} is not a valid name.",
             hint="Use up to 64 letters, digits, dots, dashes and underscores.",
         )
     environ = settings.environ()
@@ -116,7 +119,7 @@ def chat(
 
 
 def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) -> None:
-    """Talk to the moderator in a simulated room. Needs no account, key or language model."""
+    """Talk to the moderator in a simulated room. Needs no account, key or model."""
     os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"  # checkpoints load known types only
     with simulator_errors():
         from langgraph.checkpoint.memory import InMemorySaver
@@ -153,7 +156,7 @@ def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) ->
 
 
 def chats(ctx: Context, json: Json = False) -> None:
-    """List saved conversations of `chat`, newest first. `chats prune` deletes old ones."""
+    """List the saved conversations of `chat`, newest first."""
     if ctx.invoked_subcommand is not None:
         refuse_idle(ctx, ctx.invoked_subcommand)
         return
@@ -180,12 +183,12 @@ def prune(
         Option(
             min=0,
             max=1_000_000,
-            help="Also delete the oldest ones, until the rest takes at most this many MB.",
+            help="Also delete the oldest, until the rest takes at most this many MB.",
         ),
     ] = KEPT_MB,
     json: Json = False,
 ) -> None:
-    """Delete old conversations. The journal keeps what was asked and done in them."""
+    """Delete old conversations. Their actions stay in the journal."""
     with _connected() as db:
         gone = _prune(db, days, mb)
         db.execute("VACUUM")
@@ -237,8 +240,8 @@ def _prune(db: sqlite3.Connection, days: float, mb: float) -> list[Chat]:
 
 @contextmanager
 def _saver(thread: str) -> Iterator[AsyncSqliteSaver]:
-    """The moderator's checkpointer. Before the block, old conversations are deleted. After the
-    block, the conversation `thread` keeps only its newest checkpoints."""
+    """The moderator's checkpointer. First deletes old conversations. At the end it deletes all but
+    the newest checkpoints of `thread`."""
     import aiosqlite
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
@@ -266,8 +269,8 @@ def _saver(thread: str) -> Iterator[AsyncSqliteSaver]:
 
 @contextmanager
 def _connected(*, only_look: bool = False) -> Iterator[sqlite3.Connection]:
-    """A connection to the file with the conversations. Only the file's owner can read it. With
-    `only_look`, the file need not be writable, or be there."""
+    """A connection to the file of conversations, which only its owner can read. With `only_look` the
+    file may be missing or read-only."""
     from langgraph.checkpoint.sqlite import SqliteSaver
 
     where = path().as_uri()
@@ -292,6 +295,6 @@ def _connected(*, only_look: bool = False) -> Iterator[sqlite3.Connection]:
     except sqlite3.Error as error:
         raise ConfigurationError(
             f"The conversations in {_place()} cannot be read or written: {error}.",
-            hint="If the file is locked or its disk is full, try again later. If it is damaged, move it"
-            " away. The journal is a different file and stays as it is.",
+            hint="If the file is locked or the disk is full, try again later. If the file is damaged,"
+            " move it away; the journal is another file.",
         ) from None

@@ -1,15 +1,13 @@
-"""A conversation with the moderator: of a person in a terminal, or of a program by JSON lines.
+"""A person talks with the moderator in a terminal, or a program by JSON lines.
 
-The graph pauses with one interrupt for all actions that need a person. The person is asked about
-one action after the other. Each action is decided and run as in the other commands, by
-`person.finish`. Then the graph goes on, and reads in the journal how the actions ended. If the
-input ends or Ctrl-C comes, nothing is decided.
+The graph pauses with one interrupt for all actions that need a person. `person.finish` asks about
+each action, and runs it. Then the graph continues, and reads in the journal how the actions ended.
 
 Standard output has these events, as text or, with `--json`, as JSON lines:
 
 started   the conversation's name and its room (only with `--json`)
 you       what the person wrote, if it came from a pipe
-resumed   a turn that an earlier process did not finish goes on
+resumed   a turn that an earlier process did not finish continues
 message   what the model said
 outcome   how an action ended
 error     what went wrong
@@ -64,8 +62,8 @@ _SAID: Final = {"human": "you", "ai": "message"}  # the event that shows an earl
 
 
 class Conversation:
-    """A conversation with the moderator about one room. The asynchronous checkpointer `saver` keeps
-    the conversation under the name `thread`. For `model` see `build_moderator`."""
+    """A conversation with the moderator about one room. `saver`, an asynchronous checkpointer, keeps
+    it under the name `thread`. `model` is as in `build_moderator`."""
 
     def __init__(
         self,
@@ -97,8 +95,8 @@ class Conversation:
         """Talk until the input ends. Returns whether an action still waits for a person. Unless the
         conversation is `new`, first show its last messages and finish its last turn.
 
-        After Ctrl-C the person is told how the actions ended and which are still open. Then this
-        raises KeyboardInterrupt, or `Interrupted` if a request may have been executed.
+        Ctrl-C shows how the actions ended, and which are open. Then this raises KeyboardInterrupt,
+        or `Interrupted` if a request may have been executed.
         """
         self._io.emit({"type": "started", "thread": self._thread, "room_id": self._room_id})
         if not new:
@@ -109,14 +107,14 @@ class Conversation:
             for message in said[-10:]:
                 self._io.emit({"type": _SAID[message.type], "text": message.text, "earlier": True})
             if state.tasks:
-                # The last turn is not finished. (`state.next` may not show that.) The journal knows
-                # what was sent, so going on is safe.
+                # `state.next` may be empty though the last turn is unfinished. To continue is safe,
+                # because the journal knows what was sent.
                 told = "The last turn was not finished; it goes on."
                 self._io.emit({"type": "resumed", "text": told})
                 if not self._turn(None, state.interrupts):
                     return True
             else:
-                # An action may be open in the journal though the graph has no open task.
+                # The journal may have open actions though the graph has no open task.
                 self._pending([row for row in self._rows() if row.state in UNSENT])
         while (text := self._io.message()) is not None:
             if LEAVE.fullmatch(text):
@@ -130,7 +128,8 @@ class Conversation:
             return reading.actions(thread=self._thread, limit=50)
 
     def _turn(self, given: Given, asked: Sequence[Interrupt] = ()) -> bool:
-        """`asked` are questions that are still open. False if an action still waits for a person."""
+        """Run one turn. `asked` are questions of an earlier process that are still open. Returns
+        False if an action still waits for a person."""
         since = self._gate.journal.now()
         self._told.clear()
         try:
@@ -144,7 +143,7 @@ class Conversation:
             raise
         except KeyboardInterrupt:
             self._tell_what_is_left(since)
-            raise KeyboardInterrupt from None  # not `Interrupted`: the person was told already
+            raise KeyboardInterrupt from None  # not `Interrupted`: the outcome is shown already
         return True
 
     def _tell_what_is_left(self, since: datetime) -> None:
@@ -176,7 +175,7 @@ class Conversation:
             with self._io.busy():
                 blocking.run(stream)
             if shown and not (asked or any(shown) or self._told):
-                text = "The model answered nothing. Say it again, or in other words."
+                text = "The model gave no answer. Write it again, or in other words."
                 self._io.emit({"type": "error", "code": "model", "message": text})
         except ActiveRoomsError as error:
             self._io.emit(failed | screen.error_document(error)["error"])
@@ -184,7 +183,7 @@ class Conversation:
             text = "The moderator took too many steps and was stopped."
             self._io.emit({**failed, "code": "steps", "message": text})
         except Exception as error:
-            # An interrupt of the graph does not get here: it comes as an update, see above.
+            # An interrupt of the graph is no exception here: it comes as an update, see above.
             if error is not self._failures.last:
                 raise
             text = f'The model failed: {type(error).__name__} "{message_of(error)}".'
@@ -192,11 +191,11 @@ class Conversation:
         return asked
 
     def _show(self, message: AnyMessage) -> bool:
-        """Show what the person should see of this message. Returns False if that is nothing."""
+        """Show the message, if it is for the person. Returns whether it is."""
         if isinstance(message, AIMessage) and message.text.strip():
             self._io.emit({"type": "message", "text": message.text})
         elif isinstance(message, ToolMessage) and message.name in CALLS:
-            # The artifact's text is for people. The message's text may have advice for a model.
+            # The artifact's text is for people; the message's text is for the model.
             told = {"state": "failed", "decided_way": "", "executed": "no", "text": message.text}
             self._outcome(told | (message.artifact or {}))
         else:
@@ -204,7 +203,7 @@ class Conversation:
         return True
 
     def _tell(self, row: Action) -> None:
-        """Show at once how an action ended. The graph would show it only at the end of the turn."""
+        """Show now how an action ended. The graph shows it only at the end of the turn."""
         self._outcome(view(row).model_dump(mode="json"), next_step(row, self._io.settings))
         self._told.add(row.id)
 
@@ -226,7 +225,7 @@ class Conversation:
             if self._io.cannot_ask:
                 self._pending(waiting, self._io.cannot_ask)
                 return False
-            # An error is not shown here, since the graph tries again and shows the new error.
+            # The graph tries again and shows the error, so it is not shown here.
             with suppress(ActiveRoomsError):
                 self._io.place = (number, len(waiting))
                 ended = finish(self._gate, row, self._io)
@@ -245,7 +244,7 @@ class Conversation:
 
 
 class _ModelFailures(BaseCallbackHandler):
-    """Remembers the model's last error, so that it is not taken for an error of this program."""
+    """Remembers the model's last error, to tell it from an error of this program."""
 
     run_inline = True
     last: BaseException | None = None
@@ -255,9 +254,9 @@ class _ModelFailures(BaseCallbackHandler):
 
 
 class Transcript(Desk):
-    """Reads what the person writes and shows the events: as text, or with `--json` as JSON lines.
-    With `piped_answers`, an answer may also come from an input that is no terminal. `go_on` is the
-    command that continues the conversation later; "" if it cannot be continued."""
+    """Reads what the person writes, and shows events as text or, with `--json`, as JSON lines. With
+    `piped_answers` an answer may come from a pipe. `go_on` is the command that continues the
+    conversation later; "" if none can."""
 
     way = "interrupt"
     session = True
@@ -267,7 +266,7 @@ class Transcript(Desk):
         self._typed = screen.is_terminal(sys.stdin)
         self._programs = self._as_json and not self._typed
         watched = not self._as_json and screen.is_terminal(sys.stdout)
-        # Questions go where the person sees them. If the output is a file: to standard error.
+        # If the output is a file, questions go to standard error.
         self.shown = sys.stdout if watched or not self._typed else sys.stderr
         self.cannot_ask = ""  # why nobody can be asked here; "" if somebody can
         if self._typed and not screen.is_terminal(self.shown):
@@ -291,13 +290,13 @@ class Transcript(Desk):
         if not self._typed:
             line = line_from(sys.stdin)
             if line is not None:
-                line = line.removeprefix("\ufeff")  # a byte order mark, as Windows writes
+                line = line.removeprefix("\ufeff")  # byte order mark, from Windows
                 self.emit({"type": "you", "text": line})
             return line
         if self.shown is not sys.stdout:
             screen.write(self.shown, _PROMPT)
             return line_from(sys.stdin)
-        with suppress(ImportError):  # not on Windows, whose terminal edits lines itself
+        with suppress(ImportError):  # on Windows the terminal edits lines itself
             import readline  # noqa: F401 - gives input() line editing
         try:
             return input(_PROMPT)
@@ -339,7 +338,7 @@ class Transcript(Desk):
             case "you":
                 screen.out(text, _PROMPT, "  ")
             case "message":
-                # The offline model repeats an action's outcome, which was shown already.
+                # The offline model repeats the outcome that is shown already.
                 if text.removeprefix("Nothing was done.\n") != self._outcome:
                     screen.out(text.strip("\n"), "moderator: ", " " * 11)
             case "outcome":

@@ -1,4 +1,4 @@
-"""Runs the command that was typed, and sets the exit code. Prints an error as one line."""
+"""Runs the command that was typed, prints errors, and sets the exit code."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _ON_RECORD = "To see what was executed: hms-active-rooms actions"
 _CHANGING = ("send", "remove", "end", "approve", "chat")
 _LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 _ends: list[int] = [signal.SIGINT]
-"""The first signal in the list ended the command: SIGINT, unless `_end` added one."""
+"""The first is the signal that ended the command. `_end` inserts it."""
 
 
 def run() -> None:
@@ -54,19 +54,19 @@ def run() -> None:
     screen.prepare_streams()
     if os.environ.get("HMS_DEBUG", "") in ("", "0"):
         sys.excepthook = _unexpected
-    # Registered first, so it runs last. After it, Python would let a signal kill the process.
+    # Registered first, so it runs last: after it, a signal would kill the process.
     atexit.register(on_signals, signal.SIG_IGN)
     on_signals(_end)
     code = main(sys.argv[1:])
     code = 128 + _ends[0] if code == INTERRUPTED else code
     on_signals(lambda *_: os._exit(code))  # a signal that comes now does not change the exit code
-    gc.freeze()  # else Python looks through everything once more before it ends
+    gc.freeze()  # saves a last garbage collection
     sys.exit(code)
 
 
 def on_signals(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
-    """Call `handler` on Ctrl-C, and on the signals of a service manager and of a closed terminal.
-    Signals that are ignored stay ignored."""
+    """Call `handler` on Ctrl-C, and on the signals of a service manager or a closed terminal. A
+    signal that this process ignores stays ignored."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # Windows has the last one, not SIGHUP
         number = getattr(signal, name, signal.SIGTERM)
         if signal.getsignal(number) is not signal.SIG_IGN:  # as with nohup
@@ -74,8 +74,7 @@ def on_signals(handler: Callable[[int, FrameType | None], object] | signal.Handl
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    """Stop what runs, so that the person is told what may have been executed. If the signal comes
-    again meanwhile, as when somebody presses Ctrl-C twice, that does nothing."""
+    """Stop the command, which then says what may have been executed. A second signal has no effect."""
     signal.signal(number, lambda *_: None)
     _ends.insert(0, number)
     raise KeyboardInterrupt
@@ -95,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
         screen.err(f"error: The output cannot be written: {error.strerror}. {_ON_RECORD}")
         return FAILED
     if code == INTERRUPTED and screen.is_terminal(sys.stderr):
-        screen.err()  # so that the shell's prompt is on a line of its own, not after ^C
+        screen.err()  # a line end after ^C, for the shell's prompt
     return code
 
 
@@ -165,7 +164,7 @@ def of_error(error: ActiveRoomsError) -> int:
 def _unexpected(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Print one line in place of a traceback, which may show secrets."""
+    """Print one line instead of a traceback, which may show secrets."""
     if issubclass(kind, KeyboardInterrupt):
         return
     hint = f"{_ON_RECORD}. For the traceback set HMS_DEBUG=1."

@@ -1,8 +1,7 @@
 """Asks the person at this terminal about an action, and runs the action after a yes.
 
-A line that was meant for something else (a paste, the output of a program) must not count as a yes.
-So only the exact words count, and only if they were typed after the question was shown. Three lines
-without a decision reject the action. If the input ends, nothing is decided.
+A pasted line or a program's output must not count as a yes. So only exact words count, typed after
+the question was shown. Three other lines reject the action. If the input ends, nothing is decided.
 """
 
 from __future__ import annotations
@@ -35,26 +34,25 @@ from hms_active_rooms.untrusted import quoted
 
 NO_VALID_ANSWER: Final = Refuse("no valid answer came")
 
-# What a person can edit here. A message's type can be edited only by programs.
+# What a person can edit here. Only programs can edit a message's type.
 _ASKED_WORDS: Final = ("message", "reason")
 
 
 @dataclass(eq=False)
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C came while a person was asked about `action`, or while `action` was sent. The caller
-    has to tell the person how the action ended. If its state is not `proposed` or `approved`, the
-    action may have been executed."""
+    """Ctrl-C came while `action` was asked about or sent. Unless its state is `proposed` or
+    `approved`, it may have been executed. The caller has to tell the person how it ended."""
 
     action: Action
 
 
 class Desk:
-    """Shows questions to a person and reads their answers, at this process's terminal. `settings`
-    are repeated in the commands that the person is told to type."""
+    """Shows questions on this process's terminal, and reads the answers. The commands that it tells
+    the person to type repeat `settings`."""
 
     way: Way = "terminal"  # how the person is asked, as the journal records it
     session = False  # whether "session" is an answer, which also approves later messages
-    place = (1, 1)  # the number of the next question, and how many are asked together
+    place = (1, 1)  # number of the next question, and of questions asked together
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.shown = settings, sys.stderr
@@ -70,8 +68,8 @@ class Desk:
         screen.say(self.shown, text)
 
     def read(self, prompt: str) -> str | None:
-        """Show the prompt and read a line; None if there is no more input. What was typed before the
-        prompt was shown is dropped, since it cannot be an answer."""
+        """Show the prompt and read a line; None if there is no more input. Drops what was typed
+        before the prompt was shown, since that cannot be an answer."""
         if sys.platform != "win32":
             import termios
 
@@ -96,7 +94,7 @@ def somebody_here() -> bool:
 
 def line_from(stream: TextIO) -> str | None:
     """The next line, without its line end; None if the input has ended. On a terminal, a line that
-    ends by Ctrl-D and not by Enter also counts as the end of the input."""
+    ends with Ctrl-D, not Enter, is the end of the input."""
     try:
         line = stream.readline()
     except OSError:  # the terminal was closed
@@ -107,12 +105,12 @@ def line_from(stream: TextIO) -> str | None:
 
 
 def next_step(action: Action, settings: Settings) -> str:
-    """Tells the person what to do next about an action, and until when; "" if there is nothing."""
+    """What the person can do next about an action, and until when; "" for nothing."""
     approve, reject = (settings.command(word, action.id) for word in ("approve", "reject"))
     until = f"{at(action.expires_at)}, {time_left(action.expires_at, datetime.now(UTC))}"
     match action.state:
         case "proposed" | "approved" if settings.forgotten:
-            return "The journal is in memory and ends with this command: nobody can decide later."
+            return "The journal is only in memory, so nobody can decide after this command ends."
         case "proposed":
             return f"To decide, run in a terminal (until {until}): {approve}"
         case "approved":
@@ -121,19 +119,19 @@ def next_step(action: Action, settings: Settings) -> str:
                 f"{approve} sends the action, {reject} takes the approval back."
             )
         case "sent":
-            return f"To wait until it ends, or to look at the room if the sender stopped: {approve}"
+            return f"To wait for the outcome (or read the room, if the sender stopped): {approve}"
         case "unknown" if action.call.visible:
             return f"First see who is in the room: hms-active-rooms peers {action.room_id}"
         case "unknown":
             return (
-                f"Ask somebody in the room whether the {action.call.noun} arrived. If you"
-                " run the command again, that is a new action, which asks you and sends once more."
+                f"Ask somebody in the room whether the {action.call.noun} arrived. The same command"
+                " again is a new action: it asks you and sends once more."
             )
     return remedy(action)
 
 
 def still_open(action: Action, settings: Settings) -> str:
-    """Tells the person how an open action can be decided or sent; "" if the action is not open."""
+    """How a person can decide or send an open action; "" if the action is not open."""
     undecided = "Nothing was decided and nothing was sent. " if action.state == "proposed" else ""
     open_ = action.state in UNSENT and not action.contradiction
     return undecided + next_step(action, settings) if open_ else ""
@@ -144,11 +142,10 @@ def still_open(action: Action, settings: Settings) -> str:
 
 def finish(gate: Gate, action: Action, desk: Desk) -> Action:
     """Ask the person, record the decision, and run the action if it is approved. Ask again if the
-    room has changed meanwhile. If somebody else decided first, the person is told who. Returns the
-    newest revision of the action, which is `proposed` if the input ended before an answer.
+    room has changed meanwhile. Returns the newest revision of the action, which is `proposed` if the
+    input ended before an answer.
 
-    Raises `Interrupted` if Ctrl-C came. Raises an ActiveRoomsError if the action could not be sent;
-    the hint says what is still open.
+    Raises `Interrupted` on Ctrl-C, and an ActiveRoomsError if the action could not be sent.
     """
 
     def decide(answer: object) -> Decided:
@@ -167,13 +164,13 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
                     desk.notice(words)  # somebody else said no before it was sent
                 return action
             blocking.run(gate.asked(action, desk.way))
-            # `Gate.drive` would ask in the event loop's thread, which a typing person would block.
+            # `Gate.drive` would ask in the event loop's thread, and waiting for a person blocks it.
             answer = ask(gate.request(action), desk, on_bad=decide)
             if answer is None:
                 return action
             decided = decide(answer)
         except KeyboardInterrupt:
-            desk.notice("")  # a new line, since the terminal wrote ^C
+            desk.notice("")  # a line end after ^C
             raise Interrupted(blocking.run(gate.latest(action.id))) from None
         except ActiveRoomsError as error:
             left = still_open(blocking.run(gate.latest(action.id)), desk.settings)
@@ -189,8 +186,7 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
 def ask(
     request: ApprovalRequest, desk: Desk, *, on_bad: Callable[[BadAnswerError], object]
 ) -> Decision | Refuse | None:
-    """Ask a person one question. Returns None if the input ended. `on_bad` is called for each line
-    that is not a valid answer."""
+    """Ask a person one question; None if the input ended. Calls `on_bad` for each invalid answer."""
     words = [word for word in _ASKED_WORDS if word in request.editable]
     answers = ["yes", "no", *(["edit"] if words else [])]
     if desk.session and request.gate == "soft":
@@ -236,6 +232,6 @@ def _edit(request: ApprovalRequest, words: Sequence[str], desk: Desk) -> Edit | 
         return None
     for word, text in changes.items():
         desk.notice(f"New {word}: {quoted(text, 5000)}")
-    # Ask for a yes, since somebody may have typed "no" where new words were asked for.
+    # Needs a yes, since somebody may have typed "no" as the new words.
     line = desk.read("Approve it with these words? [yes/no] ")
     return request.edit(**changes) if line is not None and line.strip() == "yes" else None

@@ -1,10 +1,7 @@
 """The commands that read a room (`room`, `peers`) or change one (`send`, `remove`, `end`).
 
-Reading needs no approval and is not recorded. The output of `--json` may be read by a model, so it
-is as short as the tools' answers. `--all` prints whole records for programs, never to a terminal.
-
-A change is asked about on the terminal. Without a terminal, nothing is sent. The action is
-recorded, and waits for the command `approve`. No option skips the question.
+A model may read the output of `--json`, so it is as short as the tools' answers. A change asks on
+the terminal. Without a terminal the action is recorded, and waits for `approve`.
 """
 
 from __future__ import annotations
@@ -62,12 +59,12 @@ def peers(
     room: Room,
     role: Annotated[str | None, Option(help="Only this role.")] = None,
     user_id: Annotated[str | None, Option(help="Only this user id.")] = None,
-    name: Annotated[str | None, Option(help="Only people whose name contains this.")] = None,
+    name: Annotated[str | None, Option(help="Only names that contain this text.")] = None,
     limit: Annotated[
         int | None,
         Option(
             min=1,
-            help="Rows to show. Default: 100, or 50 with --json. --json shows at most 100, and fewer if they are long.",
+            help="The most rows to show. Default: 100. With --json: 50, never over 100, and fewer if they are long.",
         ),
     ] = None,
     offset: Annotated[int, Option(min=0, help="Rows to skip.")] = 0,
@@ -115,11 +112,11 @@ def send(
     room: Room,
     message: Annotated[str, Argument(metavar="MESSAGE", help="The text to send.")],
     to: Annotated[
-        str | None, Option(metavar="PEER", help="Send only to this peer: its id or its name.")
+        str | None, Option(metavar="PEER", help="Send only to this peer (id or name).")
     ] = None,
-    role: Annotated[str | None, Option(help="Send only to everyone with this role.")] = None,
+    role: Annotated[str | None, Option(help="Send only to this role.")] = None,
     type: Annotated[
-        str, Option(help='Type of the message. Apps show messages of type "chat" in their chat.')
+        str, Option(help='Message type. Apps show type "chat" in their chat.')
     ] = "chat",
 ) -> int:
     """Send a message to everyone, one peer or one role. Asks first."""
@@ -133,14 +130,12 @@ def remove(
     settings: Settings,
     room: Room,
     peer: Annotated[str | None, Argument(metavar="PEER", help="A peer's id or its name.")] = None,
-    role: Annotated[str | None, Option(help="Remove everyone who has this role now.")] = None,
+    role: Annotated[str | None, Option(help="Remove everyone with this role.")] = None,
     reason: Reason = None,
 ) -> int:
-    """Remove a peer, or everyone with a role. Asks first. Whoever is removed can join again."""
+    """Remove a peer, or everyone with a role. Asks first. Removed people can join again."""
     if (peer is None) == (role is None):
-        raise InvalidCall(
-            f"Say whom to remove: a peer or --role{'.' if peer is None else ', not both.'}"
-        )
+        raise InvalidCall(f"Give a peer or --role{'.' if peer is None else ', not both.'}")
     given = {"--role": role, "--reason": reason}
     return _change("hms-remove-peers", room, given, settings, peer)
 
@@ -151,7 +146,7 @@ def end(
     reason: Reason = None,
     lock: Annotated[
         bool,
-        Option("--lock", help="Also disable the room: nobody can join until it is enabled again."),
+        Option("--lock", help="Also disable the room, until it is enabled in the dashboard."),
     ] = False,
 ) -> int:
     """End the running session for everyone. Asks first."""
@@ -178,7 +173,7 @@ def _change(
         )
     call = parse_call(tool, {"room_id": room, **words})
     with open_gate(settings, room) as gate:
-        # A person's commands have one thread, so a question can say that the same was sent before.
+        # One thread for all commands of a person, so a question can say what was sent before.
         who = f"cli:{person_here()}"
         action = blocking.run(gate.propose(call, Origin(who, str(uuid4()), "1", who)))
         held = action.state == "approved" and by_person(action.decided_way)
@@ -193,10 +188,9 @@ def _change(
 def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
     """The id of the peer whom a person means by `wanted`.
 
-    `wanted` is a peer id (short or full) or a name in upper or lower case. A peer id is returned
-    unchanged. For a name, `people` is called to read the room. Strangers choose their names and may
-    imitate others. So a name is taken only if no other name in the room looks like it. Otherwise
-    the error lists the names that look like `wanted` or contain it.
+    `wanted` is a peer id (short or full), or a name in any case. An id is returned unchanged. For a
+    name, `people` is called to read the room. Raises InvalidCall if another name looks like it,
+    because strangers may imitate others. The error lists the names that are like `wanted`.
     """
     from hms_active_rooms.gate.actions.impact import person_of
     from hms_active_rooms.tools.roster import matching

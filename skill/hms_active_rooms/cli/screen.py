@@ -1,7 +1,6 @@
-"""Writes text or JSON to standard output and standard error.
+"""Writes results to standard output, and questions and errors to standard error.
 
-Results go to standard output, questions and errors to standard error. With `--json`, standard output
-has only JSON documents. They are in ASCII, so that nothing in them can control a terminal.
+With `--json`, standard output has only JSON documents, in ASCII so that they cannot control a terminal.
 """
 
 from __future__ import annotations
@@ -23,28 +22,27 @@ from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
 from hms_active_rooms.untrusted import for_terminal
 
 _FOR_PROGRAMS = ("status", "request_id", "retry_after_s", "action_id")
-_MAX_LINE_CHARS = 4000  # of a model's text; longer lines are cut, since they make terminals slow
+_MAX_LINE_CHARS = 4000  # of a model's text; longer lines make terminals slow
 
 
 def prepare_streams() -> None:
     """Make standard input, output and error take any text, in every locale.
 
-    A stream that was closed before the process started becomes the null device. Otherwise the next
-    file that is opened would get this stream's number, and so the output.
+    A closed stream becomes the null device. Otherwise the next file that is opened would get the
+    stream's number, and with it the output.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is `number`
+            os.open(os.devnull, os.O_RDWR)  # gets `number`, the lowest free one
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
         if hasattr(stream := getattr(sys, name), "reconfigure"):
-            # In some locales Python reads bad bytes as lone surrogates, which cannot be stored.
+            # Some locales would turn bad bytes into lone surrogates, which cannot be stored.
             stream.reconfigure(errors="backslashreplace" if number else "replace")
 
 
 def say(stream: TextIO, text: str = "", first: str = "", rest: str = "") -> None:
-    """Write a text and a line end. `first` is put before its first line, `rest` before each further
-    line. So no line of a stranger's text can look like a line of the program. On a terminal, long
-    lines are wrapped."""
+    """Write a text and a line end. `first` goes before its first line, `rest` before each further
+    line, so a stranger's text cannot imitate a line of the program. A terminal gets wrapped lines."""
     lines = text.split("\n")
     if is_terminal(stream):
         width = _columns() - max(len(first), len(rest))
@@ -80,18 +78,18 @@ def _columns() -> int:
 
 
 class OutputLost(OSError):
-    """Output cannot be written: the disk is full, or the program that reads it is gone."""
+    """The output cannot be written: the disk is full, or its reader is gone."""
 
 
 def let_go(stream: TextIO) -> None:
-    """Send the rest of the output to the null device. Otherwise Python would try to write it at
-    exit, fail, and change the exit code."""
+    """Send the rest of the output to the null device. Otherwise Python fails to write it at exit,
+    and changes the exit code."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def write(stream: TextIO, text: str) -> None:
-    """Write the text unchanged, and flush it. Raises OutputLost if standard output cannot be
-    written. If standard error cannot be written, the command goes on without it."""
+    """Write the text and flush it. Raises OutputLost if standard output cannot be written. Without
+    standard error the command continues."""
     try:
         stream.write(text)
         stream.flush()
@@ -117,16 +115,15 @@ def result(value: object, text: str, *, as_json: bool) -> None:
 
 
 def counted(count: int, noun: str) -> str:
-    """The count with its noun, for example "1 action" or "1,200 actions"."""
+    """For example "1 action" or "1,200 actions"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def refuse_a_terminal(wanted: bool) -> bool:
-    """Return `wanted`, the value of `--all`. Raises InvalidCall if it is true and standard output is a
-    terminal."""
+    """Returns `wanted`, the value of `--all`. Raises InvalidCall if it is true on a terminal."""
     if wanted and is_terminal(sys.stdout):
         raise InvalidCall(
-            "--all prints strangers' text unchanged. Such text could take over a terminal.",
+            "--all prints strangers' text unchanged, which could control your terminal.",
             hint="Redirect the output to a file (> FILE) or a pipe (| jq .).",
         )
     return wanted
@@ -147,8 +144,7 @@ def error_text(error: ActiveRoomsError) -> str:
 
 
 def hint_of(error: ActiveRoomsError) -> str:
-    """What the person should do next: the hint that the error was raised with. Without one, the hint
-    for people of the error's class."""
+    """What the person should do next: the error's own hint, else the one of its class for people."""
     own = error.hint != error.default_hint or error.person_hint is None
     return error.hint if own else error.person_hint or ""
 
@@ -158,7 +154,7 @@ def is_terminal(*streams: TextIO | None) -> bool:
 
 
 def colours(stream: TextIO) -> bool:
-    """Whether the stream can show colours and change a line. (Windows' old terminal cannot.)"""
+    """Whether the stream can show colours and rewrite a line. (Windows' old terminal cannot.)"""
     able = "WT_SESSION" in os.environ or sys.platform != "win32"
     wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return is_terminal(stream) and able and wanted
@@ -169,8 +165,8 @@ def bold(text: str, stream: TextIO) -> str:
 
 
 def told(text: str) -> str:
-    """A model's text, made safe for a terminal. Invisible characters are escaped, line ends are
-    kept. The text is not trusted, since a model may repeat what strangers wrote."""
+    """A model's text, which may repeat what strangers wrote, made safe for a terminal. Escapes
+    invisible characters, and keeps line ends."""
     lines = []
     for line in text.replace("\r\n", "\n").split("\n"):
         shown = for_terminal(line[:_MAX_LINE_CHARS].replace("\t", "    "))
@@ -184,7 +180,7 @@ def at(moment: datetime) -> str:
 
 
 def time_left(deadline: datetime, now: datetime) -> str:
-    """In words, how long a question can still be answered."""
+    """How long a question can still be answered, in words."""
     left_s = (deadline - now).total_seconds()
     if left_s <= 0:
         return "too late to answer"
@@ -194,9 +190,9 @@ def time_left(deadline: datetime, now: datetime) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], nothing: str = "") -> None:
-    """Write a table to standard output. The cells must be escaped already. On a wide terminal the
-    columns are aligned, and on a narrow one each row is wrapped. Elsewhere, tabs separate the
-    columns. If there are no rows, write the sentence `nothing` to standard error."""
+    """Write a table to standard output; the cells must be escaped already. A wide terminal gets
+    aligned columns, a narrow one wrapped rows, a file or pipe tabs. Without rows, the sentence
+    `nothing` goes to standard error."""
     if nothing and not rows:
         err(nothing)
         return
@@ -221,8 +217,8 @@ def _cells(text: str) -> int:
 
 @contextmanager
 def progress(text: str, stream: TextIO | None) -> Iterator[Callable[[], None]]:
-    """While the block runs, show a line that counts the seconds. It appears after half a second, if
-    `stream` is a terminal. The yielded function removes it: call this before a person types."""
+    """While the block runs, show a line that counts the seconds, after half a second and if `stream`
+    is a terminal. The yielded function removes the line. Call it before a person types."""
     stopped = threading.Event()
 
     def show(stream: TextIO) -> None:
@@ -252,7 +248,7 @@ def progress(text: str, stream: TextIO | None) -> Iterator[Callable[[], None]]:
 
 
 def fields(values: Mapping[str, str]) -> None:
-    """Write names and values to standard output, aligned. Empty values are left out."""
+    """Write names and values to standard output, aligned, without empty values."""
     known = {name: value for name, value in values.items() if value}
     width = max(map(len, known))
     for name, value in known.items():

@@ -1,5 +1,4 @@
-"""The commands that run a server until Ctrl-C: `mcp` (the tools for MCP clients), `serve` (MCP, REST
-and the approvals page) and `sim` (the simulated 100ms)."""
+"""The commands that run a server until Ctrl-C: `mcp`, `serve` and `sim`."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from hms_active_rooms.serve.guard import GuardSettings
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
-URL_VARIABLE: Final = "HMS_SERVER_URL"  # where others reach the server, if not where it listens
+URL_VARIABLE: Final = "HMS_SERVER_URL"  # the address for others, if not the one it listens on
 
 _EXTRA: Final = ("fastapi", "mcp", "mcp_types", "starlette", "uvicorn")
 
@@ -41,13 +40,13 @@ class Where:
     host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 9090
     allow_host: Annotated[
-        list[str] | None, Option(metavar="NAME", help="Accept this Host header too (repeatable).")
+        list[str] | None, Option(metavar="NAME", help="Also accept this Host header (repeatable).")
     ] = None
     no_elicitation: Annotated[
         bool,
         Option(
             "--no-elicitation",
-            help="Do not ask the user of an MCP client. People decide elsewhere.",
+            help="Never ask through an MCP client. A person then runs `approve`, or uses the page.",
         ),
     ] = False
 
@@ -57,14 +56,14 @@ def mcp(
     where: Where,
     settings: Settings,
     stdio: Annotated[
-        bool, Option("--stdio", help="Serve one client, over standard input and output.")
+        bool, Option("--stdio", help="Serve one client, on standard input and output.")
     ] = False,
 ) -> None:
     """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
-    Set HMS_SERVER_TOKEN, or HMS_SERVER_TOKENS ("name=token,name=token"): clients then have to send
-    a bearer token. Without either, every program on this machine may call the tools. A server that
-    other machines can reach does not start without a token.
+    Set HMS_SERVER_TOKEN, or HMS_SERVER_TOKENS ("name=token,name=token"). Clients must then send such
+    a token as a bearer token. Without one, every program on this machine may call the tools, and a
+    server that other machines can reach does not start.
     """
     with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.mcp import build_server, serve_stdio
@@ -84,8 +83,8 @@ def mcp(
     async def until_a_signal() -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
-        # Ctrl-C reaches the servers of a client in the same terminal too. An open send is waited
-        # for, also if the signal comes again.
+        # Ctrl-C in a client's terminal comes here too. A second signal does not end the wait for
+        # an open request.
         on_signals(lambda *_: task.cancelling() or loop.call_soon_threadsafe(task.cancel))
         await serve_stdio(server, toolkit.gate, [lambda: aclosing(toolkit), *notices])
 
@@ -108,16 +107,14 @@ def serve(
 ) -> None:
     """Serve MCP, REST and a page where people approve, until Ctrl-C.
 
-    Each login link for the page works once, within 12 hours, and the login lasts 7 days. For new
-    links start the server again. That logs everybody out; actions that wait are kept.
+    Prints a login link for the page. A link works once. A restart prints new ones.
 
-    Set HMS_SERVER_TOKEN, or HMS_SERVER_TOKENS ("name=token,name=token"): programs then have to send
-    a bearer token to call the tools. Without either, every program on this machine may call them. A
-    server that other machines can reach does not start without a token.
+    Set HMS_SERVER_TOKEN, or HMS_SERVER_TOKENS ("name=token,name=token"). Programs must then send
+    such a token to call tools. Without one, every program on this machine may call them, and a server
+    that other machines can reach does not start.
 
-    Programs that approve by REST send another token. Set it in HMS_APPROVER_TOKEN or
-    HMS_APPROVER_TOKEN_<NAME>; without it, no program can approve by REST. No two tokens may be
-    equal.
+    To approve by REST, a program sends another token: HMS_APPROVER_TOKEN or
+    HMS_APPROVER_TOKEN_<NAME>.
     """
     with extra("serve", "server", *_EXTRA):
         import hms_active_rooms.serve.mcp
@@ -127,7 +124,7 @@ def serve(
 
 def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None) -> None:
     """Serve MCP over HTTP until Ctrl-C. Unless `people` is None, also serve REST and the approvals
-    page, and print a login link for each name, or one link for anybody if there is no name."""
+    page. Print a login link for each name in `people`, or one link if there is none."""
     from hms_active_rooms.serve import app
     from hms_active_rooms.serve.mcp import build_server, entry
     from hms_active_rooms.serve.notify import notifying
@@ -136,9 +133,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     people = people and [person_name(name) for name in people]
     for name in people or ():
         if people and people.count(name) > 1:
-            raise InvalidCall(
-                f"--person names {quoted(name)} twice.", hint="Each name gets one link."
-            )
+            raise InvalidCall(f"--person names {quoted(name)} twice.", hint="Give each name once.")
     guard = guard_from(settings, where, own_login=(PATH,) if people is not None else ())
     toolkit = open_toolkit(settings, where.room or ())
     elicit, allowed = not where.no_elicitation, list(toolkit.gate.policy.rooms)
@@ -175,7 +170,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
             screen.err("Ctrl-C ends it.")
         if not guard.callers:
             answers = (
-                " An MCP client may also answer in its user's place; --no-elicitation stops that."
+                " An MCP client may also approve in its user's place; --no-elicitation stops that."
             )
             screen.err(
                 "Warning: without HMS_SERVER_TOKEN any program on this machine may call the tools."
@@ -194,8 +189,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
 
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
-    """The guard's settings. Tokens come from the environment only, since other users of this
-    machine can see the options of a command."""
+    """The guard's settings. Tokens are no options, which other users of this machine could see."""
     from hms_active_rooms.serve import guard
 
     environ = settings.environ()
@@ -211,7 +205,7 @@ def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()
 
 
 def public_url(environ: Mapping[str, str]) -> str:
-    """The address in `HMS_SERVER_URL`, in the form of an Origin header; "" if it is not set."""
+    """`HMS_SERVER_URL`, in the form of an Origin header; "" if it is not set."""
     from hms_active_rooms.serve.guard import origin_host
 
     given = environ.get(URL_VARIABLE, "")
@@ -226,8 +220,7 @@ def public_url(environ: Mapping[str, str]) -> str:
 
 
 def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
-    """The server's base URL for people and programs. It is `HMS_SERVER_URL`, if that is set. If the
-    server listens on every address, it has the first `--allow-host`. Else it is `bound`. Pure."""
+    """The server's base URL for people and programs. `bound` is the address it listens on."""
     if url := public_url(environ):
         return url
     if where.host in ("", "0.0.0.0", "::") and where.allow_host:  # noqa: S104  # not bound here
@@ -236,8 +229,8 @@ def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
 
 
 def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit:
-    """Make a server's toolkit, and send logs to standard error. Raises ConfigurationError if there
-    are no rooms, or if the policy names rooms and one of `rooms` is not among them."""
+    """Make a server's toolkit, and send logs to standard error. Raises ConfigurationError if no room
+    is allowed, or if the policy does not allow one of `rooms`."""
     from hms_active_rooms.gate.policy import ANY_ROOM, Policy
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
@@ -264,7 +257,7 @@ def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit
 
 
 def guides() -> dict[str, str]:
-    """The text of the skill's files, by path. Empty if they are not installed."""
+    """The texts of SKILL.md and its references, by path. Empty if they are not installed."""
     with suppress(ConfigurationError):
         read = ("SKILL.md", "references/")
         return {path: text.decode() for path, text in files().items() if path.startswith(read)}
@@ -273,7 +266,7 @@ def guides() -> dict[str, str]:
 
 @contextmanager
 def simulator_errors() -> Iterator[None]:
-    """Turn the simulator's errors, and a missing simulator, into errors for the person."""
+    """Turn the simulator's errors, or its absence, into errors for the person."""
     with extra("sim", "simulator", "jwt", "uvicorn"):
         from hms_active_rooms.sim.scenes import SceneError
         from hms_active_rooms.sim.server import ServerError
@@ -311,6 +304,6 @@ def sim(
                 for name, value in environment(sim).items():
                     line = f"export {name}={shlex.quote(value)}"
                     screen.out(f"$env:{name} = '{value}'" if sys.platform == "win32" else line)
-                screen.err(f"For a client that takes no key pair, a management token: {token}")
+                screen.err(f"A management token, for clients without the key pair: {token}")
             while True:
                 time.sleep(3600)

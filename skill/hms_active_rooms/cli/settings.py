@@ -1,5 +1,4 @@
-"""What the commands share: options with their help, checks of arguments, and functions that open the
-gate or the journal as the options and the environment say."""
+"""What the commands share: options, checks of arguments, and functions that open gate or journal."""
 
 from __future__ import annotations
 
@@ -34,18 +33,18 @@ Result = TypeVar("Result")
 
 Room = Annotated[str, Argument(metavar="ROOM", help="Room id: 24 hex characters.")]
 ActionId = Annotated[str, Argument(metavar="ACTION", help="Action id; `actions` lists them.")]
-Json = Annotated[bool, Option("--json", help="JSON on standard output, one document a line.")]
+Json = Annotated[bool, Option("--json", help="Print JSON, one document per line.")]
 All = Annotated[
     bool,
     Option(
         "--all",
         callback=screen.refuse_a_terminal,
-        help="Print all that 100ms sent, as JSON lines. Refused on a terminal.",
+        help="Print all that 100ms sent, as JSON lines. Only to a file or pipe.",
     ),
 ]
 JournalUrl = Annotated[
     str | None,
-    Option(metavar="URL", help="Journal to use, e.g. sqlite:///FILE. Default: HMS_JOURNAL."),
+    Option(metavar="URL", help="Database of actions, e.g. sqlite:///FILE. Default: HMS_JOURNAL."),
 ]
 PolicyFile = Annotated[
     str | None, Option(metavar="FILE", help="Policy file (TOML). Default: HMS_POLICY_FILE.")
@@ -60,7 +59,7 @@ Model = Annotated[
     Option(
         metavar="NAME",
         envvar="HMS_MODEL",
-        help='A chat model as "provider:model", or "commands", the offline model (the default).',
+        help='A chat model, as "provider:model". Default: the offline model "commands".',
     ),
 ]
 
@@ -74,15 +73,15 @@ class Settings:
     policy: PolicyFile = None
 
     def environ(self) -> dict[str, str]:
-        """The environment variables. An option that was given replaces its variable. Raises
-        ConfigurationError if a variable begins with `HMS_` and is not a setting."""
+        """The environment, with the options in place of their variables. Raises ConfigurationError
+        for an unknown variable that begins with `HMS_`."""
         refuse_unknown(os.environ)
         refuse_empty({"--journal": self.journal, "--policy": self.policy})
         given = {"HMS_JOURNAL": self.journal, "HMS_POLICY_FILE": self.policy}
         return {**os.environ, **{name: value for name, value in given.items() if value}}
 
     def command(self, *words: str) -> str:
-        """A command line for another terminal: `words`, with this command's journal and policy."""
+        """A command line that repeats this command's journal and policy after `words`."""
         url, policy = self.journal or "", self.policy if words[0] != "reject" else None
         shown = url if url.startswith("sqlite") else "URL"  # another URL may hold a password
         also = [*(("--journal", shown) if url else ()), *(("--policy", policy) if policy else ())]
@@ -90,14 +89,13 @@ class Settings:
 
     @property
     def forgotten(self) -> bool:
-        """Whether the journal is in memory, so that it is lost when this command ends."""
+        """Whether the journal is in memory, and so is lost when this command ends."""
         url = self.journal or os.environ.get("HMS_JOURNAL") or "default"
         return url.removeprefix("sqlite:///") == ":memory:"
 
 
 def room_policy(environ: Mapping[str, str], room: str) -> Policy:
-    """The policy for a command about one room. It allows the rooms that the environment or the policy
-    file names. If neither names a room, the policy allows this room."""
+    """The policy of the environment. If it names no rooms, it allows `room`."""
     from hms_active_rooms.gate.policy import Policy
 
     room_id = parse_room_id(room)
@@ -106,17 +104,14 @@ def room_policy(environ: Mapping[str, str], room: str) -> Policy:
 
 
 def journal_of(settings: Settings, *, create: bool = True) -> Journal:
-    """Open the journal. If a new journal is made, tell the person, since the path may be mistyped.
-
-    Pass `create=False` in a command that only shows or rejects actions. Then a mistyped path is an
-    error, and does not look like an empty journal.
-    """
+    """Open the journal. With `create=False` a missing file is an error, because a mistyped path must
+    not look like an empty journal. For the same reason the person is told about a new journal."""
     from hms_active_rooms.gate.journal import Journal
 
     journal = Journal(settings.environ().get("HMS_JOURNAL") or None, create=create)
     if create and journal.is_read_only:
         raise ConfigurationError(
-            f"The journal {journal.place} can only be read, so no change could be recorded in it.",
+            f"The journal {journal.place} is read-only, so changes cannot be recorded.",
             hint="Make it writable, or name another by HMS_JOURNAL or --journal (without mode=ro).",
         )
     if journal.begun:
@@ -125,13 +120,12 @@ def journal_of(settings: Settings, *, create: bool = True) -> Journal:
 
 
 def open_journal(settings: Settings, *, create: bool = False) -> closing[Journal]:
-    """Open the journal alone. Reading and rejecting actions needs no client of the API."""
+    """The journal, closed at the end of the `with` block."""
     return closing(journal_of(settings, create=create))
 
 
 def existing(journal: Journal, action_id: str) -> Action:
-    """The action with this id, or with the id in a link to the approvals page. Raises InvalidCall if
-    the journal does not have it."""
+    """The action with this id; a link to it on the approvals page also works. Else InvalidCall."""
     wanted = storable(action_id.strip().lower()).rpartition("#action=")[2]
     if (action := journal.get(wanted)) is not None:
         return action
@@ -157,7 +151,7 @@ def open_gate(settings: Settings, room: str) -> Iterator[Gate]:
 
 
 def read_room(settings: Settings, room: str, look: Callable[[Gate], Work[Result]]) -> Result:
-    """Returns what `look` reads in the room. Nothing is recorded."""
+    """Call `look` with a gate, and return its result. Nothing is recorded."""
     with (
         open_gate(replace(settings, journal=":memory:"), room) as gate,
         screen.progress("Reading the room", sys.stderr),
@@ -167,8 +161,7 @@ def read_room(settings: Settings, room: str, look: Callable[[Gate], Work[Result]
 
 
 def person_here() -> str:
-    """The name of the account that runs this process, for the journal. The operating system gives it,
-    since a person could set a variable to any name."""
+    """The account that runs this process. Not read from a variable, which can have any value."""
     if sys.platform == "win32":
         return os.getlogin()
     import pwd
@@ -180,8 +173,8 @@ def person_here() -> str:
 
 
 def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
-    """Raises InvalidCall if the person typed an option that has no effect together with `beside`
-    (an option or a subcommand). `names` are the parameters without effect; () means all."""
+    """Raises InvalidCall if an option was typed that does nothing together with `beside` (an option
+    or a subcommand). `names` are the parameters of such options; () means all."""
     for option in ctx.command.params:
         source = ctx.get_parameter_source(option.name or "")
         if source and source.name == "COMMANDLINE" and (not names or option.name in names):
@@ -191,8 +184,7 @@ def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
 
 
 def refuse_empty(given: Mapping[str, object]) -> None:
-    """Raises InvalidCall if a text is blank. A blank text usually comes from a variable that a script
-    did not set."""
+    """Raises InvalidCall for a blank text, which often comes from an unset variable of a script."""
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
             without = f", or leave out {name}" if name.startswith("-") else ""
@@ -208,8 +200,7 @@ def refuse_bytes(given: Mapping[str, object]) -> None:
 
 
 def spread(command: Callable[..., Result]) -> Callable[..., Result]:
-    """Make a command for typer from a function with a dataclass parameter. Each field of the
-    dataclass becomes an option, so several commands can share options."""
+    """Make a command for typer: each field of a dataclass parameter becomes an option."""
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     own = signature(command).parameters

@@ -1,4 +1,4 @@
-"""The command `skill install`: copies the Agent Skill and this package to a folder of skills."""
+"""The command `skill install`: copies the Agent Skill, with this package, to a folder of skills."""
 
 from __future__ import annotations
 
@@ -22,23 +22,21 @@ _PACKAGE: Final = Path(__file__).resolve().parent.parent
 _KINDS: Final = frozenset(
     {".py", ".yaml", ".md", ".typed", ".html", ".css", ".js", ".svg", ".txt", ".lark"}
 )
-"""Suffixes of the files to copy. Settings, journals and caches have other suffixes."""
+"""Suffixes of the files to copy; not those of settings, journals and caches."""
 
 
 def files(package: Path = _PACKAGE) -> dict[str, bytes]:
-    """The contents of the files to install, by their path in the skill's folder.
-
-    A wheel has the files in `_skill`. An installed skill has them beside the package. A checkout
-    has them beside the package or one folder above. Raises ConfigurationError if some are missing.
-    """
+    """The contents of the files to install, by their path in the skill's folder. Raises
+    ConfigurationError if some are missing."""
 
     def part(name: str) -> Path:
+        # In a wheel, in an installed skill, or above the package in a checkout.
         for place in (package / "_skill", package.parent, package.parent.parent):
             if (place / name).exists():
                 return place / name
         raise ConfigurationError(f"The installed package has no {name}.", hint="Install it again.")
 
-    # A checkout has references/ in skill/, but an installed skill has it beside SKILL.md.
+    # Only a checkout has SKILL.md outside of skill/.
     guide = part("SKILL.md").read_text(encoding="utf-8").replace("skill/references/", "references/")
     made = {"SKILL.md": guide.replace("skill/scripts/", "scripts/").encode()}
     made["LICENSE"] = part("LICENSE").read_bytes()
@@ -55,14 +53,13 @@ def files(package: Path = _PACKAGE) -> dict[str, bytes]:
 def install(
     folder: Annotated[str, Argument(metavar="DIR", help="For example ~/.claude/skills.")],
     force: Annotated[
-        bool, Option("--force", help="Replace the skill if it is there already.")
+        bool, Option("--force", help="Replace the skill that is there already.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Install the skill as DIR/hms-active-rooms. DIR is where your agent looks for skills.
 
-    This also copies the Python package, so the skill has its own command. At the end, the path of
-    that command is printed.
+    The skill gets its own copy of the command. The path of that copy is printed.
     """
     refuse_empty({"folder": folder})
     parent = Path(folder).expanduser()
@@ -100,12 +97,12 @@ def _refusal(target: Path, *, force: bool) -> str:
     if target.is_symlink() or not (target / "SKILL.md").is_file():
         return "is not an installed skill. Move it away first."
     if (target / ".git").exists() or _PACKAGE.is_relative_to(target.resolve()):
-        return "is a checkout, or has the package that runs now. Give another folder."
-    return "" if force else "exists already. --force replaces it, and loses all changes made in it."
+        return "is a checkout, or holds the package that runs now. Give another folder."
+    return "" if force else "exists already. --force replaces it, with all changes made in it."
 
 
 def _write(target: Path, made: Mapping[str, bytes]) -> None:
-    """Write a new folder, then put it in place of the target. So the target is never incomplete."""
+    """Write a new folder and move it to the target, so the target is never incomplete."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=target.parent) as scratch:
         new, old = Path(scratch) / "new", Path(scratch) / "old"
