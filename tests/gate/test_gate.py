@@ -779,7 +779,7 @@ async def test_what_is_cancelled_at_the_look_says_that_100ms_accepted_it(
     left = await gate.get(action.id)
     assert (left.state, left.executed) == ("done", "yes")
     assert fates(left) in ([], ["removed", "removed"])
-    assert re.search(r"look failed: The sending was interrupted\.( Look| \()", outcome(left))
+    assert re.search(r"could not be read: The sending was interrupted\.( Look| \()", outcome(left))
 
 
 @pytest.mark.parametrize("call", [send(), remove(), remove_role(), end()])
@@ -804,7 +804,7 @@ async def test_what_100ms_answered_is_on_record_although_the_journal_was_locked_
         await gate.run(action.id)
     left = await gate.get(action.id)
     assert (left.state, left.executed) == ("done", "yes")
-    assert ("look" in outcome(left)) == call.visible
+    assert ("room could not be read" in outcome(left)) == call.visible
 
 
 def a_gone_worker() -> str:

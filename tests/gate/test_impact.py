@@ -326,7 +326,7 @@ CHANGES = {
         send(), [*CROWD[5:], *map(peer, range(201, 206))], "go", shown=CROWD
     ),
     "a large audience of as many others": Change(
-        send(), [*map(peer, range(201, 301))], "ask_again", "who were not there then", shown=CROWD
+        send(), [*map(peer, range(201, 301))], "ask_again", "came after the question", shown=CROWD
     ),
     "an end of which some left": Change(end(), CLASS[:2], "go"),
     **{

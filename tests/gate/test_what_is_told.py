@@ -194,13 +194,13 @@ async def test_a_lost_answer_without_an_effect_says_what_the_look_showed(told: T
     room.before = lose
     action = await ended(gate, asked)
     assert (action.state, action.executed) == ("unknown", "maybe")
-    assert "may have been executed. (No answer.) A look shows no effect yet." in outcome(action)
+    assert "executed. (No answer.) But the room does not show the effect yet." in outcome(action)
 
     async def blind(_: str) -> Any:
         raise ServerError("It is down.")
 
     room.retrieve_active_room = blind  # type: ignore[method-assign, assignment]
-    assert "A look failed: It is down." in outcome(await gate.run(action.id))
+    assert "But the room could not be read: It is down." in outcome(await gate.run(action.id))
 
 
 @pytest.mark.parametrize("newcomers", [5, 6])
@@ -270,7 +270,8 @@ async def test_of_a_role_removed_it_is_told_who_is_still_listed_or_why_nobody_ca
     room.after = stay
     action = await ended(gate, asked)
     assert action.result.verified is False
-    look = "A look failed: It is down." if blind else "2 still listed (this can take 60 s)."
+    unread = "But the room could not be read: It is down."
+    look = unread if blind else "2 still listed (this can take 60 s)."
     assert f"2 removed. {look}" in outcome(action)
 
 

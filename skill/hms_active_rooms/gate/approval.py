@@ -57,9 +57,9 @@ class Reject:
 
 @dataclass(frozen=True)
 class Edit:
-    """Run the action with changed arguments. `changes` has the new message, message type or reason,
-    and may repeat other arguments. `tool` may repeat the tool's name. If `whole` is set, as for
-    LangChain's edits, `changes` must have all arguments. `by` is who decided."""
+    """Run the action with changed arguments. `changes` has the new message, message type or reason.
+    It may repeat other arguments, and must have all of them if `whole` is set, as for LangChain's
+    edits. `tool` may repeat the tool's name. `by` is who decided."""
 
     digest: str
     changes: Mapping[str, object]
@@ -72,13 +72,13 @@ Decision = Approve | Reject | Edit
 
 
 class BadAnswerError(Exception):
-    """An answer that does not count. Nothing is decided, and the journal records why. A way
-    of asking raises this error, or returns it where it should return an answer."""
+    """An answer does not count: nothing is decided, and the journal records why. Code that asks a
+    person may raise this error, or return it in place of an answer."""
 
 
 @dataclass(frozen=True)
 class Refuse:
-    """The answer if nobody can be asked. The action is rejected, and the model is told the `reason`."""
+    """The answer if nobody can be asked: the action is rejected, and the model is told the `reason`."""
 
     reason: str
 
@@ -114,9 +114,9 @@ class ApprovalRequest:
     problem: str = ""
 
     def approve(self, *, by: str = "", scope: Scope = "once") -> Approve:
-        """Return an approval of exactly this request. The scope "session" is for messages only: it
-        also approves later messages of the same conversation (one `thread_id`), target and type,
-        for `Policy.grant_ttl_s` seconds."""
+        """Return an approval of exactly this request. The scope "session", for messages only, also
+        approves later messages of the same conversation (`thread_id`), target and type, for
+        `Policy.grant_ttl_s` seconds."""
         return Approve(self.digest, by, scope)
 
     def reject(self, reason: str = "", *, by: str = "") -> Reject:
@@ -142,7 +142,7 @@ def _reason(given: object) -> object:
 
 
 ReasonText = Annotated[str, BeforeValidator(_reason)]
-"""A reason or a name. Null becomes "", and a long text is cut. So a no always counts."""
+"""A reason or a name. Null becomes "", and a long text is cut, so that a rejection stays valid."""
 
 
 class _Answer(BaseModel):
@@ -187,7 +187,7 @@ _SCHEMA = json.dumps(_ANSWER.json_schema())
 
 
 def answer_schema(digest: str) -> dict[str, Any]:
-    """Return the JSON schema of an answer to the request with this digest. It allows no other digest."""
+    """Return the JSON schema of an answer to a request; it allows only this digest."""
     schema: dict[str, Any] = json.loads(_SCHEMA)
     only = {"const": digest}
     for name in ("ApproveAnswer", "EditAnswer"):
@@ -197,8 +197,8 @@ def answer_schema(digest: str) -> dict[str, Any]:
 
 
 def parse_answer(answer: object) -> Decision:
-    """Return the decision in an answer. Raises BadAnswerError if the answer does not match an answer
-    model exactly, or is itself a BadAnswerError."""
+    """Return the decision in an answer. Raises BadAnswerError if the answer matches no answer model
+    exactly, or is itself a BadAnswerError."""
     if isinstance(answer, BadAnswerError):
         raise answer
     if not isinstance(answer, Decision | dict):
@@ -229,9 +229,9 @@ def parse_answer(answer: object) -> Decision:
 
 @dataclass(frozen=True)
 class Decided:
-    """Says what came of a decision."""
+    """What came of a decision."""
 
-    counted: bool  # False if the decision came second or too late, or was no valid answer
+    counted: bool  # False if the answer was not valid, too late, or came after another one
     action: Action  # the action as it is now; after an edit, the new one
     newest: Action  # the newest revision of the same call
     problem: str = ""  # why the answer was not valid for this question; "" if it was
@@ -249,7 +249,7 @@ def record_decision(
     """Record a decision as `Gate.decide` does, but inside a transaction of the caller."""
     row = tx.get(action_id)
     if row is None or (rooms is not None and row.room_id not in rooms):
-        # The same error for both, so that callers learn nothing about rooms that are not theirs.
+        # The same error in both cases, so that callers learn nothing about other rooms.
         raise no_such_action()
     row.check()
     if isinstance(answer, Refuse):  # not a person's no, so an approval stays
@@ -300,13 +300,13 @@ def _approve(tx: Writing, row: Action, by: str, way: Way, granted_in: str = "") 
 
 def _reject(tx: Writing, row: Action, reason: str, by: str, way: Way) -> Decided:
     if records.by_person(way):
-        # After an edit, or a change of the room, there is a newer revision. The no is to the call.
+        # After an edit or a change of the room there is a newer revision: reject that one.
         row = tx.latest(row.call_key) or row
     counts = row.state == "proposed" or (row.state == "approved" and records.by_person(way))
     if counts:
         row = tx.move(row, "rejected", by=by, way=way, reason=reason)
-    # A person's no also takes back approvals with the scope "session", even if the no comes too
-    # late for this action. The gate's own refusals take back nothing.
+    # A person's no also ends approvals with the scope "session", even if it comes too late for this
+    # action. The gate's own refusals do not.
     if records.by_person(way):
         tx.revoke_grants(row.thread, by=by, way=way)
     return Decided(True, row, row) if counts else _did_not_count(tx, row, by, way)
@@ -350,11 +350,11 @@ def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float
 
 
 def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
-    """Return an earlier action whose approval for the session also covers `action`, or None. The two
-    actions have the same target, conversation and process. Only their texts differ."""
+    """Return an earlier action whose approval for the session also covers `action`, or None. Both have
+    the same target, conversation and process; only their texts differ."""
     now, lasts = tx.now(), timedelta(seconds=policy.grant_ttl_s)
     for row in tx.grants(action.thread) if action.gate == "soft" else []:
-        # If the clock was set back since, nobody knows how old an approval is.
+        # If the clock was set back since, nobody knows how old the approval is.
         if now - lasts < (row.decided_at or records.NO_TIME) <= now and _covers(
             row, action, policy
         ):

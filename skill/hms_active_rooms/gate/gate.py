@@ -1,16 +1,16 @@
 """The one path from a tool to a state-changing request.
 
-Threat: a model, or a text that a peer wrote, asks for a harmful change. A restart, a replay or a
+Threat: a model, or a text that a peer wrote, asks for a harmful change. Or a restart, a replay or a
 second copy of the program repeats a request. Invariant: `run` sends a call only if a person approved
-exactly this call, or if the policy lets the call run without a question. Only the journal tells
-whether that is so. An argument, a graph's state or a resume value never does.
+exactly this call, or if the policy lets it run unasked. Only the journal decides whether that is so,
+never an argument, a graph's state or a resume value.
 
     propose  records a call as an action: `proposed`, `approved` or `rejected`. The policy, or a
              grant (an earlier approval with the scope "session"), may approve it at once
-    decide   records a decision on exactly the question that was shown
-    run      reads the room again. If what was shown has changed, `run` makes a new revision of the
-             action, about which a person is asked. If not, `run` claims the action (moves it to
-             `sent`, which only one caller can), sends the request, and looks for its effect
+    decide   records a person's decision about exactly the question that was shown
+    run      reads the room again. If an answer to the question no longer fits the room, `run` makes
+             a new revision of the action, to ask again. Else it claims the action (moves it to
+             `sent`, which only one caller can), sends the request, and reads the room for its effect
     drive    asks, decides and runs until all actions have ended; the caller passes how to ask
 """
 
@@ -48,45 +48,46 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.store import Writing
 
 Ask = Callable[[Sequence[ApprovalRequest]], Awaitable[Sequence[object] | None]]
-"""Shows a person the questions, and returns one answer for each question. If it returns None, nobody
-answered, and nothing is decided. The answer `Refuse` means that nobody can be asked: the action is
-rejected."""
+"""Shows a person the questions, and returns one answer for each. None means that nobody has answered,
+so nothing is decided. The answer `Refuse` means that nobody can be asked: the action is rejected."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Reread:
-    """`room` is None if the policy refuses or the session is over: nothing can be sent."""
+    """What a read of the room before the claim showed. `room` is None if nothing can be sent, since
+    the policy refuses or the session is over."""
 
     at: datetime  # when the read began
-    until: datetime  # from then on it is too old to claim the action
+    until: datetime  # after this time the read is too old to claim the action
     change: Drift
     room: Room | None = None
 
 
 _Claim = tuple[bool, Action | None]
-"""Whether this caller has claimed the action and must send it, and the action as it is now. None:
-read the room again, since the last read is too old or another destructive request is under way."""
+"""Whether this caller has claimed the action and must send it, and the action as it is now. If the
+action is None, the room has to be read again: the last read is too old, or another destructive
+request is under way."""
 
 
 HELD = "held"
-"""Kind of event: an approved action could not be sent at that time, and its caller was told so."""
+"""Kind of event: an approved action could not be sent, and its caller got an error."""
 
 _BROKEN_BEFORE: Final = (
     "The same call was made before. Its record is broken, so nobody knows whether it was sent."
 )
 
 ANOTHER_ASKS = "only one call can ask in one step of a graph, and another one did. Call again later"
-"""Why a call is rejected: another call has already asked at the same place of the graph."""
+"""The reason of a rejection: another call has already asked in the same step of the graph."""
 
 _POLL_S = 0.2
 
 _REREAD_LASTS = timedelta(seconds=10)
-"""An action is claimed only if the read of the room began at most this long ago."""
+"""An action is claimed at most this long after the read of the room began."""
 
 _CLAIM_LASTS = timedelta(seconds=2)
-"""The same, from the end of the read. A claim takes longer only if it waits for the journal."""
+"""An action is claimed at most this long after the read ended. Only a locked journal takes longer."""
 
 _SLOW_REREADS: Final = 3
 _TOO_SLOW: Final = (
@@ -101,16 +102,16 @@ _STILL_APPROVED: Final = (
 )
 
 _LONGEST_LEASE = timedelta(hours=2)
-"""Longer than any lease, the time for which a worker may be sending an action."""
+"""No lease (the time in which a worker may be sending an action) is as long as this."""
 
 REFUSED = (PolicyRefusal, errors.InvalidCall, errors.PeerNotFound, errors.NotActive)
-"""If proposing a call raises one of these errors, the call is rejected and recorded."""
+"""If `propose` raises one of these errors, it has recorded the call as rejected."""
 
 
 class Gate:
-    """Makes every change of a room. A gate applies the policy, lets a person be asked, records each
-    step in the journal, and sends the request. Nothing else calls the client's write methods. `sleep`
-    awaits a number of seconds; tests pass their own."""
+    """The only way to change a room. It applies the policy, has a person asked, records each step in
+    the journal, and sends the request. Nothing else calls the client's write methods. Tests replace
+    `sleep`."""
 
     def __init__(
         self,
@@ -147,8 +148,8 @@ class Gate:
         )
         before, listed = set(room.session.peers), {peer.id for peer in peers}
         if before != listed:
-            # Somebody may have joined or left between the reads, so both are read again. Whoever is
-            # in both reads of one list has stayed, and must be in the other list too.
+            # Somebody may have joined or left between the two requests, so both are made again. Whoever
+            # is in both answers of one kind has stayed, and must be in those of the other kind, too.
             peers = await self._client.list_peers(room_id)
             room = await self._client.retrieve_active_room(room_id)
             after, again = set(room.session.peers), {peer.id for peer in peers}
@@ -195,11 +196,11 @@ class Gate:
         Args:
             is_new: the caller knows that the journal has no action for this call.
             shown: how the caller will show the question; the journal records this.
-            place: where in a graph the question is shown; only one call may ask there.
+            place: the step of a graph that shows the question; only one call may ask there.
             always_ask: ask a person even if the policy lets the tool run unasked.
-            mine: other names of this requester. What was sent under them counts as its own.
-            admit: raises an error if no more questions may wait. It is called in the transaction
-                that records the action, if a person has to decide on it.
+            mine: other names of this requester; what was sent under them counts as its own.
+            admit: raises an error if no more questions may wait. It is called before an action on
+                which a person must decide is recorded, in the same transaction.
 
         Raises:
             PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused, and the
@@ -230,7 +231,7 @@ class Gate:
             full, impact = call.assess(await self._read(call.room_id), self.policy)
         except REFUSED as error:
             by: Way = "policy" if isinstance(error, PolicyRefusal) else "gate"
-            # `reason` is for people; `refused_again` makes the error again from `result`.
+            # `reason` is for people; `refused_again` makes the same error from `result`.
             refused = row.decided("rejected", by, by, now, reason=str(error))
             result = Result(str(error), error=error.code, hint=error.own_hint)
             refused = replace(refused, result=result)
@@ -255,9 +256,9 @@ class Gate:
         mine: Collection[str] = (),
         admit: Callable[[Writing], None] | None = None,
     ) -> Action:
-        """Returns another action if another caller has just inserted this call, or if an earlier
-        action of the same call was held back (`HELD`). `made_as` is the `call_key` of the call as
-        it was made, maybe with a short id: from now on it leads to the action that is returned."""
+        """Insert the action and return it. Return an earlier action instead if the call is already
+        recorded, or if an action of the same call was approved and held back (`HELD`). `made_as` is
+        the `call_key` before a short id was made full; it leads to the returned action, too."""
         with self.journal.write() as tx:
             found, before, sent = tx.latest(action.call_key), None, None
             if found is None:
@@ -324,8 +325,8 @@ class Gate:
         )
 
     async def check_allowed(self, action: Action) -> None:
-        """Raise PolicyRefusal if the policy of this gate, which may have changed, refuses the action."""
-        with suppress(ApiError):  # `run` says so
+        """Raise PolicyRefusal if this gate's policy, which may have changed, refuses the action."""
+        with suppress(ApiError):  # `run` will raise it
             change = (await self._reread(action)).change
             if change.verdict == "refused":
                 raise PolicyRefusal(change.reason)
@@ -344,7 +345,7 @@ class Gate:
         way: Way,
         rooms: Collection[str] | None = None,
     ) -> Decided:
-        """Record a decision about an action. Every interface uses this to approve, reject or edit.
+        """Record a decision about an action: approve, reject or edit. Every interface calls this.
 
         Args:
             answer: a `Decision`, a `Refuse`, or a plain dict that matches an answer model of
@@ -371,13 +372,13 @@ class Gate:
         problems: Mapping[str, str] | None = None,
     ) -> list[Action | ActiveRoomsError]:
         """Ask about the actions, record the answers and run what is approved, until all have ended.
-        A question is asked again if the room changed or the answer was not valid.
+        Ask again if the room has changed or an answer is not valid.
 
         Args:
             ask: shows a person all open questions at once, and returns one answer for each.
             by: who answers. A name in the answer takes precedence.
             way: how this person is asked.
-            on_record: ids of actions whose question is on record. None: `ask` records them.
+            on_record: ids of actions whose question is recorded already. None: `ask` records all.
             problems: by action id, why the person's last answer did not count.
 
         Returns for each action its newest revision (still `proposed` if nobody answered), or the
@@ -419,10 +420,9 @@ class Gate:
             return error
 
     async def withdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[Action]:
-        """Take back what a conversation (for a graph, its thread id) has not sent yet: open
-        questions, approved actions, and approvals with the scope "session". The journal records `by`
-        whom, and the model is told the `reason`. Returns the actions that were taken back. An action
-        with a broken record is skipped, and logged."""
+        """Reject the actions of a conversation (for a graph, its thread id) that are not sent yet, and
+        end its approvals with the scope "session". The journal records `by` whom; the model is told
+        the `reason`. Returns the rejected actions. Skips and logs an action with a broken record."""
 
         def take_back(tx: Writing) -> list[Action]:
             no, taken = Reject(reason or "withdrawn"), list[Action]()
@@ -440,18 +440,18 @@ class Gate:
 
     async def run(self, wanted: Action | str, *, waits: Waits = nobody_waits) -> Action:
         """Send an approved action once, and return it with its outcome. `wanted` is the action, as
-        just read or decided, or its id. If the program that made the call still `waits` for the
-        outcome, the record of the outcome also says that the program was told.
+        just read or decided, or its id. If `waits` says that the caller still waits for the outcome,
+        the journal also records that the caller was told.
 
-        If the room has changed since a person saw the question, nothing is sent. Then `run` returns a
-        new revision in the state `proposed`, about which to ask a person. If another worker has begun
-        to send the action, `run` waits for that worker, then looks for the effect.
+        If the approval no longer fits the room, nothing is sent. Then `run` returns a new revision in
+        the state `proposed`, about which to ask a person. If another worker has begun to send the
+        action, `run` waits for that worker, then reads the room for the effect.
 
         Raises:
             InvalidCall: there is no action with this id.
             PolicyRefusal: too many actions in this minute. The action stays approved.
             ApiError: the room could not be read. The action stays approved.
-            OutcomeUnknown: an exception stopped the sending; the request may have been executed.
+            OutcomeUnknown: an error came after the sending began; it may have been executed.
         """
         action = await self.get(wanted) if isinstance(wanted, str) else wanted
         attempt, slow = 1, 0
@@ -478,7 +478,7 @@ class Gate:
                 if slow == _SLOW_REREADS:
                     raise errors.TimedOut(_TOO_SLOW, hint=_STILL_APPROVED)
             except (ApiError, PolicyRefusal) as error:
-                # The action stays approved. The same call, made again, runs it.
+                # The action stays approved. If the same call is made again, it runs this action.
                 said: dict[str, Any] = {"by": this_worker(), "way": "claim", "reason": str(error)}
                 await asyncio.to_thread(self.journal.note, action.id, HELD, **said)
                 raise
@@ -527,7 +527,7 @@ class Gate:
         return sending.Sending(*run, action, change, attempt, waits, there)
 
     def _claim(self, action: Action, reread: _Reread) -> _Claim:
-        """Move an approved action to `sent`, for this caller to send it. Only one succeeds."""
+        """Move an approved action to `sent`. Only one caller succeeds, and must send it."""
         claim: _Claim = (False, None)
         try:
             with self.journal.write() as tx:
@@ -538,7 +538,7 @@ class Gate:
         return claim
 
     def _give_back(self, claim: _Claim) -> None:
-        """Undo a claim that will not be used. If its commit failed, there may be none to undo."""
+        """Undo a claim that will not be used, if it was committed."""
         mine, row = claim
         if mine and row is not None:
             with suppress(ActiveRoomsError):
@@ -549,7 +549,7 @@ class Gate:
         found, history = tx.story(action.id)
         row = _there(found)
         if row.state != "approved" or row.digest != action.digest:
-            # Another run may have made a new revision meanwhile: go on with that.
+            # Another caller may have made a new revision meanwhile: go on with that.
             return False, tx.expire_if_late(tx.newest(row.id) or row)
         if not row.is_as_shown():
             raise BrokenRecord(f"The action {row.id} is not what was approved.")
@@ -602,7 +602,7 @@ class Gate:
         return tx.insert(successor)
 
     async def _settle(self, action: Action) -> Action:
-        """Wait while a worker may be sending the action. If none is, look for a visible effect."""
+        """Wait while a worker may be sending the action. Then read the room, if it shows effects."""
         while action.state == "sent":
             if self._may_be_sending(action):
                 await self._sleep(_POLL_S)
@@ -614,10 +614,10 @@ class Gate:
         return await self._sending(action, Drift("go")).look()
 
     async def look_again(self) -> list[Action]:
-        """Look for the effect of actions that an earlier process left unfinished. Read their rooms,
-        record how the actions ended, and return them. Call this when a program starts. It sends
-        nothing, waits for no other worker, and reads only rooms that the policy allows. An action
-        with a broken record is skipped, and logged."""
+        """Find out how actions ended that an earlier process left unfinished. Read their rooms, record
+        what they show, and return the actions. Call this when a program starts. It sends nothing,
+        waits for no other worker, and reads only rooms that the policy allows. It skips and logs an
+        action with a broken record."""
         find, rooms, looked = self.journal.actions, self.policy.only_rooms, list[Action]()
         for action in await asyncio.to_thread(find, "sent", "unknown", rooms=rooms, limit=None):
             with suppress(ActiveRoomsError), skip_if_broken(action.id):
@@ -629,7 +629,7 @@ class Gate:
 
     def _may_be_sending(self, action: Action) -> bool:
         now, lease_until = self.journal.now(), action.lease_until
-        # A lease that ends much later was written by a wrong clock, or is forged.
+        # A lease that ends much later is forged, or a wrong clock wrote it.
         in_time = lease_until is not None and now < lease_until < now + _LONGEST_LEASE
         return in_time and worker_may_live(action.worker)
 
@@ -645,7 +645,7 @@ class Gate:
 
 @contextmanager
 def skip_if_broken(action_id: str) -> Iterator[None]:
-    """If the block raises BrokenRecord about this action, log the error and go on after the block."""
+    """Log a BrokenRecord that the `with` block raises about this action, and go on after the block."""
     try:
         yield
     except BrokenRecord as error:
@@ -659,7 +659,7 @@ def _there(action: Action | None) -> Action:
 
 
 def _lead(tx: Writing, key: str, row: Action) -> None:
-    """Make a call with this `call_key` find the action `row`, if it does not find one already."""
+    """Make a call with this `call_key` find the action `row`, unless it finds one already."""
     if tx.latest(key) is None:
         again = records.CALLED_AGAIN
         tx.note(action_id(key, 1), again, by=row.requester, way="call", runs=row.id)
@@ -679,8 +679,8 @@ def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
 
 
 def _is_held_back(tx: Writing, row: Action, policy: Policy) -> bool:
-    """Whether the action is approved and held back (`HELD`), so that the same call, made again,
-    runs it unasked. Calls of other programs (REST, MCP) follow other rules, in `serve`."""
+    """Whether the action is approved and held back (`HELD`). If so, the same call, made again, runs
+    it without a question. For calls of other programs (REST, MCP), `serve` has rules of its own."""
     if row.state != "approved" or row.thread.startswith(records.OUTSIDE):
         return False
     if records.ran_unasked(row.decided_way) and not policy.runs_unasked(row.tool):
@@ -689,7 +689,7 @@ def _is_held_back(tx: Writing, row: Action, policy: Policy) -> bool:
 
 
 def drift(action: Action, room: Room, policy: Policy) -> Drift:
-    """Compare an approved action with the room as it is now, and return what to do with it. Raises
+    """Compare an approved action with the room now, and return what to do with the action. Raises
     PolicyRefusal if somebody affected is protected now, or too many people are affected."""
     if room.session_id != action.shown.session_id:
         reason = "The session that was shown is over; another one is running."

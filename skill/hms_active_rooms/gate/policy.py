@@ -27,7 +27,7 @@ Gate = Literal["none", "soft", "hard"]
 
 ANY_ROOM: Final = "*"
 PER_PERSON_LIMIT: Final = 50
-"""A role with at most this many people is removed by one request for each person shown."""
+"""A role with at most this many people is removed by one request for each person."""
 
 ENV_PREFIX: Final = "HMS_POLICY_"
 
@@ -132,7 +132,7 @@ class Policy(BaseModel):
         return given
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy with other values. It validates all values; pydantic's method does not."""
+        """Return a copy with other values, all of them validated (which pydantic's method is not)."""
         return self.model_validate({**dict(self), **(update or {})})
 
     @classmethod
@@ -142,16 +142,16 @@ class Policy(BaseModel):
 
     @classmethod
     def from_file(cls, path: str | Path) -> Policy:
-        """Read a policy from a TOML file, whose keys are the names of the fields. Raises
+        """Read a policy from a TOML file. Its keys are the names of the fields. Raises
         ConfigurationError if the file cannot be read, or has an unknown key or a wrong value."""
         return _validated(*_read(path))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **overrides: Any) -> Policy:
         """Make a policy from the TOML file that `HMS_POLICY_FILE` names, and from the variables
-        `HMS_POLICY_<FIELD>`. A variable holds a number, or names with commas between them.
-        `overrides` come from code. They replace other values, and only they may set `unattended`.
-        Raises ConfigurationError for an unknown variable or a wrong value."""
+        `HMS_POLICY_<FIELD>`: a number, or names with commas between them. `overrides` come from code
+        and replace other values; only they may set `unattended`. Raises ConfigurationError for an
+        unknown variable or a wrong value."""
         known = {ENV_PREFIX + field.upper(): field for field in ("file", *cls.model_fields)}
         refuse_unknown(environ, known)
         file = environ.get(ENV_PREFIX + "FILE")
@@ -205,20 +205,20 @@ _PLAIN: Final = {
     "protected_user_ids": r"\s*[\w.|/:@+=-]*\s*(,\s*[\w.|/:@+=-]*\s*)*",
 }
 _IN_OTHERS: Final = r"[\w ,*-]*"
-"""A list without quotes in a variable must match this or, if there is one, its `_PLAIN` pattern."""
+"""A variable with a list without quotes must match its pattern in `_PLAIN`, or else this one."""
 
 _NO_NAME: Final = re.compile(
     r"-.*|true|false|yes|no|on|off|none|null|nil|undefined|nan|nobody|all|any|everyone|everybody",
     re.IGNORECASE,
 )
-"""What is no role or user id in a variable, unless it stands in quotes."""
+"""In a variable, such a word is a role or user id only if it stands in quotes."""
 
 _NOT_TOML: Final = (ValueError, RecursionError)
 """What `tomllib` raises for a text that is not TOML, or is nested too deeply."""
 
 
 def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Read a policy file. Returns its settings, and the place of each for error messages."""
+    """Read a policy file. Returns its settings, and for error messages where each stands."""
     source = f"Policy file {quoted(str(path), 200)}"
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
@@ -249,8 +249,8 @@ def _list(variable: str, text: str, field: str) -> list[str]:
 
 
 def _validated(values: Mapping[str, Any], outside: Mapping[str, str] | None = None) -> Policy:
-    """`outside` has, for error messages, the place (a variable, or a key in the file) of each value
-    that does not come from code."""
+    """Make a policy, or raise ConfigurationError. `outside` says for error messages which variable or
+    key of the file a value comes from, if it does not come from code."""
     outside = outside or {}
     if "unattended" in outside:
         raise ConfigurationError(

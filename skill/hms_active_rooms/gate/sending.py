@@ -1,10 +1,10 @@
-"""Sends a claimed action once, and looks in the room for its effect.
+"""Sends a claimed action once, and reads the room to see its effect.
 
 The caller has claimed the action: it moved the action to `sent`, with a lease. Until the lease ends
 no other worker takes the action over. Before each further request, `Sending` checks that the claim
-still holds. If the outcome is unclear, the action becomes `unknown`. Then the room is read, but the
-request is not repeated. If the request was surely not executed and may succeed later, the claim is
-given back: the action becomes `approved` again, and the caller waits before another attempt.
+still holds. If the outcome is unclear, the action becomes `unknown`, and the request is not repeated.
+If the request was surely not executed and may succeed later, the claim is given back: the action
+becomes `approved` again, and the caller waits before another attempt.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ Given = TypeVarTuple("Given")
 Found = TypeVar("Found")
 
 Waits = Callable[[], bool]
-"""Returns whether the program that made a call still waits for its outcome. If so, it will be told."""
+"""Returns whether the program that made a call still waits for the outcome, and so will be told."""
 
 LONGEST_WAIT_S: Final = 30.0
-"""If 100ms asks for a longer wait (in seconds), the action fails, and its outcome says so."""
+"""If 100ms asks to wait for more seconds than this, the action fails, and its outcome says so."""
 
 _BACKOFF: Final = Backoff()
 _TRIES: Final = 3  # to record that a sending was stopped; each waits for a lock of the journal
@@ -57,7 +57,7 @@ _ABORTS_THE_REST = (
     errors.ConnectionFailed,
     errors.TimedOut,
 )
-"""After one of these errors no request is sent for the remaining people: all would fail."""
+"""After one of these errors no request is sent for the remaining people, since it would fail, too."""
 
 
 def nobody_waits() -> bool:
@@ -66,8 +66,8 @@ def nobody_waits() -> bool:
 
 @dataclass
 class Sending:
-    """Sends one claimed action. `action.call` has what differs between tools: the request, how the
-    room shows the effect, and the sentences of the outcome."""
+    """Sends one claimed action. `action.call` knows what differs between tools: the request, its
+    effect in the room, and the sentences of the outcome."""
 
     client: ActiveRoomsClient
     journal: Journal
@@ -78,15 +78,14 @@ class Sending:
     attempt: int = 1  # the number of this attempt to send the action
     waits: Waits = nobody_waits
     there: frozenset[str] = frozenset()  # peer ids of everybody at the last read before the request
-    present: frozenset[str] = frozenset()  # the same at the last look after it
+    present: frozenset[str] = frozenset()  # the same at the last read after the request
     looked: datetime = _NEVER  # when the last read of the room ended
     began: bool = False  # whether a request may have left
     accepted: bool = False  # whether 100ms has accepted the one request
 
     async def _watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
-        """Read the room until it shows the effect, for at most `Policy.verify_s`. Without `wait`,
-        read it once: the request was sent earlier, perhaps to another server. (100ms shows a removal
-        late, and lists lost connections for 60 s.)"""
+        """Read the room until it shows the effect, for at most `Policy.verify_s` seconds. (100ms
+        shows a removal late, and lists lost connections for 60 s.) Without `wait`, read it once."""
         left_s, pause_s = (self.policy.verify_s if wait else 0.0), _FIRST_LOOK_S
         until = self.journal.now() + timedelta(seconds=left_s)
         seen: Observation | None = None
@@ -101,11 +100,11 @@ class Sending:
             except ApiError as error:
                 still = frozenset(p.id for p in people)
                 seen = Observation(gone=None, still=still, why=str(error))
-                if wait and isinstance(error, GONE):  # the room was read a moment before
+                if wait and isinstance(error, GONE):  # this server had the room a moment before
                     seen = Observation(gone=True)
             assert seen is not None
             self.present = seen.there
-            # Count by clock and by pauses: reads take time, and a clock can be set back.
+            # Count the clock's time, since reads take time, and the pauses, if the clock is set back.
             left_s = min(left_s, (until - self.journal.now()).total_seconds())
             if seen.gone or left_s <= 0:
                 late = f"the effect is not visible after {self.policy.verify_s:g} s"
@@ -117,8 +116,9 @@ class Sending:
     async def _hold(
         self, *, in_time: bool = False, wait_s: float = 0.0, again: datetime | None = None
     ) -> bool:
-        """Prolong the lease for a wait and one request. False: this worker must not send it. If the
-        request is sent again, `again` is when the room was looked at, and the journal records it."""
+        """Prolong the lease for one request after `wait_s` seconds. Return False if this worker must
+        not send it: it lost the claim or, with `in_time`, the deadline has passed. `again` is given
+        before a second request: it is when the room was last read."""
 
         def held(tx: Writing) -> bool:
             if in_time and tx.now() >= self.action.expires_at:
@@ -149,8 +149,8 @@ class Sending:
 
     async def send(self) -> Action | float:
         """Send the action, record how it ended, and return it. If nothing was executed and another
-        attempt may help, the action becomes `approved` again. Then return the seconds to wait before
-        that attempt. Raises OutcomeUnknown if an exception stopped the sending."""
+        attempt may help, make the action `approved` again, and return how many seconds to wait.
+        Raises OutcomeUnknown if an exception stopped the sending."""
         try:
             try:
                 state, result = await self.carry_out()
@@ -175,7 +175,7 @@ class Sending:
             raise errors.OutcomeUnknown(f"{text.removesuffix('.')}.") from error
 
     async def _back(self) -> tuple[str, ...]:
-        """Tells who of the people shown is in the room again, by a connection made since the read."""
+        """Return notes about people shown who are in the room again, by a new connection."""
         people, new = self.action.shown.people, self.present - self.there
         if not people or not new:
             return ()
@@ -189,15 +189,14 @@ class Sending:
         return Room("", "", came).other_connections(people, "is in the room again")
 
     async def look(self) -> Action:
-        """Look in the room for the effect of an `unknown` action, and record what is seen."""
+        """Read the room for the effect of an `unknown` action, and record what it shows."""
         return await asyncio.to_thread(self._record, await self.look_for_it(), "look")
 
     async def carry_out(self) -> Ended:
-        """Send the request once (or one request per person), then read the room. If the answer is
-        lost, the request is not sent again; the room tells the outcome, if it can show the effect.
-        One exception: a request is sent a second time if the tool has the hint `idempotent`, the room
-        shows no effect, the same session still runs, and this worker still holds the claim. Raises
-        ApiError if the request was surely not executed."""
+        """Send the request once (or one request per person), then read the room for the effect. After
+        a lost answer, a request is sent a second time only if the tool is `idempotent`, the room shows
+        no effect, the same session still runs, and this worker still has the claim. Raises ApiError
+        if the request was surely not executed."""
         call, shown, total = self.action.call, self.action.shown, self.change.total
         if parts := call.per_person(shown):
             return await self._send_each(parts)
@@ -219,17 +218,17 @@ class Sending:
             seen = await self._watch(self.change.people) if call.visible else None
             if error is None:
                 return outcomes.answered(call, shown, total, seen)
-            # `gone is False`: the look saw the same session, so the first request had no effect.
+            # `gone is False`: the same session still runs, so the first request had no effect.
             same = seen is not None and seen.gone is False and lost is None
             again = same and capability().tool(call.tool).hints.idempotent
-            # The look may have taken long, so the deadline is checked for this request too.
+            # Reading the room may have taken long, so the deadline is checked again.
             if not again or not await self._hold(in_time=True, again=self.looked):
                 return outcomes.unanswered(call, shown, error, seen)
             lost = error
 
     async def look_for_it(self) -> Ended:
-        """Read the room once to find the outcome of an `unknown` action. If each person got a
-        request, the journal tells which requests were sent."""
+        """Read the room once for the outcome of an `unknown` action. The journal tells which requests
+        were sent, if there was one for each person."""
         call, people = self.action.call, self.action.shown.people
         if call.per_person(self.action.shown):
             fates = await asyncio.to_thread(self._fates)
@@ -240,7 +239,7 @@ class Sending:
     def _fates(self) -> dict[str, Fate]:
         known: dict[str, Fate] = {str(fate): fate for fate in get_args(Fate)}
         steps = self.journal.steps(self.action.id)
-        # A request that started and has no recorded end may have been executed.
+        # A request that began and has no recorded end may have been executed.
         at = {p.id: steps.get(p.id, "not sent") for p in self.action.shown.people}
         return {peer_id: known.get(step, "unknown") for peer_id, step in at.items()}
 
@@ -276,7 +275,7 @@ class Sending:
         return await write_in_thread(self.journal, step)
 
     async def _send_to(self, person: Person, part: StateChange) -> tuple[Fate, ApiError | None]:
-        """Before each request the peer is read, since its role may have changed."""
+        """Send one person's request, each time only if a read just before shows the same person."""
         attempt = 1
         try:
             while person.same_person(await self._read(part.room_id, person.id)):
@@ -299,16 +298,14 @@ class Sending:
         return "skipped", None
 
     async def _read(self, room_id: str, peer_id: str) -> Person:
-        """The peer as it is now. 100ms or the journal may have kept this worker waiting since the last
-        read: if the deadline has passed, or another worker has the action, this raises TimedOut."""
+        """Read the peer. If 100ms or the journal made this worker wait, check the claim. Raises TimedOut
+        if the deadline has passed, or another worker has the action."""
         while True:
             before = self.looked
             peer = await self.client.retrieve_peer(room_id, peer_id)
             self.looked = self.journal.now()
             if self._waited(before) and not await self._hold(in_time=True):
-                raise errors.TimedOut(
-                    "100ms or the journal kept it waiting until after the deadline."
-                )
+                raise errors.TimedOut("100ms or the journal was so slow that the deadline passed.")
             if not self._waited(self.looked):
                 return person_of(peer)
             self.looked = self.journal.now()  # the journal was locked: read the peer again
@@ -382,8 +379,8 @@ async def write_in_thread(journal: Journal, step: Callable[[Writing], Found]) ->
 async def run_to_its_end(
     call: Callable[[*Given], Found], *given: *Given, undo: Callable[[Found], None] | None = None
 ) -> Found:
-    """Run a blocking call in a thread and return its result. If this task is cancelled meanwhile,
-    wait until the call has ended, pass its result to `undo`, and raise the cancellation."""
+    """Run a blocking call in a thread and return its result. If this task is cancelled meanwhile, wait
+    for the end of the call, pass its result to `undo`, and raise the cancellation."""
     running = asyncio.get_running_loop().run_in_executor(None, call, *given)
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
@@ -400,7 +397,7 @@ async def run_to_its_end(
 
 
 def lease_s(client: ActiveRoomsClient, policy: Policy) -> float:
-    """Return the most seconds that one request and the read of the room after it take together."""
+    """Return how many seconds one request and the reads of the room after it take at most."""
     return 2 * client.deadline_s + policy.verify_s + _LEASE_SLACK_S
 
 
@@ -409,8 +406,8 @@ def _same_claim(row: Action, action: Action) -> bool:
 
 
 def give_back(journal: Journal, action: Action, reason: str) -> bool:
-    """Undo this worker's claim: the action becomes `approved` again. Call this only if nothing was
-    executed. Returns False if this worker had lost the claim."""
+    """Make a claimed action `approved` again. Call this only if nothing was executed. Returns False if
+    this worker had lost the claim."""
     with journal.write() as tx:
         row = tx.get(action.id)
         if row is None or row.state != "sent" or not _same_claim(row, action):

@@ -1,8 +1,8 @@
 """An action as it is shown: in words, and as data.
 
-Every question shows the text of `describe`, and every report shows the text of `outcome`. An
-`ActionView` is an action as data: for `--json`, REST, the page, MCP's structured content and the
-artifact of a LangChain tool. Its size is limited, and strangers' text is escaped.
+Every question shows the text of `describe`, and every report shows the text of `outcome`.
+`ActionView` is the data for `--json`, REST, the page, MCP's structured content and the artifact of a
+LangChain tool. Its size is limited, and strangers' text is escaped.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from hms_active_rooms.gate.journal.records import EDITED_INTO, Action, State, by
 from hms_active_rooms.untrusted import cut, quoted
 
 NOT_AGAIN: Final = " Do not try again unless the person asks for it."
-"""After a person has rejected a call, this is added to the outcome that the model reads."""
+"""Added to the outcome that the model reads, if a person has rejected the call."""
 
 
 def describe(action: Action) -> str:
-    """Return the question in a few lines: what would happen, to whom, with the full message and
-    reason."""
+    """Return the question in a few lines: what would happen, to whom, with all texts in full."""
     if action.impact is None:
-        # The call was refused before anybody was looked up.
+        # The call was refused before the room was read.
         arguments = action.call.arguments().items()
         return f"{action.tool}: " + ", ".join(f"{k} {quoted(str(v), 200)}" for k, v in arguments)
     again = action.revision > 1  # then the note says what has changed, and comes first
@@ -39,9 +38,8 @@ def describe(action: Action) -> str:
 
 
 def already(action: Action, newest: Action | None = None) -> str:
-    """Return a sentence that says what was decided, by whom, how and when; "" if no person decided,
-    or if the record cannot be trusted. `newest` is the newest revision. It shows whether a person
-    edited."""
+    """Return a sentence that says who decided what, how and when; "" if no person did, or if the
+    record cannot be trusted. `newest` is the newest revision; it shows whether the person edited."""
     if action.contradiction or action.decided_at is None or not by_person(action.decided_way):
         return ""
     edited = newest is not None and newest.edited_from == action.id
@@ -82,8 +80,7 @@ def outcome(action: Action) -> str:
 
 
 def remedy(action: Action) -> str:
-    """Return what a person can do about a failed action; "" if `outcome` says it, if nothing failed, or
-    if the record cannot be trusted."""
+    """Return what a person can do about a failed action; "" if there is nothing to add to `outcome`."""
     return _hint(action, for_person=True) if action.state == "failed" else ""
 
 
@@ -94,7 +91,7 @@ def _hint(action: Action, *, for_person: bool = False) -> str:
 
 
 def sent_before(action: Action, now: datetime) -> str:
-    """Return when `action` sent a call that is made again now, and what came of it."""
+    """Return a note for a call that is made again: when `action` sent it, and what came of it."""
     ago_s = max((now - (action.sent_at or now)).total_seconds(), 0.0)  # clocks can be set back
     ago = f"{ago_s:.0f} s" if ago_s < 120 else f"{ago_s / 60:.0f} min"
     how = "asked for, and sent with other words" if action.edited_from else "sent"
@@ -113,13 +110,13 @@ def for_model(action: Action) -> str:
 # --- as data --------------------------------------------------------------------------------------
 
 MAX_PEOPLE: Final = 20
-"""A view lists at most this many people, and at most this many outcomes of a role removal. Outcomes
-of people who are still in the room come first."""
+"""The most people in a view, and the most outcomes of a role removal. Outcomes of people who may
+still be in the room come first."""
 
 _OUT: Final = ("removed", "gone", "no longer there")
 
-# pydantic's validation context passes the number of people to show. Without a context nothing is
-# shortened: for a file, or when a view is validated again.
+# The validation context is the number of people to show. Without a context nothing is shortened: for
+# a file, or when a view is validated again.
 
 
 def _cut_to(most: int) -> BeforeValidator:
@@ -223,8 +220,8 @@ def view(
     Args:
         approve_at: where a person decides; shown only while the action waits for a decision.
         text: what came of the action, in words; by default `outcome`.
-        people: the most people to show. None shows all people, and every text in full; use it for a
-            file, never for a model or a terminal.
+        people: the most people to show. None shows all people, and every text in full; use None
+            only for a file, never for a model or a terminal.
     """
     waiting = action.state == "proposed" and not action.contradiction
     same = {name: getattr(action, name, None) for name in ActionView.model_fields}
@@ -248,7 +245,7 @@ def view(
 
 def question(request: ApprovalRequest) -> dict[str, Any]:
     """Return one question as plain JSON: LangChain's `name`, `args` and `description`, then our own
-    fields. The description repeats the `problem`, since not every UI shows that field."""
+    fields. `description` repeats the `problem`, since not every UI shows that field."""
     problem = f"The last answer did not count: {request.problem}\n\n" if request.problem else ""
     impact = ImpactView.model_validate(request.impact, context=MAX_PEOPLE)
     return {

@@ -1,8 +1,8 @@
 """The interface of a state-changing tool: what the gate needs from the files in this folder.
 
-Each file has one subclass of `StateChange`. Its fields are the tool's arguments. Its methods tell
-whom a call affects, whether an approval still holds after the room has changed, what a person reads
-before deciding, how the request is sent and checked, and what the outcome is in words.
+Each file has one subclass of `StateChange`. Its fields are the tool's arguments. Its methods say whom
+a call affects, what a person reads before deciding, whether an approval still holds after the room
+has changed, how the request is sent and checked, and what the outcome is in words.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.policy import Policy
 
 MAX_REASON_CHARS = 500
-"""Our limit for a reason, which other peers read. The API documents no limit."""
+"""Our limit for a reason. The API documents no limit."""
 
 MAX_LABEL_CHARS = 100
 """Our limit for a role or a message type. The API documents no limit."""
 
 GONE = (NotActive, PeerNotFound, NotFound)
-"""The errors of a 404. The room was read before, so a 404 means that the room or peer has gone."""
+"""The errors of a 404. The room was read before, so a 404 means that the session or peer has gone."""
 
 
 RoomId = Annotated[
@@ -46,8 +46,8 @@ Reason = Annotated[
 
 
 def _slim(schema: dict[str, Any]) -> None:
-    """Reduce a JSON schema to what every model provider accepts. An optional field may be null.
-    Only the descriptions tell limits and defaults; validation enforces them."""
+    """Reduce a JSON schema to what every model provider accepts: no limits and no defaults (validation
+    enforces them, descriptions may tell them). An optional field may be null."""
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
         options = [o for o in field.get("anyOf", ()) if o.get("type") != "null"]
@@ -59,7 +59,7 @@ def _slim(schema: dict[str, Any]) -> None:
 
 
 class Arguments(BaseModel):
-    """Base class of every tool's arguments. Objects are frozen, and unknown fields are errors."""
+    """Base class of every tool's arguments. Unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, json_schema_extra=_slim)
 
@@ -76,7 +76,7 @@ class Arguments(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _absent(cls, given: object) -> object:
-        """Drop optional arguments that are null or blank: a model in strict mode sends them all."""
+        """Drop optional arguments that are null or blank, since models in strict mode send them."""
         if not isinstance(given, Mapping):
             return given
         if "body" in given:
@@ -89,12 +89,12 @@ class Arguments(BaseModel):
 
 
 class StateChange(Arguments, ABC):
-    """A call that changes a room. A person who approves it may edit only the arguments in `editable`,
-    never the target: the room, the peer, the role or the lock."""
+    """A call that changes a room. The approver may edit only the arguments in `editable`, never the
+    room, the peer, the role or the lock."""
 
     tool: ClassVar[str]  # the tool's name in capability.yaml
     noun: ClassVar[str]  # what is sent, as in "the message may have reached the room"
-    editable: ClassVar[frozenset[str]]  # texts that others will read, which the approver may edit
+    editable: ClassVar[frozenset[str]]  # arguments with texts for others, which may be edited
     visible: ClassVar[bool] = True  # whether reading the room can show the effect
 
     @abstractmethod
@@ -104,21 +104,20 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
-        """Return whether the approved call may still be sent. The person saw the impact `shown`. The
-        caller has checked that the session is still the same. Raises what `assess` raises."""
+        """Return whether the approved call may still be sent. The approver saw the impact `shown`. The
+        same session still runs: the caller has checked that. Raises what `assess` raises."""
 
     @abstractmethod
     def question(self, impact: Impact) -> list[str]:
         """Return the lines a person reads before deciding: what would happen, to whom, with all text."""
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """Return whether the request names no peer and no session: it may affect people not shown."""
+        """Return whether the request names neither peer nor session, so may affect people not shown."""
         return False
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """Return the target of the call. An approval with the scope "session" covers later calls of
-        this tool with an equal target. By default it is the kind of impact, and all arguments not in
-        `editable`."""
+        """Return the target of the call: by default the kind of impact and all arguments that cannot
+        be edited. An approval with the scope "session" covers later calls with an equal target."""
         alike = sorted(self.model_dump(exclude=set(self.editable)).items())
         return (impact.kind, *(json.dumps(pair) for pair in alike))
 
@@ -133,9 +132,9 @@ class StateChange(Arguments, ABC):
     async def seen(
         self, client: ActiveRoomsClient, shown: Impact, people: Sequence[Person]
     ) -> Observation:
-        """Read the room once. `gone` of the result tells whether the room shows the effect: all
-        `people` have left or, if `people` is empty, the session is over. An override returns False
-        only if the same session still runs, since the gate may then send the request again."""
+        """Read the room once, and return whether it shows the effect (`gone`): all `people` have left
+        or, if `people` is empty, the session is over. An override may set `gone` to False only if the
+        same session still runs, since the gate may then send the request again."""
         try:
             room = await client.retrieve_active_room(self.room_id)
         except NotActive:
@@ -147,27 +146,26 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def effect(self, impact: Impact, total: int) -> str:
-        """Return a sentence that says what the accepted call did. It affected `total` people."""
+        """Return a sentence that says what the accepted call did to `total` people."""
 
     def condition(self, impact: Impact) -> str:
-        """Return the text of the outcome if 100ms's answer was lost but the room shows the effect.
-        The text does not say that this call caused the effect."""
+        """Return the outcome if the answer was lost but the room shows the effect. It must not say
+        that this call caused the effect."""
         return "The room shows the effect. Whether this request caused it is not known."
 
     @property
     def checked(self) -> str:
-        """The last sentence of the outcome if the room was read again and shows the effect."""
+        """The last sentence of the outcome if the room shows the effect."""
         return CHECKED
 
     @property
     def gone_text(self) -> str:
-        """The text of the outcome if a 404 means that the room is already as the call wants it; "" if
-        a 404 is a failure."""
+        """The outcome after a 404, if the room then is as the call wants it; "" if it is a failure."""
         return ""
 
     def edited(self, changes: dict[str, object]) -> StateChange:
-        """Return this call with changed arguments, validated like any call. Raises InvalidCall if an
-        argument is not in `editable`, or its value is wrong."""
+        """Return this call with changed arguments. Raises InvalidCall if an argument is not in
+        `editable`, or its value is wrong."""
         edited = self.parse({**self.arguments(), **changes})
         old, new = self.model_dump(), edited.model_dump()
         if foreign := [k for k in sorted(old) if old[k] != new[k] and k not in self.editable]:

@@ -1,8 +1,8 @@
 """hms-end-active-room: end the running session for everyone, and lock the room if `lock` is set.
 
-People who join or leave after the question do not matter. If another session runs when the request is
-about to be sent, the person is asked again. The request names no session. It ends the session that
-runs when it arrives. So the gate first waits for other destructive requests to end.
+People who join or leave after the question do not matter. If another session runs by then, the person
+is asked again. The request names no session and ends the one that runs when it arrives. So the gate
+first waits for other destructive requests to end.
 """
 
 from __future__ import annotations
@@ -78,5 +78,5 @@ class EndRoom(StateChange):
 
     @property
     def checked(self) -> str:
-        """The last sentence of the outcome. Reading the room cannot show whether the room is locked."""
+        """The last sentence of the outcome. The room does not show whether it is locked."""
         return "Checked: the session is over. The lock cannot be checked." if self.lock else CHECKED

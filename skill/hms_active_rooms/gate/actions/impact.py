@@ -1,4 +1,4 @@
-"""The impact of a call: whom the call affects in the live room. This module does no I/O."""
+"""The impact of a call: whom it affects in the live room. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from hms_active_rooms.untrusted import (
 )
 
 MAX_TEXT_CHARS = 200
-"""The most characters of a name, user id or role that are shown or recorded; the rest is cut."""
+"""A longer name, user id or role is cut before it is shown or recorded."""
 
 SHOWN_PEOPLE = 50
 """A question names at most this many people, and counts the others."""
 
 SHOWN_ROLES = 12
-"""At most this many roles are listed, the largest first. The others are summed up."""
+"""At most this many roles are listed, the largest first. The others are counted."""
 
 _NO_TEXT = re.compile(r'\{["}]|\[(["\[{\]\d-]|true\b|false\b|null\b)')
 """Matches the JSON text of a list or object that 100ms sent in place of a role or user id."""
@@ -51,12 +51,12 @@ class Person:
     role: str
 
     def same_person(self, other: Person) -> bool:
-        """Return whether id, user id and role are equal. Names do not count: people choose them."""
+        """Return whether id, user id and role are equal. A person may change the name."""
         return (self.id, self.user_id, self.role) == (other.id, other.user_id, other.role)
 
     def drift(self, now: Person) -> Drift:
         """Return whether an approved call for this person may still be sent. `now` is the same peer,
-        as just read. If the role or the user id has changed, the approver is asked again."""
+        as just read. With a new role or user id, the approver is asked again."""
         if not self.same_person(now):
             return Drift("ask_again", f"The person was {self.line()}, and is now {now.line()}.")
         renamed = f"{quoted(self.name)} now goes by {quoted(now.name)}."
@@ -110,15 +110,15 @@ class Room:
     def other_connections(
         self, people: Iterable[Person], what: str = "has another connection, which is not affected"
     ) -> tuple[str, ...]:
-        """Return warnings about others in the room who have the same user id as one of these people.
-        Each warning begins with "The same user id", followed by `what`."""
+        """Return warnings, "The same user id" and then `what`, about others in the room who have the
+        user id of one of these people."""
         ids, users = {p.id for p in people}, {p.user_id for p in people if p.user_id}
         others = [p for p in self.people if p.user_id in users and p.id not in ids]
         return _warnings(f"The same user id {what}", others)
 
     def lookalikes(self, person: Person, policy: Policy) -> tuple[str, ...]:
-        """Return a warning for each other peer whose name equals this person's name, or looks like
-        it. Protected people come first, then people with another role than this one."""
+        """Return warnings about other peers whose name equals this person's name, or looks like it.
+        Protected people come first, then people with another role."""
         others = [p for p in self.people if p.id != person.id]
         alike = {person.name, *lookalikes(person.name, [p.name for p in others])}
         shown = person.name[:QUOTED_CHARS]
@@ -132,8 +132,8 @@ class Room:
         return _warnings("Another peer has the same name, or one that looks alike", twins)
 
     def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:
-        """Return a warning if `role` may be a misspelt protected role. A protected role that somebody
-        in the room has is not compared, since it is spelt right."""
+        """Return a warning if the policy may protect `role` but misspells it. A protected role that
+        somebody in the room has is spelt right, so it is not compared."""
         name, held = folded(role), {folded(known) for known in {p.role for p in self.people}}
         unseen = {n: r for r in policy.protected_roles if (n := folded(r)) not in held}
         return tuple(
@@ -148,7 +148,7 @@ class Room:
         id now, and InvalidCall if a short id fits several peers or is also somebody's name."""
         matches = resolve_short_id(ref, [p.id for p in self.people])
         names = set[str]()
-        if matches != [ref.lower()]:  # a full id is an id, whoever is called like it
+        if matches != [ref.lower()]:  # a full id is never taken for a name
             names = {ref, *lookalikes(ref, [p.name for p in self.people])}
         fit = [p for p in self.people if p.id in matches or p.name in names]
         if len(fit) == len(matches) == 1:
@@ -188,8 +188,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Impact:
-    """The people whom a call affects. They are read from the room before a person is asked, and again
-    before sending."""
+    """The people whom a call affects, as read from the room before the question or before sending."""
 
     kind: str  # how they are affected, such as "remove"; `assess` of each tool sets it
     session_id: str
@@ -216,7 +215,7 @@ class Impact:
 
     def roles(self) -> str:
         """Return how many people have each role, as in: 3 as "host". The Latin word "as" keeps the
-        count in its place before a role name in a script that runs from right to left."""
+        count in its place if the role is in a script that runs from right to left."""
         shown = self.by_role[:SHOWN_ROLES]
         text = " and ".join(f"{count:,} as {quoted(role, 30)}" for role, count in shown)
         left = len(self.by_role) - len(shown)
@@ -231,8 +230,7 @@ class Impact:
 
 @dataclass(frozen=True)
 class Drift:
-    """What to do with an approved action, now that the room was read again: send it (`go`), ask
-    again, or send nothing."""
+    """What to do with an approved action after a new read of the room."""
 
     verdict: Literal["go", "ask_again", "nothing_to_do", "refused"]
     reason: str = ""  # why it is not sent, in one sentence; empty for `go`
@@ -242,7 +240,7 @@ class Drift:
 
 
 def fingerprint(ids: Iterable[str]) -> str:
-    """Return a compact set of many ids, in Base64, for `strangers`. Each id sets one bit of eight."""
+    """Return a compact set of ids for `strangers`: a Bloom filter, 8 bits for each id, in Base64."""
     known = list(ids)
     bits = bytearray(len(known))
     for peer_id in known:
@@ -252,8 +250,8 @@ def fingerprint(ids: Iterable[str]) -> str:
 
 
 def strangers(receivers: str, ids: Iterable[str]) -> int:
-    """Return how many of these ids are not in the `fingerprint` `receivers`. The count may be too
-    low, since about one new id in eight has the same bit as a known id."""
+    """Return how many of these ids are not in the `fingerprint` `receivers`. The count may be too low:
+    about one new id in eight is taken for a known one."""
     bits = b64decode(receivers)
     found = [_bit(peer_id, len(bits)) for peer_id in ids]
     return sum(not bits[place] & bit for place, bit in found)
@@ -286,7 +284,8 @@ def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
 
 
 def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
-    """Raise PolicyRefusal if the policy protects one of these people, or if nobody can tell."""
+    """Raise PolicyRefusal if the policy protects one of these people, or if 100ms sent no role or user
+    id that could be compared."""
     for person in people:
         untold = ""
         if policy.protected_roles and (not folded(person.role) or _NO_TEXT.match(person.role)):

@@ -119,7 +119,7 @@ class RemovePeers(StateChange):
         )
 
     def per_person(self, impact: Impact) -> list[Self]:
-        """Return one call for each person of a small role. So people who take the role later stay."""
+        """Return one call for each person of a small role, so that people who take it later stay."""
         people = impact.people if impact.kind == "remove-each" else ()
         return [self.model_copy(update={"peer_id": p.id, "role": None}) for p in people]
 

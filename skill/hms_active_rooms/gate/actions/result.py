@@ -1,5 +1,5 @@
-"""How the sending of an action ended, as values and in sentences. The sentences claim only what is
-known. If no answer came, they do not say that the request caused what the room shows."""
+"""How the sending of an action ended, as values and in sentences. If no answer came, the sentences do
+not say that the request caused what the room shows."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Result:
 
     text: str = ""  # one or two sentences with facts, no advice for a model
     executed: Executed = "no"  # whether the room was changed
-    verified: bool | None = None  # whether the room showed the effect; None: nobody looked
+    verified: bool | None = None  # whether the room showed the effect; None: it was not read
     notes: tuple[str, ...] = ()  # more sentences for the outcome
     people: tuple[PersonResult, ...] = ()  # for a role removal: what became of each person
     error: str = ""  # the error's code, if there was an error
-    hint: str = ""  # what to do next, if this very error told it (not only its class)
+    hint: str = ""  # what to do next, if the error itself says it, not only its class
 
 
 Ended = tuple[Ending, Result]
@@ -51,28 +51,30 @@ Ended = tuple[Ending, Result]
 
 @dataclass(frozen=True)
 class Observation:
-    """What the room showed after the request. `gone` tells whether it showed the effect."""
+    """What the room showed after the request."""
 
-    gone: bool | None  # whether the room shows the effect; None if it could not be read
+    gone: bool | None  # whether the room showed the effect; None if it could not be read
     still: frozenset[str] = frozenset()  # peer ids of people still there
     there: frozenset[str] = frozenset()  # peer ids of everybody in the room
     why: str = ""  # why the room was not read, or how long it showed no effect
 
     def words(self) -> str:
-        """Return what the look showed, as the end of a sentence, if the effect was not seen."""
-        return f"failed: {self.why.rstrip('.')}" if self.gone is None else "shows no effect yet"
+        """Return, without a full stop, what the room showed if it did not show the effect."""
+        if self.gone is None:
+            return f"the room could not be read: {self.why.rstrip('.')}"
+        return "the room does not show the effect yet"
 
 
 def answered(call: StateChange, shown: Impact, total: int, seen: Observation | None) -> Ended:
-    """Return the outcome if 100ms accepted the request. `seen` is what the room showed afterwards, or
-    None if the room cannot show the effect."""
+    """Return the outcome if 100ms accepted the request. `seen` is None if the room cannot show the
+    effect."""
     text = call.effect(shown, total)
     if seen is None or not call.visible:
         return "done", Result(text, "yes")
     if seen.gone:
         return "done", Result(f"{text} {call.checked}", "yes", verified=True)
-    why = seen.why if seen.gone is False else f"the look {seen.words()}"
-    text = f"{text} 100ms accepted the call, but {why}. Look again."
+    why = seen.why if seen.gone is False else seen.words()
+    text = f"{text} 100ms accepted the call, but {why}. Look at the room again."
     return "done", Result(text, "yes", verified=False)
 
 
@@ -80,15 +82,15 @@ def unanswered(
     call: StateChange, shown: Impact, error: ActiveRoomsError | None, seen: Observation | None
 ) -> Ended:
     """Return the outcome if no answer tells what became of the request. `error` came in place of an
-    answer; it is None if an earlier process sent the request. `seen` is None if nobody looked."""
+    answer; None: an earlier process sent the request. `seen` is None if the room was not read."""
     code, came = (error.code, f" ({error})") if error else ("", "")
     if seen is not None and seen.gone:
         lost = f" The answer was lost ({code})." if code else ""
         return "done", Result(f"{call.condition(shown)}{lost}", "maybe", verified=True, error=code)
     may, look = f"The {call.noun} may have reached the room", f"A {call.noun} cannot be looked up"
     if call.visible:
-        look = f"A look {seen.words()}" if seen else "Look at the room"
-        may = "It may have been executed"
+        look = f"But {seen.words()}" if seen else "Look at the room"
+        may = "The request may have been executed"
     text = f"The outcome is unknown, since no usable answer came. {may}.{came} {look}."
     verified = None if seen is None else False
     return "unknown", Result(text, "maybe", verified=verified, error=code)
@@ -108,7 +110,7 @@ def for_each(
     error: ActiveRoomsError | None,
     seen: Observation,
 ) -> Ended:
-    """Return the outcome if each person got a request: what became of each person, and a summary."""
+    """Return the outcome if each person got a request: a summary, and what became of each person."""
     rows = tuple(PersonResult(p.id, p.name, fates[p.id]) for p in people)
     count = Counter(fates.values())
     parts = [f"{count[word]} {word}" for word in get_args(Fate) if count[word]]
@@ -131,7 +133,7 @@ def for_each(
         verified = seen.gone is True
         look = f"{len(seen.still)} still listed (this can take 60 s)."
         if seen.gone is None:
-            look = f"A look {seen.words()}."
+            look = f"But {seen.words()}."
         text += f" {CHECKED if verified else look}"
     state: Ending = "unknown" if count["unknown"] else "failed" if left else "done"
     code, hint = (error.code, error.own_hint) if error else ("", "")

@@ -64,7 +64,7 @@ class SendMessage(StateChange):
         return self
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """Return this call with the full id, and its impact, of the kind "direct", "role" or
+        """Return this call with the full id, and its impact of the kind "direct", "role" or
         "everyone". See `StateChange.assess`."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
@@ -91,11 +91,13 @@ class SendMessage(StateChange):
         if newcomers > shown.total * policy.audience_growth:
             grew = f"grew from {shown.total} to {now.total} people after the question"
             if now.total <= shown.total:
-                grew = f"holds {newcomers} people who were not there then"
+                grew = f"has {newcomers} people who came after the question"
             return Drift("ask_again", f"The audience {grew}.")
         notes: tuple[str, ...] = ()
         if now.total != shown.total:
-            notes = (f"It was approved for {shown.total} people and sent to {now.total}.",)
+            notes = (
+                f"The message was approved for {shown.total} people, and sent to {now.total}.",
+            )
         return Drift("go", notes=notes, total=now.total)
 
     def question(self, impact: Impact) -> list[str]:
@@ -113,8 +115,8 @@ class SendMessage(StateChange):
         return [head, text]
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """Return the target of the message and its type. For a single peer, add its role and user id. An
-        approval with the scope "session" also covers later messages for which all of these are equal."""
+        """Return the target and type of the message, and for one peer its role and user id. See
+        `StateChange.audience`."""
         of = [text for p in impact.people[:1] for text in (p.role, p.user_id) if self.peer_id]
         return (impact.kind, self.peer_id or self.role or "", self.type, *of)
 
