@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Clock = Callable[[], datetime]
 
 Commit = Callable[[Literal["before", "after"]], None]
-"""Is called around each commit of a writing transaction. Tests kill the process there."""
+"""Called before and after each commit of a writing transaction. Tests kill the process there."""
 
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
@@ -38,14 +38,14 @@ def default_url() -> str:
 
 
 def file_url(path: Path) -> str:
-    """Return the SQLite URL of this file. The name of the file may have any characters."""
+    """Return the SQLite URL of this file, whatever characters its name has."""
     return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
 
 
 def _one_read(
     method: Callable[[Reading], Callable[Given, Found]],
 ) -> Callable[Concatenate[Journal, Given], Found]:
-    """Makes a method of `Journal` from one of `Reading`. Each call is a transaction of its own."""
+    """Make a method of `Journal` from one of `Reading`. Each call is one transaction."""
 
     def read(journal: Journal, /, *given: Given.args, **named: Given.kwargs) -> Found:
         with journal.read() as view:
@@ -63,8 +63,8 @@ class Journal:
             memory. It is opened at the first use, and lost when it is closed or the process ends.
         clock: returns the time, aware UTC.
         on_commit: called before and after each commit of a writing transaction.
-        key: a secret of at least 32 characters. It seals state changes, so that nobody can
-            forge them by writing to the database. None means `HMS_JOURNAL_KEY`, if it is set.
+        key: a secret of at least 32 characters. With it, changes that somebody without the key made
+            in the database are found. None means `HMS_JOURNAL_KEY`, if it is set.
         create: create the journal if there is none. With False, a missing journal is an error.
 
     Raises:
@@ -111,13 +111,13 @@ class Journal:
                 from hms_active_rooms.gate.journal.engines import Database
 
                 self._opened = Database(self._url, self._key, create=self._create)
-                # A journal that nobody closed closes its file when it is garbage-collected.
+                # If nobody closes the journal, its file closes with the garbage collection.
                 weakref.finalize(self, self._opened.dispose)
             return self._opened
 
     @property
     def place(self) -> str:
-        """The journal's file or address, without the password, for a person to read."""
+        """The journal's file or address without the password, to show it to a person."""
         return self._opened.place if self._opened else self._url
 
     @property
@@ -144,8 +144,8 @@ class Journal:
 
     @contextmanager
     def read(self) -> Iterator[Reading]:
-        """Open a transaction that only reads, and sees the journal as of one moment. It waits for no
-        writer, and no writer waits for it."""
+        """Open a transaction that only reads. It sees the journal as of one moment, and neither waits
+        for writers nor makes them wait."""
         from hms_active_rooms.gate.journal.store import Reading
 
         with self._open().begin("reads") as db:
@@ -154,8 +154,8 @@ class Journal:
     @contextmanager
     def write(self, *, notes_only: bool = False) -> Iterator[Writing]:
         """Open a transaction for reading and writing. Nobody else writes meanwhile. With `notes_only`
-        it changes no action's state, and its commit does not wait for the disk: its events may be
-        lost if the machine loses power soon afterwards."""
+        it must not change the state of an action. Its commit then does not wait for the disk, so its
+        events may be lost if the machine loses power."""
         from hms_active_rooms.gate.journal.store import Writing
         from hms_active_rooms.gate.journal.tables import check_still
 
@@ -184,8 +184,8 @@ class Journal:
 
     def export(self, file: IO[str], *, before: datetime, by: str) -> int:
         """Write the actions that ended before a certain time to a file, as JSON Lines, and return
-        their number. The last line has the SHA-256 of all lines above it. Once the file is on disk,
-        the journal records which actions it has. Only these can be pruned.
+        their number. The last line has the SHA-256 of all lines above it. Then the journal records
+        which actions the file has. Only these can be pruned.
 
         Args:
             file: open for writing text, with `newline=""`.
@@ -197,8 +197,8 @@ class Journal:
         return archive.export(self, file, before, by)
 
     def prune(self, *, before: datetime, by: str) -> Pruned:
-        """Delete actions that ended before a certain time, if an export has their last state. Returns
-        how many. One event of each action stays, so that the same call is never sent again."""
+        """Delete actions that ended before a certain time, if an export has their last state. One
+        event of each action stays, so that the same call is never sent again."""
         from hms_active_rooms.gate.journal import archive
 
         return archive.prune(self, before, by)

@@ -1,7 +1,7 @@
 """Archives the journal: exports ended actions to a file, and deletes exported actions.
 
-Nothing else is ever deleted. One event of each deleted action stays, since it keeps the action's id
-from being used again. If a replayed graph makes the same call again, nothing is sent.
+Nothing else is ever deleted. One event of each deleted action stays, so that its id is not used again.
+If a replayed graph makes the same call again, nothing is sent.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ EXPORTED = "exported"
 """Kind of event: the action was exported, with its events up to the number `upto`."""
 
 _AT_ONCE = 100
-"""How many calls one transaction prunes. With more calls, other writers would wait long."""
+"""How many calls one transaction prunes, so that other writers do not wait long."""
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """How many actions `Journal.prune` deleted, and how many it left. It leaves an action that was
-    not exported, has changed since its export, or contradicts its events."""
+    """How many actions `Journal.prune` deleted, and how many it `left`: those that were not exported,
+    have changed since, or contradict their events."""
 
     actions: int
     left: int
@@ -99,7 +99,7 @@ def prune(journal: Journal, before: datetime, by: str) -> Pruned:
 
 
 def _upto(tx: Writing, action_id: str) -> int:
-    """The highest number of an action's exported events; 0 if there are none."""
+    """The number of an action's last exported event; 0 if there is none."""
     upto = sa.select(sa.func.max(events.c.data["upto"].as_integer()))
     return tx.db.scalar(upto.where(events.c.action_id == action_id, events.c.kind == EXPORTED)) or 0
 
@@ -107,7 +107,7 @@ def _upto(tx: Writing, action_id: str) -> int:
 def _is_exported(tx: Writing, action: Action) -> bool:
     newest = sa.select(sa.func.max(events.c.seq))
     newest = newest.where(events.c.action_id == action.id, events.c.kind != EXPORTED)
-    # `<=`, since a later export also counts the event that an earlier one has left.
+    # `<=`, since a later export also has the event `EXPORTED` of an earlier one.
     whole = 0 < (tx.db.scalar(newest) or 0) <= _upto(tx, action.id)
     return whole and not (tx.story(action.id)[0] or action).contradiction
 

@@ -32,19 +32,19 @@ from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
 
 Mode = Literal["reads", "writes", "notes"]
-"""What a transaction may do. `reads`: change nothing. `notes`: add events that change no state,
-without waiting for the disk at the commit. `writes`: change anything, and wait for the disk."""
+"""What a transaction may do. `reads`: change nothing. `writes`: change anything; its commit waits for
+the disk. `notes`: add events that change no state; its commit does not wait."""
 
 _SETTINGS: dict[Mode, dict[str, str]] = {
     "reads": {"query_only": "ON"},
     "writes": {"query_only": "OFF", "synchronous": "FULL"},
     "notes": {"query_only": "OFF", "synchronous": "NORMAL"},
 }
-"""SQLite's settings for each mode. A change of `query_only` makes SQLite compile all statements
-anew, so readers and writers have connections of their own."""
+"""SQLite's settings for each mode. After a change of `query_only`, SQLite compiles all statements anew.
+So readers and writers have different connections."""
 
 _FULL = 2  # what SQLite answers for synchronous=FULL
-_LONGEST_WAIT_S: Final = 10  # for a lock or a server; a call takes two such waits at most
+_LONGEST_WAIT_S: Final = 10  # for a lock or a server; a call waits twice at most
 _SHARED_BYTES: Final = 32_768  # of SQLite's shared memory, a file beside the journal
 _NO_WAL = "WAL mode, which lets programs share the file, does not work here: "
 
@@ -58,7 +58,7 @@ _NETWORK: Final = frozenset(
     # File systems that a machine shares with the virtual machines on it.
     | {"vboxsf", "vmhgfs", "vmhgfs-fuse", "prl_fs", "drvfs", "osxfs", "grpcfuse", "fakeowner"}
 )
-"""File systems to which another machine can write, which SQLite's WAL mode does not notice."""
+"""File systems that another machine can write to. SQLite's WAL mode does not notice that."""
 
 _RECOVER = (
     "Restore it from a copy, or save what can be read: sqlite3 JOURNAL .recover | sqlite3 NEW. "
@@ -87,7 +87,7 @@ _REPAIR = {
     "connection": "Check that the server runs, and accepts the user that the URL names.",
     "timeout": "Stop the program that locks the journal, or raise the timeout.",
 }
-"""Hints for the user. A key is a part of the database's error message, in lower case."""
+"""Hints for the user, by a part of the database's error message in lower case."""
 
 _NOT_BY_URL: Final = {"autocommit", "row_factory", "cursor_factory", "context"}
 """Arguments of psycopg that a URL cannot set, since their values are not texts."""
@@ -123,8 +123,8 @@ class Database:
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.", hint=hint
             ) from None
         self._driver_error = self._modes["reads"].dialect.loaded_dbapi.Error
-        # All threads share the one connection of a memory database. They take turns by our lock,
-        # since a thread that waits in the pool's queue is never woken if the pool is closed.
+        # All threads share the one connection of a memory database. They take turns by our lock, since
+        # the pool, when it is closed, never wakes a thread that waits in its queue.
         self._turn: contextlib.AbstractContextManager[object]
         self._turn = threading.Lock() if self._in_memory else contextlib.nullcontext()
         self.begun = False
@@ -176,7 +176,7 @@ class Database:
             if (read_only or not create) and not path.exists():
                 raise self._missing()
             read_only = read_only or (path.exists() and not os.access(path, os.W_OK))
-            # A command that only looks can do so on a full disk, too.
+            # A command that only reads works on a full disk, too.
             read_only = read_only or not (create or _takes_files(path.parent))
             _refuse_foreign(path, os.R_OK)
             for beside in ("journal", "wal", "shm"):
@@ -185,7 +185,7 @@ class Database:
                 reads = _sqlite(_reading(parsed, path, read_only), None)
 
                 def anew(dialect: sa.Dialect, _: object, args: list[Any], __: object) -> None:
-                    # Since the last transaction, the disk may have got room, and writers.
+                    # Since the last transaction, the disk may have got room, or somebody may write.
                     args[:] = dialect.create_connect_args(_reading(parsed, path, read_only))[0]
 
                 sa.event.listen(reads, "do_connect", anew)
@@ -260,12 +260,12 @@ class Database:
         return failed
 
 
-# SQLite counts the locks of its process, and a forked child inherits the count without the locks.
-# So a fork waits until no transaction runs, and closes the database's files first.
+# SQLite counts the locks of its process. A forked child inherits the count, but not the locks. So a
+# fork waits until no transaction runs, and closes the database's files first.
 
 _opened = WeakSet[Database]()
 _busy: list[int] = []  # the threads that are in a transaction
-_forking: list[int] = []  # the threads that wait to fork until those have ended
+_forking: list[int] = []  # the threads that wait for those in order to fork
 _calm = threading.Condition()
 
 
@@ -327,7 +327,7 @@ def _place(url: str) -> str:
 
 
 def _postgresql(url: sa.URL) -> sa.Engine:
-    # A pooler that lends a session for one transaction (PgBouncer) has no prepared statements.
+    # PgBouncer, which lends a session for one transaction, has no prepared statements.
     text = url.query.get("prepare_threshold", "none")
     if text != "none" and not (isinstance(text, str) and text.isdigit()):
         raise ConfigurationError("prepare_threshold of the journal must be a number, or none.")
@@ -342,8 +342,8 @@ def _postgresql(url: sa.URL) -> sa.Engine:
         url.difference_update_query(["prepare_threshold"]),
         pool_pre_ping=True,
         connect_args=options,
-        # A transaction that waited for the lock must see what was written meanwhile, even if the
-        # server, the database or the role has another default.
+        # A transaction that waited for the lock must see what was written meanwhile, whatever the
+        # default of the server, the database or the role is.
         isolation_level="READ COMMITTED",
     )
     sa.event.listen(engine, "begin", _begin_postgresql)
@@ -354,9 +354,9 @@ def _begin_postgresql(connection: sa.Connection) -> None:
     mode = connection.get_execution_options()["hms_mode"]
     if mode == "reads":
         return
-    # One writer at a time, as with SQLite: what a transaction has read stays true until its end.
-    # A commit waits for the disk, even if the server, the database or the role has another default.
-    # Each transaction sets this, since a pooler does not keep the settings of a session.
+    # One writer at a time, as with SQLite: what a transaction has read stays true until its end. A
+    # commit waits for the disk, whatever the default is. Each transaction sets this, since a pooler
+    # does not keep a session's settings.
     waits = "off" if mode == "notes" else "on"
     [*_, fsync, encoding, unlogged] = connection.exec_driver_sql(
         "SELECT set_config('lock_timeout', %s, true), set_config('synchronous_commit', %s, true), "
@@ -383,8 +383,8 @@ def _begin_postgresql(connection: sa.Connection) -> None:
 
 
 class _Files:
-    """Watches the files of an open journal. If somebody replaces the files, other programs open the
-    new files, which do not tell what was sent."""
+    """Notices if somebody replaces the files of an open journal. Other programs would open the new
+    files, which do not say what was sent."""
 
     def __init__(self, path: Path) -> None:
         real = path.resolve()
@@ -412,8 +412,8 @@ class _Files:
 
 
 def _sqlite(url: sa.URL, journal_mode: str | None, files: _Files | None = None) -> sa.Engine:
-    """An engine for this journal mode. If `journal_mode` is None, its connections only read.
-    Without `files`, such a connection is for one transaction."""
+    """An engine for this journal mode. If the mode is None, its connections only read and, without
+    `files`, each is for one transaction."""
     wait = {} if "timeout" in url.query else {"timeout": _LONGEST_WAIT_S}
     pool: dict[str, Any] = {"poolclass": QueuePool, "max_overflow": -1}  # as many as needed
     if journal_mode == "memory":  # such a database is one connection
@@ -442,8 +442,8 @@ def _begin_sqlite(connection: sa.Connection) -> None:
         if connection.info.get(pragma) != value:
             opened.execute(f"PRAGMA {pragma}={value}")
             connection.info[pragma] = value
-    # A writing transaction takes the lock at once. Otherwise it could fail later, if another one
-    # wrote after its first read. In WAL mode, readers and writers do not wait for each other.
+    # A writing transaction takes the lock at once. Otherwise it could fail later, if another one wrote
+    # after its first read. In WAL mode, readers and writers do not wait for each other.
     opened.execute("BEGIN" if mode == "reads" else "BEGIN IMMEDIATE")
 
 
@@ -488,7 +488,7 @@ def _refused(reason: str) -> JournalError:
 
 
 def _path(url: sa.URL, name: str) -> Path:
-    """The file of a URL. Raises ArgumentError if SQLAlchemy would ignore a part of the URL."""
+    """The file that a URL names. Raises ArgumentError if SQLAlchemy would ignore a part of the URL."""
     if not name.startswith("file:"):
         known = not url.query.keys() - _SQLITE_HAS and url.query.get("mode", "ro") == "ro"
     elif known := "uri" in url.query and not set("?#") & set(name):
@@ -502,7 +502,7 @@ def _reading(url: sa.URL, path: Path, read_only: bool) -> sa.URL:
     query, log = dict(url.query) | {"mode": "ro", "uri": "true"}, Path(f"{path}-wal")
     logged = log.exists() and log.stat().st_size
     if read_only and not logged and not _takes_files(path.parent):
-        query["immutable"] = "1"  # SQLite cannot make its files, so nobody can write either
+        query["immutable"] = "1"  # SQLite cannot make its files, so nobody can write
     return url.set(database=f"file:{quote(os.fsencode(path.absolute()))}", query=query)
 
 
@@ -536,11 +536,11 @@ def _refuse_foreign(file: Path, needs: int) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """Make the file, for its owner only. Raises JournalError if it is where several processes cannot
-    lock and share a file."""
+    """Make the file, readable only for its owner. Raises JournalError if processes cannot lock and
+    share a file there."""
     name, folder, mounts = quoted(str(path), 300), path.parent, _mounts()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # SQLite's shared memory is seen by every process of this machine, but by no other machine.
+    # Every process of this machine sees SQLite's shared memory, but no other machine does.
     parts = folder.resolve().parts
     kind = next((mounts[parts[:n]] for n in range(len(parts), 0, -1) if parts[:n] in mounts), "")
     kind = "smbfs" if parts[0].startswith("\\\\") else kind  # Windows' \\SERVER\SHARE
@@ -559,7 +559,7 @@ def _make_private(path: Path) -> None:
 
 
 def _mounts() -> dict[tuple[str, ...], str]:
-    """The kind of file system at each mount point. A key is the mount point's path, in parts."""
+    """The kind of file system at each mount point, by the parts of its path."""
     try:
         mounts = [line.split(" ") for line in MOUNTS.read_text("utf-8").splitlines()]
     except OSError:
@@ -568,7 +568,7 @@ def _mounts() -> dict[tuple[str, ...], str]:
 
 
 def _locks(folder: Path) -> bool:
-    """Whether the file system of this folder really locks. Then a second lock of a file fails."""
+    """Whether the file system of this folder locks files: a second lock of a file must fail."""
     if sys.platform != "linux":
         return True
     import fcntl

@@ -1,7 +1,7 @@
 """The journal's records as typed values.
 
 A tool call is recorded as an `Action`, one row of the database. If the room changes before the call
-is sent, or a person edits the call, the call gets a new revision: another action with its own id.
+is sent, or a person edits the call, it gets a new revision: another action with its own id.
 
 The states of an action:
 
@@ -10,9 +10,9 @@ The states of an action:
           |         |  +------+ surely not executed: the room is read before another request
           +---------+-> rejected | expired
 
-An `unknown` action is `done` or `failed` once a later read of the room or a late answer tells so.
-An `approved` action can still be rejected. It expires at its deadline, when the policy or the room
-does not allow it any more, or when a person is asked about a new revision. Who approved it is kept.
+A later read of the room, or a late answer, can make an `unknown` action `done` or `failed`. An
+`approved` action can still be rejected. It expires at its deadline, when the policy or the room does
+not allow it any more, or when a person is asked about a new revision. Who approved it is kept.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ UNSENT: tuple[State, ...] = ("proposed", "approved")
 """States from which an action can still be sent."""
 
 EDITED_INTO = "edited by the person into action "
-"""The beginning of the `reason` of an action that a person's edit replaced by another action."""
+"""How the `reason` begins if a person's edit replaced the action by another one."""
 
 NOWHERE = "none-"
-"""A thread with this prefix is not a conversation, since nobody can continue it."""
+"""A thread with this prefix is no conversation: nobody can continue it."""
 
 OUTSIDE = "serve:"
 """A thread with this prefix holds calls of another program (REST, MCP)."""
@@ -66,21 +66,21 @@ LEADS_TO: Mapping[str, State] = {
     "refused": "rejected",
     "returned": "approved",
 }
-"""The state after an event of each kind. Events of other kinds change no state."""
+"""The state after an event of each kind. Other kinds of events change no state."""
 
 REQUESTS = "(requests)"
-"""Takes the place of an action id in events about requests that were refused at once."""
+"""Stands in place of an action id in events about requests that a server refused at once."""
 
 PRUNES = "(prunes)"
-"""Takes the place of an action id in the event `PRUNED` that each `Journal.prune` begins with."""
+"""Stands in place of an action id in the event `PRUNED` that `Journal.prune` begins with."""
 
 KEPT = "(kept) "
-"""`Journal.prune` keeps a row of the table `hms_asks` if its `place` has this prefix."""
+"""`Journal.prune` keeps rows of the table `hms_asks` whose `place` has this prefix."""
 
 CALLED_AGAIN = "called_again"
-"""Kind of event: a call has no action of its own. Either it was made before with another id of the
-peer (short or full), or it runs an earlier action that was held back (`HELD`). `runs` is the id of
-that action. An action that was held back gets this event, too."""
+"""Kind of event: a call stands for an earlier action, whose id is in `runs`. Either the peer's id was
+short then and is full now (or the reverse), or the action was held back (`HELD`) and runs now. An
+action that was held back gets this event, too."""
 
 PRUNED = "pruned"
 """Kind of event: the action was exported and deleted. This event stays."""
@@ -88,9 +88,10 @@ PRUNED = "pruned"
 RATE_WINDOW = timedelta(minutes=1)
 
 CLOCKS_DIFFER = timedelta(minutes=1)
-"""The most by which the clocks of machines that share a journal may differ. Our choice."""
+"""How much the clocks of machines that share a journal may differ. Our choice."""
 
-SENT_BEFORE = timedelta(hours=1)  # so long a question tells of the same call; our choice
+SENT_BEFORE = timedelta(hours=1)
+"""A question mentions the same call if it was sent within this time. Our choice."""
 
 Way = Literal[
     "interrupt",  # a person, by an interrupt of a graph
@@ -98,13 +99,13 @@ Way = Literal[
     "terminal",  # a person, at a terminal
     "page",  # a person, on the approvals page
     "rest",  # a person, by a program with an approver's token
-    "elicitation",  # a person, by an MCP client, which also tells who it was
+    "elicitation",  # a person, by an MCP client, which also says who it was
     "message",  # a person wrote something new instead of answering
     "grant",  # a person, earlier: "for the rest of this session"
     "relaxed",  # nobody: the policy lets this soft-gated tool run unasked
     "unattended",  # nobody: code lets this tool run unasked
     "policy",  # nobody: the policy refused it
-    "gate",  # nobody: refused when it was proposed, nobody could be asked, or it was too late
+    "gate",  # nobody: the call was refused, nobody could be asked, or it was too late
     "claim",  # nobody: the room had changed when it was about to be sent
 ]
 """How a decision on an action came about."""
@@ -118,7 +119,7 @@ def by_person(way: Way | Literal[""]) -> bool:
 
 
 def who(by: str, way: str) -> str:
-    """Return the person who decided, as recorded in `by`; "" if `way` says that no person decided."""
+    """Return `by`, the person who decided; "" if `way` says that no person did."""
     return "" if way in _NOBODY else by
 
 
@@ -174,7 +175,7 @@ class Action:
     content: str = ""  # of the call, see `content_of`
     told_at: datetime | None = None  # when the program that asked was first told how it ended
     contradiction: str = ""  # why the row cannot be read or trusted; "" if it is fine
-    mark: int = field(default=0, compare=False)  # number of the journal's newest event at the read
+    mark: int = field(default=0, compare=False)  # the journal's newest event when this was read
 
     @property
     def tool(self) -> str:
@@ -186,8 +187,8 @@ class Action:
 
     @property
     def shown(self) -> Impact:
-        """The impact that was shown. Raises JournalError if there is none, since the call was refused
-        at once. Raises BrokenRecord as `check` does."""
+        """The impact that was shown. Raises JournalError if the call was refused before the impact was
+        known, and BrokenRecord as `check` does."""
         self.check()
         if self.impact is None:
             raise JournalError(f"The action {self.id} was refused at once, so it affects nobody.")
@@ -200,18 +201,18 @@ class Action:
 
     @property
     def ended(self) -> bool:
-        """True if nothing more will be sent for this action. Its outcome may still be unknown."""
+        """Whether nothing more will be sent for this action. Its outcome may be unknown."""
         return self.state in FINAL or self.state == "unknown"
 
     @property
     def ended_at(self) -> datetime:
-        """When the action ended. A question that nobody answered ended at its deadline."""
+        """When the action ended; for a question without an answer, its deadline."""
         ended = self.finished_at or self.decided_at or self.created_at
         return min(ended, self.expires_at) if self.state == "expired" else ended
 
     @property
     def executed(self) -> Executed:
-        """Whether the room was changed, as far as this record tells."""
+        """Whether the room was changed, as far as the record says."""
         if self.state in ("sent", "unknown") or self.contradiction:
             return "maybe"
         return self.result.executed if self.state in ("done", "failed") else "no"
@@ -221,7 +222,7 @@ class Action:
         return replace(self, call=call, impact=impact, digest=_digest(self, call, impact))
 
     def is_as_shown(self) -> bool:
-        """Return whether the call and the impact still have the digest that was shown."""
+        """Return whether call and impact still have the digest that was shown."""
         return self.impact is None or self.digest == _digest(self, self.call, self.impact)
 
     def decided(self, state: State, by: str, way: Way, at: datetime, *, reason: str = "") -> Action:
@@ -229,8 +230,8 @@ class Action:
         return replace(given, state=state, reason=reason)
 
     def at(self, now: datetime) -> Action:
-        """Return this action as of `now`. It is `expired` if its deadline passed before it was sent,
-        or if `now` is earlier than its last step, since then nobody knows its age."""
+        """Return this action as of `now`. If it was not sent, it is `expired` after its deadline. It is
+        `expired`, too, if `now` is long before its last step: then nobody knows its age."""
         set_back = (self.decided_at or self.created_at) > now + CLOCKS_DIFFER
         if self.state not in UNSENT or (now < self.expires_at and not set_back):
             return self
@@ -249,7 +250,7 @@ _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=datetime
 
 
 def canonical(value: object) -> bytes:
-    """Return compact ASCII JSON with sorted keys. Equal values (JSON and datetimes) give equal bytes."""
+    """Return compact ASCII JSON with sorted keys: equal values give equal bytes."""
     return _JSON.encode(value).encode()
 
 
@@ -260,7 +261,7 @@ def digest(value: Mapping[str, object]) -> str:
 def _digest(row: Action, call: StateChange, impact: Impact) -> str:
     return digest(
         {
-            # So that the answer to one of two identical calls does not fit the other.
+            # Without this, an answer to one of two identical calls would fit the other, too.
             "action": [row.call_key, row.revision],
             "tool": call.tool,
             "arguments": call.arguments(),
@@ -270,21 +271,20 @@ def _digest(row: Action, call: StateChange, impact: Impact) -> str:
 
 
 def _impact_json(impact: Impact) -> dict[str, Any]:
-    """The impact as JSON. Empty fields are left out if release 0.1.0 did not have them, so that the
-    digests of that release stay valid."""
+    """The impact as JSON, without empty fields that release 0.1.0 did not have. So its digests stay
+    valid."""
     dumped: dict[str, Any] = _IMPACT.dump_python(impact, mode="json")
     later = ("room_name", "receivers")
     return {name: value for name, value in dumped.items() if value or name not in later}
 
 
 def as_made(call: StateChange) -> str:
-    """Return the digest of a call's tool and arguments. The origin of the call does not matter."""
+    """Return the digest of a call's tool and arguments, whatever its origin."""
     return digest({"tool": call.tool, "arguments": call.arguments()})
 
 
 def content_of(call: StateChange) -> str:
-    """Return a digest like `as_made` that uses only the beginning of a peer id. So the short and the
-    full id give the same digest."""
+    """Return a digest like `as_made` that is the same for the short and the full id of a peer."""
     arguments = call.arguments()
     if "peer_id" in arguments:
         arguments["peer_id"] = arguments["peer_id"][:SHORT_ID_CHARS]
@@ -298,20 +298,19 @@ def may_be_same(one: StateChange, other: StateChange) -> bool:
 
 
 def call_key(call: StateChange, origin: Origin) -> str:
-    """Return a call's key, from its arguments and origin. All revisions of the call have this key."""
+    """Return the key that all revisions of a call have, made of its arguments and origin."""
     where = {"thread": origin.thread, "message": origin.message, "call": origin.call}
     return digest({**where, "digest": as_made(call)})
 
 
 def action_id(key: str, revision: int) -> str:
-    """Return the id of one revision of a call."""
     raw = hashlib.sha256(canonical([key, str(revision)])).digest()
     return base64.b32encode(raw)[:12].decode().lower()
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened to an action. It never changes; only `Journal.prune` deletes it."""
+    """Something that happened to an action. It never changes; only `Journal.prune` deletes it."""
 
     at: datetime
     kind: str
@@ -323,17 +322,17 @@ class Event:
 # --- rows of the database -------------------------------------------------------------------
 
 Columns = Mapping[Any, Any]
-"""A row of the database, by the names of its columns."""
+"""A row of the database: maps the names of its columns to values."""
 
 NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-"""Takes the place of a stored time that cannot be read."""
+"""Stands in place of a stored time that cannot be read."""
 
 _IMPACT = TypeAdapter(Impact)
 _RESULT = TypeAdapter(Result)
 _FIELDS = {field.name for field in fields(Action)}
 _PLAIN = _FIELDS - {"call", "impact", "result", "contradiction", "mark"}
 _SEALED = sorted(
-    # All columns but those that can change while the state stays the same.
+    # All columns, except those that can change while the state does not.
     _PLAIN - {"worker", "lease_until", "told_at"}
     | {"tool", "room_id", "arguments", "impact", "result"}
 )
@@ -342,7 +341,7 @@ _UNKNOWN = {"state": "unknown", "gate": "hard", "decided_way": ""}
 
 
 class Unreadable(StateChange):
-    """Takes the place of a recorded call that cannot be read. Its methods raise BrokenRecord."""
+    """Stands in place of a recorded call that cannot be read. Its methods raise BrokenRecord."""
 
     tool = "unreadable"
     noun = "call"
@@ -370,7 +369,7 @@ def row_of(action: Action) -> dict[str, Any]:
 
 
 def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
-    """Return the action in a row, as it is at `now`. If the row cannot be trusted, `wrong` says why."""
+    """Return the action in a row, as it is at `now`. `wrong` says why the row cannot be trusted."""
     found = {name: row[name] for name in _PLAIN}
     try:
         odd = [name for name, known in _KNOWN.items() if row[name] not in known]
@@ -399,17 +398,16 @@ def sealed(key: bytes, **values: object) -> str:
 
 
 def seal(key: bytes, columns: Columns, event: Columns) -> str:
-    """Return a hash of a row and of the event that last changed its state. It shows whether somebody
-    changed either. Without a key, `key` is b""."""
+    """Return a hash of a row and of the event that last changed its state, to see whether somebody
+    changed either. `key` is b"" if the journal has no key."""
     row = {name: columns[name] for name in _SEALED}
     said = [event[name] for name in ("at", "kind", "by", "way", "data")]
     return sealed(key, row=row, event=said)
 
 
 def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> str:
-    """Return why a row of the table of actions cannot be trusted; "" if it can. `key` is the
-    journal's key or b"", `columns` the row, `event` the event of its last change of state, and
-    `found` the seal (see `seal`) that is stored with this event."""
+    """Return why a row of the table of actions cannot be trusted; "" if it can. `event` last changed
+    the row's state, and `found` is the stored seal of both (see `seal`)."""
     if event["kind"] is None:
         return "contradicts itself: the events that led to it are gone"
     if found == seal(key, columns, event):
@@ -424,7 +422,7 @@ def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> s
 
 
 def history_fault(row: Action, events: Iterable[Event]) -> str:
-    """Return what is wrong with the events of an action; "" if they lead to the action as it is."""
+    """Return what is wrong with the events of an action; "" if they lead to the stored action."""
     state: State | None = None
     decided, sender = {("", "")}, row.worker
     for event in events:

@@ -2,7 +2,7 @@
 
 Threat: a model, a replayed graph, a second worker, a crash or an edited checkpoint repeats a
 request, or makes one that nobody approved. Invariant: only the caller whose transaction moved an
-action from `approved` to `sent` sends its request. Only one transaction writes at a time. What it
+action from `approved` to `sent` sends its request. Only one transaction writes at a time, so what it
 has read stays true until it commits. A state change and its event are written together.
 """
 
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 # --- statements that are kept ---------------------------------------------------------------------
 
-_MOST_TWINS: Final = 20  # that are read of actions with the same `Action.content`
+_MOST_TWINS: Final = 20  # how many actions with the same `Action.content` are read
 _SAID: Final = ("at", "kind", "by", "way", "data", "seal")
 _STEP, _ANY = events.alias("step"), events.alias("any_event")
 _LAST_STEP = (
@@ -39,7 +39,7 @@ _ROW = sa.select(
     *(_STEP.c[name].label(f"step_{name}") for name in _SAID),
     sa.select(sa.func.max(_ANY.c.seq)).scalar_subquery().label("mark"),
 ).select_from(actions.outerjoin(_STEP, _STEP.c.seq == _LAST_STEP.scalar_subquery()))
-"""Selects actions, each with its last state change (`step_...`) and its `Action.mark`."""
+"""Selects actions, each with its last state change (`step_...`) and its `mark`."""
 
 
 def _given(name: str) -> sa.BindParameter[Any]:
@@ -95,7 +95,7 @@ def _ids(items: object) -> list[str]:
 
 @dataclass(frozen=True)
 class _Compiled:
-    """A statement that SQLAlchemy compiled once, and the driver runs, which is far quicker."""
+    """A statement that SQLAlchemy compiles once. The driver runs it, which is far quicker."""
 
     text: str
     fixed: Row  # values that are part of the statement, as the driver takes them
@@ -110,7 +110,7 @@ _compiled: dict[tuple[sa.ClauseElement, str, tuple[str, ...]], _Compiled] = {}
 def _compile(
     statement: sa.ClauseElement, dialect: sa.Dialect, columns: tuple[str, ...]
 ) -> _Compiled:
-    # All journals in one kind of database share it, although each engine has its own dialect.
+    # All engines of one kind of database share a compiled statement, by the dialect's name.
     if known := _compiled.get((statement, dialect.name, columns)):
         return known
     made: Any = statement.compile(dialect=dialect, column_keys=list(columns) or None)
@@ -139,20 +139,19 @@ def _text(value: object) -> object:
 
 
 class Which(TypedDict, total=False):
-    """A filter of actions: all given conditions must hold. A condition of `None` is ignored."""
+    """A filter of actions: all conditions must be true. A condition of `None` is ignored."""
 
     id: str
     state: State | None  # the state now, see `Action`
     room_id: str | None
     rooms: Collection[str] | None
     thread: str | None
-    within: Collection[str] | None  # threads; "a:" means those "a:..." that have no other ":"
+    within: Collection[str] | None  # threads; "a:" means each "a:X" where X has no ":"
     requester: str | None
 
 
 class Reading:
-    """What one transaction can read in the journal. No method here changes anything. `db` is the
-    connection, for queries that have no method here."""
+    """A transaction that reads. `db` is its connection, for queries that have no method here."""
 
     def __init__(self, db: sa.Connection, clock: Clock, key: bytes) -> None:
         self.db = db
@@ -166,16 +165,16 @@ class Reading:
         return self._one(_BY_ID, id=action_id)
 
     def story(self, action_id: str) -> tuple[Action | None, list[Event]]:
-        """Return the action with this id and its events, oldest first. If the action is not
-        what its events say, the action's `contradiction` says so."""
+        """Return the action with this id and its events, oldest first. If the action contradicts its
+        events, its `contradiction` says so."""
         row, told = self.get(action_id), self.events(action_id)
         if row is not None and not row.contradiction:
             row = replace(row, contradiction=records.history_fault(row, told))
         return row, told
 
     def latest(self, call_key: str) -> Action | None:
-        """Return the newest revision of a call, or None. If the call has no action of its own
-        (`CALLED_AGAIN`), return the newest revision of the action that it leads to."""
+        """Return the newest revision of a call or, if the call stands for another action
+        (`CALLED_AGAIN`), of that action; or None."""
         if (row := self._one(_LATEST, key=call_key)) is not None:
             return row
         told = self.events(action_id(call_key, 1))
@@ -199,8 +198,8 @@ class Reading:
         return self._one(_SAME_CALL, requester=action.requester, **alike)
 
     def same_sent(self, action: Action, requesters: Collection[str]) -> Action | None:
-        """Return the action with the same call that one of these requesters sent last, in the same
-        thread and within `SENT_BEFORE`; or None."""
+        """Return the last action with the same call and thread that one of these requesters sent, at
+        most `SENT_BEFORE` ago; or None."""
         given = {"thread": action.thread, "content": action.content}
         found = self._rows(_SAME_SENT, since=self.now() - records.SENT_BEFORE, **given)
         mine = [row for row in found if row["requester"] in requesters][:1]
@@ -213,8 +212,8 @@ class Reading:
         is_mine: Callable[[str], bool] = lambda _: True,
         is_same: Callable[[Action], bool] = lambda _: True,
     ) -> tuple[Action | None, list[str], int]:
-        """Look for calls with this `Action.content` in a thread. Return the caller's newest action
-        that `is_same`, all requesters who are the caller (`is_mine`), and how often anybody called."""
+        """Find calls with this `Action.content` in a thread. Return the caller's newest action that
+        `is_same`, all requesters who are the caller (`is_mine`), and how many calls anybody made."""
         same: tuple[sa.ColumnElement[bool], ...]
         same = (actions.c.thread == thread, actions.c.content == content)
         calls = sa.func.count(actions.c.call_key.distinct()).label("calls")
@@ -233,7 +232,7 @@ class Reading:
         limit: int | None = 50,
         **which: Unpack[Which],
     ) -> list[Action]:
-        """Return at most `limit` actions that match `which` and one of the `states`, newest first."""
+        """Return at most `limit` actions that match `which` and one of the `states`."""
         age = actions.c.created_at
         query = _ROW.where(*self._filters(which, *states))
         query = query.order_by(age if oldest_first else age.desc(), actions.c.id)
@@ -245,7 +244,7 @@ class Reading:
 
     def sent_lately(self, like: Action) -> tuple[int, int]:
         """Return how many actions were sent in the last minute: by the requester of `like` in its
-        room, and in all. An action that a wrong clock dated far ahead does not count."""
+        room, and in all. Actions that a wrong clock dated far ahead are left out."""
         since, until = self.now() - records.RATE_WINDOW, self.now() + records.RATE_WINDOW
         given = {"since": since, "until": until, "room_id": like.room_id}
         [found] = self._rows(_SENT_LATELY, requester=like.requester, **given)
@@ -254,33 +253,33 @@ class Reading:
     def rivals(self, action: Action) -> list[Action]:
         """Return other destructive actions that are being sent to the room of `action`."""
         sent = self.actions(state="sent", room_id=action.room_id, limit=1000)
-        # An action whose record is broken never ends, so nobody waits for it.
+        # An action with a broken record never ends, so nobody waits for it.
         return [o for o in sent if o.id != action.id and o.gate == "hard" and not o.contradiction]
 
     def has_rival(self, action: Action) -> bool:
-        """Return whether an action of `rivals` is being sent, or has ended after `action` was read.
-        Event numbers tell the order, since the clocks of machines may differ."""
+        """Return whether another destructive action is being sent to this room, or has ended since
+        `action` was read. Event numbers tell the order, since clocks may differ."""
         given = {"room_id": action.room_id, "id": action.id, "mark": action.mark}
         return bool(self.rivals(action) or self._rows(_ENDED_SINCE, **given))
 
     def events(self, action_id: str) -> list[Event]:
-        """Return what happened to an action, oldest first."""
         return [_event(row) for row in self._rows(_EVENTS, id=action_id)]
 
     def refused_requests(self, *, limit: int = 50) -> list[Event]:
-        """Return events of requests that servers refused, newest first: `by` whom, why (`way`)."""
+        """Return events of requests that servers refused, newest first. `by` made the request; `way` is
+        the reason."""
         refused = (events.c.action_id == records.REQUESTS, events.c.kind == "refused")
         query = sa.select(events).where(*refused).order_by(events.c.seq.desc()).limit(limit)
         return [_event(row) for row in self.found(query)]
 
     def steps(self, action_id: str) -> dict[str, str]:
-        """Return what became of each person, by peer id: a `Fate`, or "sending" if the end is not
-        known. Return {} if there was one request for all people."""
+        """Return what became of each person, by peer id: a `Fate`, or "sending" if that is not known;
+        {} if one request was for all people."""
         [known] = [row["steps"] for row in self._rows(_STEPS, id=action_id)] or [None]
         return {peer: str(of) for peer, of in known.items()} if isinstance(known, dict) else {}
 
     def asked_at(self, place: str) -> list[str]:
-        """Return what `ask` stored under the key `place`; [] if nothing is stored under it."""
+        """Return what `ask` stored under the key `place`, or []."""
         return [id_ for found in self._rows(_ASKED, place=place) for id_ in _ids(found["items"])]
 
     def asked_below(self, place: str) -> list[list[str]]:
@@ -289,15 +288,15 @@ class Reading:
         return [_ids(items) for items in self.db.scalars(query)]
 
     def grants(self, thread: str) -> list[Action]:
-        """Return the actions of a conversation whose approval "for the session" was not taken back."""
+        """Return the actions of a conversation whose approval "for the session" has not ended."""
         rows = self._actions(self._rows(_GRANTS, thread=thread))
         return [r for r in rows if not r.contradiction and r.state not in ("rejected", "expired")]
 
     def _execute(
         self, statement: sa.ClauseElement, columns: Row | None = None, **given: object
     ) -> Any:
-        """Run a compiled statement, and return the driver's cursor. `columns` are values to write;
-        `given` are the parameters of the conditions."""
+        """Run a compiled statement, and return the driver's cursor. `columns` are values to write, and
+        `given` the parameters of the conditions."""
         compiled = _compile(statement, self.db.dialect, tuple(columns or ()))
         values = {f"given_{name}": value for name, value in given.items()} | (columns or {})
         for name in compiled.bound.keys() & values.keys():
@@ -317,7 +316,7 @@ class Reading:
         return found
 
     def found(self, query: sa.Select[Any]) -> list[Row]:
-        """Return the rows that a query finds. The compiled query is not kept."""
+        """Return the rows of a query that is not worth compiling once."""
         found = self.db.execute(query)
         names = tuple(found.keys())
         return [dict(zip(names, map(_text, row), strict=True)) for row in found]
@@ -379,8 +378,8 @@ class Writing(Reading):
         return files[0][1] if files else None
 
     def is_copy(self, history: Sequence[Event]) -> bool:
-        """Return whether an action with these events was approved in another file. If so, the journal
-        was copied or moved since, and the other copy may have sent the action."""
+        """Return whether an action with these events was approved in another file: the journal was
+        copied or moved since, and the other copy may have sent the action."""
         files = [event.data.get("file") for event in history if event.kind == "approved"]
         return files[-1:] not in ([], [None], [self._file])
 
@@ -400,8 +399,8 @@ class Writing(Reading):
         return replace(action, mark=mark)
 
     def refuse_deleted(self, action_id: str) -> None:
-        """Raise BrokenRecord if there was an action with this id, or if a call with this id led to
-        another action (`CALLED_AGAIN`). Call this only if there is no such action now."""
+        """Raise BrokenRecord if there are events with this action id. Call this only if there is no
+        such action: then it was deleted, or the call stood for another action (`CALLED_AGAIN`)."""
         if self.events(action_id):
             raise BrokenRecord(
                 f"The action {action_id} was made before, and its row has been deleted.",
@@ -419,12 +418,12 @@ class Writing(Reading):
         data: dict[str, Any] | None = None,
         **changes: Any,
     ) -> Action:
-        """Move an action to the state `after`, and return the changed action.
+        """Move an action to the state `after`, and return it.
 
         Args:
             action: as this transaction read it.
-            by: who decided or did it.
-            way: how it came about; for a decision one of `Way`.
+            by: who decided or did this.
+            way: how this came about; for a decision one of `Way`.
             kind: the event's kind, if it is not the new state's name.
             data: more data for the event.
             changes: other fields of the action that change.
@@ -452,7 +451,7 @@ class Writing(Reading):
         return replace(moved, mark=mark)
 
     def expire_if_late(self, action: Action) -> Action:
-        """If the deadline of an action has passed, store `expired`. Returns the action."""
+        """Store that an action is `expired`, if it is. Returns the action."""
         if action.state == "expired":
             action.check()
             columns = ("reason", "decided_by", "decided_way", "decided_at", "finished_at")
@@ -474,7 +473,8 @@ class Writing(Reading):
         way: str,
         said: dict[str, Any],
     ) -> int | None:
-        """Returns the event's number. If the stored state is none of `before`, writes nothing."""
+        """Return the event's number. Write nothing, and return None, if the stored state is none of
+        `before`."""
         columns = records.row_of(moved)
         values = {name: columns[name] for name in (*changed, "state")}
         given = {"id": moved.id, "state": before[0], "or_state": before[-1]}
@@ -491,7 +491,7 @@ class Writing(Reading):
         data: dict[str, Any],
         columns: dict[str, Any] | None = None,
     ) -> int:
-        """Returns the event's number. `columns`: the new row of an action that changes its state."""
+        """Return the event's number. `columns` is the new row, if the action's state changes."""
         if kind == "approved":
             data = {**data, "file": self._file}
         event = {"at": self.now(), "kind": kind, "by": by, "way": way, "data": data}
@@ -503,7 +503,7 @@ class Writing(Reading):
         return int(added.fetchone()[0] if add is not _ADD["sqlite"] else added.lastrowid)
 
     def renew(self, action_id: str, *, lease_s: float) -> bool:
-        """Prolong this worker's lease on an action. False: the lease is lost; it must send nothing."""
+        """Prolong this worker's lease on an action. False: it lost the lease, and must send nothing."""
         mine = (actions.c.id == action_id, actions.c.state == "sent")
         prolong = actions.update().where(*mine, actions.c.worker == this_worker())
         until = self.now() + timedelta(seconds=lease_s)
@@ -519,25 +519,23 @@ class Writing(Reading):
         return True
 
     def ask(self, place: str, items: Sequence[str]) -> bool:
-        """Store `items` under the key `place`. A graph uses the id of one of its steps as the key,
-        and stores the questions that the step asks. If the key is in use, write nothing and return
-        False."""
+        """Store `items` under the key `place`, for example the questions of a graph under the id of its
+        step. If the key is in use, write nothing and return False."""
         if self._rows(_ASKED, place=place):
             return False
         self._execute(_ADD_ASKED, {"place": place, "items": list(items), "at": self.now()})
         return True
 
     def told(self, action_id: str) -> datetime:
-        """Record that the requester was told how the action ended. Only the first time counts.
-        Returns the time of this transaction."""
+        """Record, once, that the requester was told how the action ended. Returns the time now."""
         now = self.now()
         if self._execute(_SET_TOLD, {"told_at": now}, id=action_id).rowcount == 1:
             self.note(action_id, "told", way="call")
         return now
 
     def revoke_grants(self, thread: str, *, by: str, way: str) -> None:
-        """Take back all approvals with the scope "session" in a conversation. Read their actions
-        again before you `move` them."""
+        """End all approvals with the scope "session" in a conversation. Read their actions again
+        before you `move` them."""
         for row in self.grants(thread):
             own = replace(row, granted_in="")
             self._step(own, ["granted_in"], [row.state], "revoked", by, way, {})

@@ -40,7 +40,7 @@ class _Json(sa.TypeDecorator[Any]):
 
 
 def _lenient(read: Any, instead: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A column reader that never fails, so that one wrong value does not hide the other rows."""
+    """Make a column reader that never fails, so that a wrong value does not hide the other rows."""
 
     def read_or_stand_in(value: Any) -> Any:
         try:
@@ -66,7 +66,7 @@ versions = sa.Table(
     *_columns(sa.Integer, "version", primary_key=True),
     *_columns(sa.String(64), "key_check", server_default=""),
 )
-"""`key_check` shows whether the journal is opened with its own key; "" if it has no key."""
+"""`key_check` tells whether a key is the journal's key; "" if the journal has none."""
 
 actions = sa.Table(
     "hms_actions",
@@ -199,7 +199,7 @@ _FROM_0_1_0 = [
 
 def prepare(db: sa.Connection, key: bytes) -> bool:
     """Create the tables, or migrate those of an earlier release. With a key, state changes are sealed
-    from now on. Returns whether the tables were created. Raises the errors of `check`."""
+    from now on. Returns whether there were no tables. Raises what `check` raises."""
     found = check(db, key)
     if found is None:
         metadata.create_all(db, checkfirst=False)
@@ -245,8 +245,8 @@ def check(db: sa.Connection, key: bytes) -> int | None:
 
 
 def check_still(db: sa.Connection, key: bytes) -> None:
-    """Check what another program may have changed while this one has the journal open. Raises
-    JournalError if the journal now belongs to a newer release, or has another key."""
+    """Raise JournalError if a newer release has migrated the journal meanwhile, or if it has another
+    key."""
     cursor = db.connection.cursor()  # far quicker than by SQLAlchemy
     cursor.execute("SELECT version, key_check FROM hms_journal")
     version, known = cursor.fetchone() or (0, "")

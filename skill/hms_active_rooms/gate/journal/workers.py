@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def this_worker() -> str:
-    """Return a name for this process: host, boot, PID namespace, process id, and when it started."""
+    """Return a name for this process: host, boot, PID namespace, process id, and start time."""
     return _worker(os.getpid())
 
 
@@ -21,8 +21,8 @@ def _worker(pid: int) -> str:
 
 
 def worker_may_live(worker: str) -> bool:
-    """Return whether the process that `this_worker` named may still run. Return False only if the
-    process has surely ended. That can be known only of a process in this PID namespace."""
+    """Return whether the process that `this_worker` named may still run. False means that it has surely
+    ended, which can be known only in this PID namespace."""
     world, _, process = worker.rpartition(":")
     pid, _, started = process.partition("@")
     if world != _world() or not pid.isdigit():
@@ -35,20 +35,20 @@ def worker_may_live(worker: str) -> bool:
         return False
     except PermissionError:
         pass
-    # Another process can have the id by now: after a restart of the container, or by reuse.
+    # Another process can have the id by now, for example after a restart of the container.
     return _started(int(pid)) in (started, "")
 
 
 def _started(pid: int) -> str:
-    """When a process started, in ticks since the boot; "" where the system does not tell."""
+    """When a process started, in ticks since the boot; "" if the system does not say."""
     status = _told(lambda: Path(f"/proc/{pid}/stat").read_text("utf-8", "replace"))
     # The second field is the program's name, in brackets, and may hold anything.
     return status.rpartition(")")[2].split()[19] if status else ""
 
 
 def _world() -> str:
-    """Host, boot and PID namespace. A process id is unique only within these three. (The host name
-    is not enough, since containers can share it.)"""
+    """Host, boot and PID namespace: a process id is unique only within these three. (Containers can
+    have the same host name.)"""
     boot = _told(lambda: Path("/proc/sys/kernel/random/boot_id").read_text("ascii"))
     return f"{socket.gethostname()}/{boot}/{_told(Path('/proc/self/ns/pid').readlink)}"
 
