@@ -30,15 +30,16 @@ Answered = tuple[str, dict[str, Any]]
 _Result = tuple[str | ToolMessage, object]
 
 _ELSEWHERE: tuple[Way, ...] = ("page", "rest", "terminal", "elicitation")
-"""Ways of deciding outside the tools. After such a decision the model is told who decided."""
+"""After a decision in one of these ways, outside the tools, the model is told who decided."""
 
 
 class ActiveRoomsTool(StructuredTool):
-    """A StructuredTool that does not copy its argument model, and gives its function the call's id."""
+    """A StructuredTool that passes the call's id to its function, and does not copy its arguments'
+    model."""
 
     @property
     def tool_call_schema(self) -> type[BaseModel]:
-        """The model of the tool's arguments. LangChain would make a copy that allows unknown fields."""
+        """The model of the tool's arguments. LangChain's own copy of it would allow unknown fields."""
         return cast(type[BaseModel], self.args_schema)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
@@ -50,12 +51,12 @@ class ActiveRoomsTool(StructuredTool):
     def _to_args_and_kwargs(
         self, tool_input: str | dict[str, Any], tool_call_id: str | None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        # InjectedToolCallId would pass the id too, but makes a plain tool.invoke({...}) raise. The
-        # function parses the arguments, so they are not parsed here.
+        # InjectedToolCallId would pass the id, too, but then a plain tool.invoke({...}) raises. The
+        # function parses the arguments.
         return (tool_input, tool_call_id), {}
 
     def _filter_injected_args(self, tool_input: dict[str, Any]) -> dict[str, Any]:
-        # No argument is injected; LangChain's method would look up all annotations at each call.
+        # No argument is injected. LangChain's method would search all annotations at each call.
         return tool_input
 
     @property
@@ -68,8 +69,8 @@ class ActiveRoomsTool(StructuredTool):
 
 
 def _with_id(given: Any) -> Any:
-    """The tool's input, unchanged. Raises InvalidCall for a tool call without an id: LangGraph
-    cannot return the result of such a call, but would say so only after the request was sent."""
+    """Return the input. Raises InvalidCall for a tool call without an id. LangGraph cannot return the
+    result of such a call, but would notice only after the request was sent."""
     if isinstance(given, dict) and given.get("type") == "tool_call" and not given.get("id"):
         raise InvalidCall("The tool call has no id.", hint="Give the call an id.")
     return given
@@ -78,8 +79,8 @@ def _with_id(given: Any) -> Any:
 def build_tools(
     gate: Gate, *, confirm: Confirm | None = None, requester: str = "agent"
 ) -> list[StructuredTool]:
-    """Make the tools, in the order of `capability.yaml`. Where no graph can pause, the function
-    `confirm` asks a person. The journal records `requester` as the one who makes the calls."""
+    """Make the tools, in the order of `capability.yaml`. Where no graph can pause, `confirm` asks a
+    person. The journal records the calls as made by `requester`."""
     nowhere = outside()
 
     async def room(call: Arguments, _: str | None) -> Answered:
@@ -94,8 +95,8 @@ def build_tools(
     async def change(call: Arguments, call_id: str | None) -> Answered:
         assert isinstance(call, StateChange)
         place = place_of(ensure_config())
-        # In a graph the identity must be the same when the task runs again, even if a node gives no
-        # call id. Outside a graph nothing runs again, and an id that comes twice means two calls.
+        # In a graph the identity must be the same when the task runs again, even without a call id.
+        # Outside a graph nothing runs again, so the same id twice means two calls.
         identity = (call_id or "") if place.task else str(uuid4())
         origin = Origin(place.thread or nowhere, place.task, identity, requester)
         return report(await perform(gate, call, origin, place, confirm))
@@ -105,16 +106,16 @@ def build_tools(
 
 
 async def read_roster(gate: Gate, call: ListPeers) -> tuple[roster.Roster, int]:
-    """Read the peers that a call asks for. Also returns how many tokens the answer may cost."""
+    """Return the peers that a call asks for, and how many tokens the answer may cost."""
     everyone = await gate.peers(call.room_id)
     view = roster.select(everyone, **call.model_dump(exclude={"room_id"}))
     return view, roster.default_budget(call.limit)
 
 
 def report(ended: Action | ActiveRoomsError) -> Answered:
-    """Make the text for the model, and the artifact. `ended` is an action, or the error that came
-    in its place. Raises ToolException for any error but OutcomeUnknown, and for an action that
-    failed and was not executed."""
+    """Make the text for the model, and the artifact, of an action or of the error in its place.
+    Raises ToolException for any error but OutcomeUnknown, and for an action that failed and was not
+    executed."""
     if isinstance(ended, OutcomeUnknown):
         return ended.for_model(), {"state": "unknown", "executed": "maybe"}
     if isinstance(ended, ActiveRoomsError):
@@ -129,8 +130,8 @@ def report(ended: Action | ActiveRoomsError) -> Answered:
 def as_message(
     call: ToolCall, text: str, artifact: Any = None, *, failed: bool = False
 ) -> ToolMessage:
-    """Make the answer to a tool call. Its status is "error" if the call failed or was not executed.
-    If the room was already as the call wanted it, the status is "success"."""
+    """Make the answer to a tool call. Its status is "error" if the call failed or was not executed,
+    unless the room was already as the call wanted it."""
     told = artifact if isinstance(artifact, dict) else {}
     unexecuted = told.get("executed") == "no" and told.get("state") != "done"
     return ToolMessage(
@@ -164,9 +165,9 @@ def _tool(
 
     own = [p.replace(annotation=p.empty) for p in signature(model).parameters.values()]
     for each in (call, acall):
-        # LangChain shows this signature to models that read prompts, not schemas. Without it, and
-        # without `no_type_check`, LangChain would search the function for a config parameter at
-        # each call. The function has none, and reads the config from the context.
+        # LangChain shows this signature to models that read prompts, not schemas. The signature and
+        # `no_type_check` also save it a search for a config parameter at each call. The function
+        # reads the config from the context.
         setattr(each, "__signature__", Signature(own))  # noqa: B010 - declared nowhere
         no_type_check(each)
 
@@ -183,7 +184,7 @@ def _tool(
 
 
 def hints(tool: Tool) -> dict[str, Any]:
-    """A tool's title, and its hints by the names that LangChain's MCP adapters use."""
+    """Return a tool's title, and its hints by the names that LangChain's MCP adapters use."""
     return {
         "title": tool.name.removeprefix("hms-").replace("-", " ").capitalize(),
         "readOnlyHint": tool.hints.read_only,

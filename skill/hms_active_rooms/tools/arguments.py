@@ -17,7 +17,7 @@ Filter = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 def _whole(value: object) -> object:
-    """Turn 2.0 into 2, since some model providers send every number as a float."""
+    """Turn 2.0 into 2, since some model providers send all numbers as floats."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -49,8 +49,8 @@ ARGUMENTS: dict[str, type[Arguments]] = {
 
 
 def checked(tool: str, arguments: object) -> Arguments:
-    """Check the arguments of a call, and return them as the tool's argument model. Raises
-    InvalidCall if no tool has this name, or if an argument is wrong."""
+    """Return a call's arguments as the tool's argument model. Raises InvalidCall if there is no such
+    tool, or if an argument is wrong."""
     if tool not in ARGUMENTS:
         known = ", ".join(ARGUMENTS)
         raise InvalidCall(f"There is no tool {quoted(tool)}.", hint=f"The tools are: {known}.")

@@ -1,9 +1,9 @@
 """Asks a person about a tool call: inside a graph by an interrupt, elsewhere by the callback
 `confirm`. If neither is possible, nobody is asked and nothing is sent.
 
-Threat: when a graph resumes, LangGraph runs a node again from its start. The first interrupt gets
+Threat: when a graph resumes, LangGraph runs a node again from its start. The first interrupt returns
 the first saved answer, the second interrupt the second answer, and so on. If the node asks other
-questions this time, an answer meets a question that it was not given for.
+questions this time, an answer is used for a question that the person did not see.
 
 Invariant: the journal records which questions a graph task asked first, second, and so on. A saved
 answer counts only for the questions at its position, and only if it repeats their digests.
@@ -47,15 +47,16 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.store import Writing
 
 # LangGraph's private config key for a task's checkpointer. If LangGraph renames it, tools find no
-# checkpointer and refuse, and the test that holds this name fails.
+# checkpointer and refuse, and a test fails.
 _CHECKPOINTER_KEY: Final = "__pregel_checkpointer"
 
 MAX_QUESTIONS: Final = 20  # in one graph task; then the action is rejected
-_HEARD: Final = "heard "  # prefix of a position in the journal: an answer was decided on
-_UNANSWERED: Final = "unanswered "  # the question was decided without an answer in the graph
+# Prefixes of a position in the journal.
+_HEARD: Final = "heard "  # this answer in the graph is recorded
+_UNANSWERED: Final = "unanswered "  # the questions were decided without an answer in the graph
 
 _POLL_S: Final = 0.02
-_MAX_RESTARTS = 3  # if a subgraph asks so often in one run, it seems to have no checkpointer
+_MAX_RESTARTS = 3  # a subgraph that asks this often in one run has no checkpointer, it seems
 
 NOBODY = Refuse(
     "nobody can be asked here. To ask a person, a graph needs a checkpointer, and a `thread_id` in the "
@@ -74,11 +75,11 @@ class Place:
     approver: str  # who answers interrupts, from `configurable["approver"]`
 
     def position(self, number: int) -> str:
-        """The name under which the journal keeps question `number` of this task."""
+        """The journal's key for the questions that this task asks as number `number`."""
         return json.dumps([self.thread, self.task, number])
 
     def subgraph(self) -> str:
-        """The text with which all positions of this subgraph's run begin; "" outside a subgraph."""
+        """How all positions of this subgraph's run begin; "" outside a subgraph."""
         run, _, _ = self.task.rpartition("|")
         return json.dumps([self.thread, f"{run}|"])[:-2] if ":" in run else ""
 
@@ -100,24 +101,24 @@ def place_of(config: RunnableConfig) -> Place:
 
 
 def outside() -> str:
-    """A new name, in place of a graph's thread id. The journal records calls without one under it."""
+    """Return a new thread name for calls outside a graph, which have no thread id."""
     return f"{NOWHERE}{uuid4()}"
 
 
 def payload(request: ApprovalRequest, tool_call_id: str) -> dict[str, Any]:
-    """The value of an interrupt that asks about one tool call: `gate.view.question` with two more keys,
-    `type` and `tool_call_id`."""
+    """Return the value of an interrupt that asks about one tool call: the keys of `gate.view.question`,
+    and `type` and `tool_call_id`."""
     return {"type": "tool_approval", "tool_call_id": tool_call_id, **question(request)}
 
 
 Pause = Callable[[Sequence[ApprovalRequest]], Sequence[object]]
-"""Shows questions in one `interrupt`, and returns one answer for each. Raises GraphInterrupt if nobody
-has answered yet, or BadAnswerError if the answer does not fit these questions."""
+"""Shows questions by one `interrupt`, and returns one answer for each. Raises GraphInterrupt if nobody
+has answered yet, and BadAnswerError if the answer does not fit these questions."""
 
 
 class Interrupts:
-    """Asks the questions of one graph task by calling `pause`, and records the answers. `shown` is
-    how a person sees the questions, for the journal. None means that the caller records this."""
+    """Asks the questions of one graph task by calling `pause`, and records the answers. The journal
+    also records that a person was asked in the way `shown`; None: the caller records this."""
 
     def __init__(
         self, gate: Gate, place: Place, pause: Pause, shown: Way | None = "interrupt"
@@ -129,20 +130,20 @@ class Interrupts:
         self._problems: dict[str, str] = {}
 
     async def rows(self, keys: Sequence[str]) -> dict[str, Action]:
-        """Record the answers that LangGraph saved, each for the questions that it answers. Then return
-        the newest action of each call in `keys`, by its `call_key`. Calls without an action are left
-        out. Raises GraphInterrupt if an answer is still missing."""
+        """Record the answers that LangGraph saved, each for its own questions. Then return the newest
+        action of each call in `keys`, by `call_key`, without calls that have none. Raises
+        GraphInterrupt if an answer is missing."""
         return await asyncio.to_thread(self._rows, keys)
 
     def _rows(self, keys: Sequence[str]) -> dict[str, Action]:
         pause: GraphInterrupt | None = None
         with self._gate.journal.write() as tx:
             latest = {key: _unbroken(tx.latest, key) for key in keys}
-            # An action with a broken record is left out; proposing its call again raises why.
+            # An action with a broken record is left out. `Gate.propose` raises an error for its call.
             rows = {key: row for key, row in latest.items() if isinstance(row, Action)}
             calls = {row.call_key for row in rows.values()}
-            # Every question is asked again, even if it is decided. LangGraph hands out the saved
-            # answers in order: an answer that is not taken here would go to the next question.
+            # Every question is asked again, even if it is decided. LangGraph returns the saved answers
+            # in order: an answer that is not taken here would go to the next question.
             while rows and pause is None:
                 place = self._place.position(self._number)
                 if tx.asked_at(_UNANSWERED + place):
@@ -160,11 +161,11 @@ class Interrupts:
                     if any(isinstance(r, Action) and r.state == "proposed" for r in found):
                         pause = nobody_answered
                     else:
-                        # A person has decided already: elsewhere, or on the same call earlier in
-                        # this task. When the task runs again, no other answer may count here.
+                        # A person has decided already, elsewhere or on the same call earlier in
+                        # this task. No answer may count here when the task runs again.
                         tx.ask(_UNANSWERED + place, items)
                     continue
-                # Each answer is decided on once, however often the task runs again.
+                # Each answer is recorded once, however often the task runs again.
                 said = hashlib.sha256(repr(answers).encode(errors="replace")).hexdigest()
                 if tx.ask(f"{_HEARD}{said} {place}", items):
                     self._hear(tx, rows, items[::2], answers)
@@ -179,7 +180,7 @@ class Interrupts:
             with skip_if_broken(action_id):
                 decided = record_decision(tx, action_id, answer, by=self._by, way="interrupt")
                 newest = decided.newest
-                # A call can run the action of an earlier call that was held back.
+                # Two calls can have the same action, if it was held back (`HELD`).
                 same = [key for key, one in rows.items() if one.call_key == newest.call_key]
                 rows |= dict.fromkeys(same, newest)
                 self._problems[newest.id] = decided.problem
@@ -192,8 +193,8 @@ class Interrupts:
         return ApprovalRequest(action_id, "", {}, nobody, "", now, "hard", (), "")
 
     async def propose(self, call: StateChange, origin: Origin) -> Action:
-        """Do what `Gate.propose` does, in a task with one call. If a person must decide, one
-        transaction records both the action and the question."""
+        """Call `Gate.propose` in a task with one call. If a person must decide, one transaction
+        records both the action and the question."""
         forgets = await self._has_forgotten(content_of(call))
         shown, first = (None, "") if forgets else (self._way, self._place.position(0))
         action = await self._gate.propose(call, origin, is_new=True, shown=shown, place=first)
@@ -201,7 +202,7 @@ class Interrupts:
         return action
 
     async def _has_forgotten(self, content: str) -> bool:
-        # A subgraph without a checkpointer starts anew with each answer, loses it, and asks again.
+        # A subgraph without a checkpointer starts again with each answer, loses it, and asks again.
         run = self._place.subgraph()
 
         def asked() -> bool:
@@ -214,8 +215,7 @@ class Interrupts:
         return self._forgets
 
     async def drive(self, actions: Sequence[Action]) -> list[Action | ActiveRoomsError]:
-        """Do what `Gate.drive` does, and ask by interrupts. Raises GraphInterrupt while a question
-        has no answer."""
+        """Call `Gate.drive`, and ask by interrupts. Raises GraphInterrupt if an answer is missing."""
         by, problems = self._by, self._problems
         return await self._gate.drive(
             actions, self._ask, by=by, way="interrupt", on_record=None, problems=problems
@@ -254,11 +254,11 @@ class Interrupts:
 async def perform(
     gate: Gate, call: StateChange, origin: Origin, place: Place, confirm: Confirm | None = None
 ) -> Action:
-    """Propose a state-changing call, ask a person about it, and run it. Returns the newest revision
-    of its action. Raises GraphInterrupt if the graph pauses to ask. Raises ActiveRoomsError if the
-    call is refused, or if the room or the journal cannot be read."""
+    """Propose a state-changing call, ask a person, and run it. Returns the newest revision of its
+    action. Raises GraphInterrupt if the graph pauses to ask, and ActiveRoomsError if the call is
+    refused, or if the room or the journal cannot be read."""
     if place.can_interrupt:
-        # One message can hold the same call twice: the second has to find the answer to the first.
+        # One message can hold the same call twice. The second has to find the answer to the first.
         async with _one_at_a_time(f"{origin} {content_of(call)}"):
             return await _interrupting(gate, call, origin, place)
     way: Way = "callback"
@@ -289,14 +289,14 @@ def _ended(actions: Sequence[Action | ActiveRoomsError]) -> Action:
 
 
 async def _called_back(gate: Gate, confirm: Confirm | None, request: ApprovalRequest) -> object:
-    """The answer of `confirm`; a `Refuse` if nobody can be asked, or if no valid answer comes
-    before the deadline. A later answer is only recorded."""
+    """Return the answer of `confirm`, or a `Refuse` if nobody can be asked, or if no valid answer
+    comes before the deadline. A later answer is only recorded."""
     if confirm is None:
         return NOBODY
     if request.problem:
         return Refuse(f"the answer does not count, because {request.problem}")
     left_s = (request.deadline - gate.journal.now()).total_seconds()
-    first = threading.Lock()  # taken by what comes first: the answer, or the end of the wait
+    first = threading.Lock()  # taken by the answer or by the end of the wait, whichever is first
 
     def heard(answer: object) -> object:
         if not first.acquire(blocking=False):
@@ -313,13 +313,13 @@ async def _called_back(gate: Gate, confirm: Confirm | None, request: ApprovalReq
 
     async def answered() -> object:
         try:
-            # asyncio's own threads are few, and the journal needs them while a person thinks.
+            # A person thinks long. asyncio's own threads are few, and the journal needs them.
             answer = await in_own_thread(called)
             if inspect.isawaitable(answer):
                 answer = await asyncio.to_thread(heard, await answer)
             return answer
         except (SystemExit, KeyboardInterrupt) as error:
-            # In a task these would end the event loop, with all other calls.
+            # In a task these would end the event loop, and so all other calls.
             raise RuntimeError(f"confirm raised {type(error).__name__}") from error
 
     task = asyncio.create_task(answered())
@@ -338,10 +338,10 @@ _running: dict[tuple[int, str], object] = {}
 
 @asynccontextmanager
 async def _one_at_a_time(key: str) -> AsyncIterator[None]:
-    """Makes calls with the same key take turns, so that a question is not asked twice. An asyncio
-    lock would not do, since the calls may run on different event loops, or in a forked child."""
+    """Let calls with the same key take turns, so that a question is not asked twice. An asyncio lock
+    would fail, since the calls may run on different event loops, or in a forked child."""
     place, mine = (os.getpid(), key), object()
-    # `setdefault` is atomic: the call whose object is in the dict has the turn.
+    # `setdefault` is atomic. It is the turn of the call whose object is in the dict.
     while _running.setdefault(place, mine) is not mine:  # noqa: ASYNC110 - maybe on another loop
         await asyncio.sleep(_POLL_S)
     try:

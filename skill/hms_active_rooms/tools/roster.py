@@ -1,8 +1,8 @@
 """Describes the people in a room, in a text for a model and as data. Nothing here does I/O.
 
-A room may hold 20,000 peers, and strangers wrote every name. So the text has counts by role, then
-as many peers as fit, one in each row, then how many are left out and how to search for fewer.
-`artifact` has the same peers with more fields.
+A room may hold 20,000 peers. So the text has counts by role, then as many peers as fit, one in each
+row, then how many are left out and how to search for fewer. `artifact` has the same peers with more
+fields.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _LEAST_LOOKS_CHARS: Final = 3
 _ARTIFACT_ROLES: Final = 100
 _ARTIFACT_CHARS: Final = 256  # of each text of a row in the artifact
 _ARTIFACT_FIELDS: Final = 20  # of a row; 100ms documents 6
-MOST_DETAILED: Final = 5  # of more rows, no details are told: they would fit no answer
+MOST_DETAILED: Final = 5  # with more rows the data has no `details`, which would not fit
 _RULE, _HEAD = (line.rstrip("\n") for line in LINES)
 
 
 class Row(NamedTuple):
-    """One peer as it is shown. `cells` are its texts, escaped and cut. `line` has them in JSON."""
+    """One peer as it is shown: `cells` are its texts, escaped and cut, and `line` is their JSON."""
 
     short_id: str
     peer: Peer
@@ -72,7 +72,7 @@ class Roster:
 
     total: int  # peers in the room
     by_role: tuple[tuple[str, int], ...]  # (role, count) of all peers, the largest first
-    filters: Mapping[str, str]  # the given arguments that select peers, by their names
+    filters: Mapping[str, str]  # the given arguments that select peers
     matching: int
     matching_by_role: tuple[tuple[str, int], ...]
     offset: int  # matching peers before the first row, in the order of joining
@@ -97,8 +97,8 @@ def select(
     limit: int = DEFAULT_ROWS,
     offset: int = 0,
 ) -> Roster:
-    """Count the peers that match the filters, and make the rows from `offset` on, at most `limit`.
-    The docstring of `named` says which names match `name`."""
+    """Count the peers that match the filters, and make at most `limit` rows from `offset` on. See
+    `named` for the names that match `name`."""
     given = {"role": role, "user_id": user_id, "name": name}
     filters = {key: text for key, text in given.items() if text is not None}
     offset, roles = max(offset, 0), by_role(peers)
@@ -123,17 +123,16 @@ def select(
 
 
 def default_budget(limit: int) -> int:
-    """How many tokens the text of a roster with `limit` rows may cost, e.g. 1,500 for 50 rows."""
+    """Return how many tokens a roster with `limit` rows may cost: 1,500 for 50 rows."""
     return max(FIXED_TOKENS + TOKENS_PER_ROW * limit, LEAST_TOKENS)
 
 
 def named(part: str) -> Callable[[str], bool]:
-    """Returns a function that tells whether a name, as a person sees it, contains `part`.
+    """Return a function that tells whether a name, as a person sees it, contains `part`.
 
-    Case, the width of letters, and invisible characters do not matter. If `part` has three
-    characters or more, accents do not matter either, and look-alike letters match. So "spam bot"
-    also finds the same name in Cyrillic letters, and sometimes a name with "rn" in place of "m". A
-    `part` without visible characters matches only names without visible characters.
+    Case, the width of letters, and invisible characters do not matter. If `part` has three characters
+    or more, accents do not matter either, and look-alike letters match: "spam bot" also finds the
+    same name in Cyrillic letters. A `part` without visible characters matches only such names.
     """
     plain, looks = folded(part), skeleton(part)
 
@@ -147,8 +146,7 @@ def named(part: str) -> Callable[[str], bool]:
 
 
 def matching(peers: Iterable[Peer], filters: Mapping[str, str]) -> list[Peer]:
-    """Return the peers that the filters `role`, `user_id` and `name` (a part of a name, in any
-    spelling that looks like it) let through."""
+    """Return the peers that match the filters `role`, `user_id` and `name` (see `named`)."""
     role, user_id, part = map(filters.get, ("role", "user_id", "name"))
     found = [
         peer
@@ -164,30 +162,28 @@ def matching(peers: Iterable[Peer], filters: Mapping[str, str]) -> list[Peer]:
 def fitting(
     view: Roster, budget: int, written: Callable[[Roster], tuple[str, ...]]
 ) -> tuple[Roster, tuple[str, ...]]:
-    """Leave out the last rows of a roster until its texts together cost at most `budget` tokens, as
-    `token_bound` counts them. The function `written` makes the texts. One row is always kept.
-    Returns the shorter roster and its texts."""
+    """Leave out the last rows of a roster until the texts that `written` makes of it cost together at
+    most `budget` tokens by `token_bound`. One row is always kept. Returns the shorter roster and its
+    texts."""
     while True:
         texts, count = written(view), len(view.rows)
         cost = sum(map(token_bound, texts))
         if cost <= budget or count <= 1:
             return view, texts
-        # So many would fit if each row cost the same, and the text around the rows nothing.
+        # This many would fit if all rows cost the same, and the text around them nothing.
         fewer = min(count * budget // cost, count - 1)
         view = replace(view, rows=view.rows[: max(fewer, 1)])
 
 
 def shown(view: Roster, budget: int) -> tuple[str, Roster]:
-    """Leave out rows until the text for a model fits the budget. Returns text and shorter roster."""
+    """Return the text for a model, and the roster without the rows that the budget leaves out."""
     view, (text,) = fitting(view, budget, lambda fewer: (render_roster(fewer),))
     return text, view
 
 
 def render_roster(view: Roster) -> str:
-    """The text for a model: the counts, the rows, and how many peers are left out.
-
-    A row is a JSON array, `[short id, name, role, user id]`. A text that was cut ends in "…".
-    """
+    """Return the text for a model: the counts, the rows, and how many peers are left out. A row is a
+    JSON array, `[short id, name, role, user id]`. A cut text ends in "…"."""
     lines = [_RULE, *counts(view)]
     if view.rows:
         lines.append(_HEAD)
@@ -199,7 +195,7 @@ def render_roster(view: Roster) -> str:
 
 
 def counts(view: Roster) -> list[str]:
-    """Sentences that count the people in the room, and those who match the filters, if any."""
+    """Return sentences that count the people in the room, and those who match the filters."""
     lines = [f"{view.total:,} in the room{_counts(': ', view.by_role, view.total)}."]
     if view.unreadable:
         lines.append(unread(view))
@@ -216,8 +212,8 @@ def unread(view: Roster) -> str:
 
 
 def _counts(before: str, roles: tuple[tuple[str, int], ...], total: int) -> str:
-    """Counts by role, like `12 as "student" and 1 as "host"`. Without the Latin word "as", a role
-    in a script that runs from right to left would move its count."""
+    """Return counts like `12 as "student" and 1 as "host"`. Without the Latin word "as", a role in a
+    script that runs from right to left would move its count."""
     if not total or not roles:
         return ""
     shown = [f'{count:,} as "{shortened(role, *LABEL)}"' for role, count in roles[:SHOWN_ROLES]]
@@ -238,8 +234,8 @@ def _wording(view: Roster) -> str:
 
 
 def same_names(rows: Sequence[Row], named: Callable[[Row], str], *, most: int) -> str:
-    """A text that lists the rows with the same or look-alike names; "" if there are none. It has the
-    first `most` groups of such rows, and counts the others. `named` makes the text for one row."""
+    """List the rows with the same or look-alike names; "" if there are none. The first `most` groups
+    are listed, the others counted. `named` makes the text for one row."""
     twins = same_looks((row, row.peer.name) for row in rows)
     shown = []
     for group in twins[:most]:
@@ -264,11 +260,11 @@ def _rest(view: Roster) -> str:
 
 
 def artifact(room_id: str, view: Roster) -> dict[str, Any]:
-    """A roster as a dict of plain values, for programs. Its size is limited even if the room is full.
+    """Return a roster as a dict of plain values of a limited size, for programs.
 
     `by_role` has only the largest roles. `peers` has the peers of the rows, each with at most 20
-    fields, in which long texts are cut. `short_ids` has the full id of each short id. The other
-    keys, except `room_id`, are fields of `Roster`.
+    fields, in which long texts are cut. `short_ids` maps short ids to full ids. The other keys are
+    fields of `Roster`.
     """
     return {
         "room_id": room_id,
@@ -290,7 +286,7 @@ def _bounded(record: dict[str, Any]) -> dict[str, Any]:
         record = {key: value for key, value in first if len(key) <= MAX_LABEL_CHARS}
     try:
         if len("".join(record.values())) <= _ARTIFACT_CHARS:
-            return record  # most records are short; this is faster than a look at each text
+            return record  # most records are short; this is faster than checking each text
     except TypeError:
         pass  # not all values are texts
     for key, value in record.items():
@@ -303,7 +299,7 @@ def _bounded(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def render_room(room: ActiveRoom) -> str:
-    """The text for a model about an active room: ids, name, start, and how many peers are in it."""
+    """Return the text for a model about an active room."""
     session, count = room.session, len(room.session.peers)
     people = "1 peer is" if count == 1 else f"{count:,} peers are"
     return (
@@ -314,7 +310,7 @@ def render_room(room: ActiveRoom) -> str:
 
 
 def room_artifact(room: ActiveRoom) -> dict[str, Any]:
-    """A room as a dict of plain values. In place of the peers' ids it has their number, `total`."""
+    """Return a room as a dict of plain values, with the number of peers (`total`), not their ids."""
     record: dict[str, Any] = room.model_dump(mode="json", exclude={"session": {"peers"}})
     session = _bounded(record.pop("session"))
     return {**_bounded(record), "session": session, "total": len(room.session.peers)}
@@ -390,15 +386,15 @@ def room_data(room: ActiveRoom) -> dict[str, Any]:
 
 
 def peers_data(room_id: str, view: Roster) -> dict[str, Any]:
-    """The data of a roster, in the shape of `PeersData`."""
+    """Return a roster as `PeersData`."""
     return {**_data(room_id, view), **_details(view)}
 
 
 def peers_within(
     room_id: str, view: Roster, budget: int, written: Callable[[dict[str, Any]], str]
 ) -> dict[str, Any]:
-    """The data of a roster, as `PeersData` without `details`. `written` turns the data into the text
-    that the reader gets. Rows are left out until this text costs at most `budget` tokens."""
+    """Return a roster as `PeersData` without `details`. Rows are left out until the text that `written`
+    makes of the data costs at most `budget` tokens."""
     # The roles are fitted first, so that rows do not take all the space.
     roles, nobody = min(len(view.by_role), SHOWN_ROLES), replace(view, rows=())
     while roles > 1 and token_bound(written(_data(room_id, nobody, roles))) > FIXED_TOKENS:
@@ -408,12 +404,9 @@ def peers_within(
 
 
 def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str, Any]]:
-    """A roster as a text, and as data in the shape of `PeersTable`. Both have the same rows.
-
-    A client may show a model the text, the data or both. So both are complete, and together they
-    cost at most `budget` tokens by `token_bound`. One row is always kept.
-    """
-
+    """Return a roster as a text and as `PeersTable`. An MCP client may show a model the text, the data
+    or both. So both have the same rows, and together they cost at most `budget` tokens by
+    `token_bound`. One row is always kept."""
     data: dict[str, Any] = {}
     few = len(view.rows) <= MOST_DETAILED
 

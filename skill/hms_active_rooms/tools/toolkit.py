@@ -15,7 +15,7 @@ from pydantic import ConfigDict, PrivateAttr
 from hms_active_rooms import blocking
 from hms_active_rooms.errors import ConfigurationError
 
-# Database, HTTP client and graph are imported when a toolkit is made, not with this module.
+# These import the database, the HTTP client and LangGraph, so they are imported only when needed.
 if TYPE_CHECKING:
     from hms_active_rooms.api.client import ActiveRoomsClient
     from hms_active_rooms.gate.approval import Confirm
@@ -31,8 +31,8 @@ class ActiveRoomsToolkit(BaseToolkit):
     Args:
         client: the API client.
         policy: what an agent may do. Its `rooms` must not be empty.
-        confirm: a function that asks a person. It is called where no graph can pause. Without it,
-            calls that need an approval are refused there.
+        confirm: a function that asks a person where no graph can pause. Without it, calls that need
+            an approval are refused there.
         journal: a `Journal`, a URL, a `Path`, or None for the file in the user's state directory.
         requester: the name by which the journal records who makes the calls.
 
@@ -95,9 +95,8 @@ class ActiveRoomsToolkit(BaseToolkit):
         """Make a toolkit from environment variables.
 
         `HMS_MANAGEMENT_TOKEN`, or `HMS_ACCESS_KEY` and `HMS_SECRET`, hold the credentials.
-        `HMS_BASE_URL` is the address of the API. Without `policy`, the policy is read from
-        `HMS_POLICY_*`. Without `journal`, the journal's URL is read from `HMS_JOURNAL`. If `rooms`
-        are given, they replace the policy's rooms.
+        `HMS_BASE_URL` is the address of the API. `HMS_POLICY_*` make the policy, and `HMS_JOURNAL` is
+        the journal's URL, if these arguments are not given. `rooms` replace the policy's rooms.
 
         Raises:
             ConfigurationError: a variable is missing or wrong. The message names the variable.
@@ -132,12 +131,9 @@ class ActiveRoomsToolkit(BaseToolkit):
         return list(build_tools(self._gate, confirm=self._confirm, requester=self._requester))
 
     async def awithdraw(self, thread: object, *, by: str = "person", reason: str = "") -> list[str]:
-        """Reject the actions of a graph's thread that are not sent yet: those that wait for a person,
-        and those that are approved. Returns their ids.
-
-        Call this when the conversation drops a question ("forget it"). Otherwise a person can
-        approve the action until it expires. The journal records `by` as the one who rejected.
-        """
+        """Reject the actions of a graph's thread that are not sent yet, approved ones too, and return
+        their ids. Call this when the conversation drops a question ("forget it"). Otherwise a person
+        can approve the action until it expires. The journal records `by` as the one who rejected."""
         return [row.id for row in await self._gate.withdraw(str(thread), by=by, reason=reason)]
 
     def withdraw(self, thread: object, *, by: str = "person", reason: str = "") -> list[str]:
