@@ -1,7 +1,5 @@
-"""Turns an HTTP answer into a typed answer or an error. This module does no I/O.
-
-Errors quote the server's text escaped, cut, and without tokens.
-"""
+"""Turns an HTTP answer into a typed answer or an error, without I/O. Errors quote the server's text
+escaped, cut, and without tokens."""
 
 from __future__ import annotations
 

@@ -60,8 +60,7 @@ class StaticToken:
         return self._token
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """Return None, since this source has only one token."""
-        return None
+        return None  # this source has only one token
 
 
 class SignedTokens:

@@ -1,7 +1,6 @@
 """Two typed clients, async and sync, for the seven operations of the 100ms Active Rooms API.
 
-A call returns a typed answer or raises an error of `errors.py`. The error says whether anything was
-executed.
+A call returns a typed answer, or raises an error that says whether anything was executed.
 """
 
 from __future__ import annotations
@@ -104,10 +103,9 @@ class ActiveRoomsClient:
         *,
         transport: TransportChoice | None = None,
     ) -> Self:
-        """Make a client from environment variables. `environ` (by default `os.environ`) must have
-        HMS_ACCESS_KEY and HMS_SECRET, or HMS_MANAGEMENT_TOKEN. It may have HMS_BASE_URL and
-        HMS_TRANSPORT ("httpx" or "aiohttp"); the argument `transport` overrides HMS_TRANSPORT. Raises
-        ConfigurationError if a variable is missing or wrong."""
+        """Make a client from `environ`, by default `os.environ`. It must have HMS_ACCESS_KEY and
+        HMS_SECRET, or HMS_MANAGEMENT_TOKEN. It may have HMS_BASE_URL and, if `transport` is None,
+        HMS_TRANSPORT. Raises ConfigurationError if a variable is missing or wrong."""
         environ = os.environ if environ is None else environ
         url = environ.get("HMS_BASE_URL") or capability().base_uri
         chosen = one_of(environ, "HMS_TRANSPORT", "httpx", "aiohttp")
@@ -137,10 +135,8 @@ class ActiveRoomsClient:
     async def list_peers(
         self, room_id: str, *, user_id: str | None = None, role: str | None = None
     ) -> Peers:
-        """Return all peers who are connected now, in the order of the API's answer.
-
-        Give `user_id` or `role` to get only the peers who have it; "" means the same as None. Raises
-        NotActive if nobody is in the room now."""
+        """Return all connected peers in the API's order; with `user_id` or `role`, only the peers who
+        have it. "" means the same as None. Raises NotActive if nobody is in the room now."""
         query = _texts(user_id=user_id or None, role=role or None)
         return await self._call("listpeers", room_id, read_roster, query=query)
 
@@ -177,9 +173,9 @@ class ActiveRoomsClient:
     ) -> Acknowledgement:
         """Send a message to one peer, to a role, or to everyone if neither is given.
 
-        Apps show messages of the type "chat" in their chat panel. The API's default type is not
-        known. The size of the message is not checked: 100ms documents a limit (4 KB) only for its
-        client SDKs. An empty peer_id or role raises InvalidCall: the API would send to everyone."""
+        Apps show the type "chat" in their chat panel. The API's default type is not known. The size
+        is not checked: 100ms documents a limit (4 KB) only for its client SDKs. An empty peer_id or
+        role raises InvalidCall, since the API would send to everyone."""
         body = _texts(message=message, role=role, type=type)
         if "message" not in body:
             raise InvalidCall("message must be a text.")

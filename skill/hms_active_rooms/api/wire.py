@@ -50,7 +50,7 @@ CONTRADICTS: Final = Cause(BadResponse, "maybe", False)
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How many seconds each step of an attempt may take. A call has time for two attempts."""
+    """How many seconds each step of an attempt may take. By default a call can make two attempts."""
 
     connect_s: float = 5.0  # to connect, with TLS
     read_s: float = 12.0  # until the next piece of the answer comes

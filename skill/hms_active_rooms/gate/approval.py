@@ -114,13 +114,12 @@ class ApprovalRequest:
     problem: str = ""
 
     def approve(self, *, by: str = "", scope: Scope = "once") -> Approve:
-        """Return an approval of exactly this request. The scope "session", for messages only, also
-        approves later messages of the same conversation (`thread_id`), target and type, for
-        `Policy.grant_ttl_s` seconds."""
+        """Return an approval of this request. The scope "session", for messages only, also approves
+        later messages of the same `thread_id`, target and type for `Policy.grant_ttl_s` seconds."""
         return Approve(self.digest, by, scope)
 
     def reject(self, reason: str = "", *, by: str = "") -> Reject:
-        """Return a rejection of exactly this request."""
+        """Return a rejection of this request."""
         return Reject(reason, by)
 
     def edit(self, *, by: str = "", **changes: object) -> Edit:
@@ -373,4 +372,4 @@ def _covers(row: Action, action: Action, policy: Policy) -> bool:
 
 
 def no_such_action() -> InvalidCall:
-    return InvalidCall("There is no such action.", hint="List the actions with: actions.")
+    return InvalidCall("There is no such action.", hint="The command `actions` lists all actions.")

@@ -110,8 +110,7 @@ REFUSED = (PolicyRefusal, errors.InvalidCall, errors.PeerNotFound, errors.NotAct
 
 class Gate:
     """The only way to change a room. It applies the policy, has a person asked, records each step in
-    the journal, and sends the request. Nothing else calls the client's write methods. Tests replace
-    `sleep`."""
+    the journal, and sends the request. Tests replace `sleep`."""
 
     def __init__(
         self,
@@ -199,12 +198,10 @@ class Gate:
             place: the step of a graph that shows the question; only one call may ask there.
             always_ask: ask a person even if the policy lets the tool run unasked.
             mine: other names of this requester; what was sent under them counts as its own.
-            admit: raises an error if no more questions may wait. It is called before an action on
-                which a person must decide is recorded, in the same transaction.
+            admit: is called before a question is recorded; raises an error if no more may wait.
 
         Raises:
-            PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused, and the
-                refusal is in the journal.
+            PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused and recorded.
             ApiError: the room could not be read.
             JournalError: the call could not be recorded.
         """
@@ -448,7 +445,7 @@ class Gate:
         action, `run` waits for that worker, then reads the room for the effect.
 
         Raises:
-            InvalidCall: there is no action with this id.
+            InvalidCall: there is no action with this id. BrokenRecord: its record is broken.
             PolicyRefusal: too many actions in this minute. The action stays approved.
             ApiError: the room could not be read. The action stays approved.
             OutcomeUnknown: an error came after the sending began; it may have been executed.
@@ -614,10 +611,9 @@ class Gate:
         return await self._sending(action, Drift("go")).look()
 
     async def look_again(self) -> list[Action]:
-        """Find out how actions ended that an earlier process left unfinished. Read their rooms, record
+        """Find out how actions ended that an earlier process left unfinished: read their rooms, record
         what they show, and return the actions. Call this when a program starts. It sends nothing,
-        waits for no other worker, and reads only rooms that the policy allows. It skips and logs an
-        action with a broken record."""
+        waits for no worker, and reads only allowed rooms. It skips and logs broken records."""
         find, rooms, looked = self.journal.actions, self.policy.only_rooms, list[Action]()
         for action in await asyncio.to_thread(find, "sent", "unknown", rooms=rooms, limit=None):
             with suppress(ActiveRoomsError), skip_if_broken(action.id):

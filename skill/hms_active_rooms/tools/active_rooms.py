@@ -113,9 +113,8 @@ async def read_roster(gate: Gate, call: ListPeers) -> tuple[roster.Roster, int]:
 
 
 def report(ended: Action | ActiveRoomsError) -> Answered:
-    """Make the text for the model, and the artifact, of an action or of the error in its place.
-    Raises ToolException for any error but OutcomeUnknown, and for an action that failed and was not
-    executed."""
+    """Make the text for the model, and the artifact. Raises ToolException for an action that failed
+    and was not executed, and for any error except OutcomeUnknown."""
     if isinstance(ended, OutcomeUnknown):
         return ended.for_model(), {"state": "unknown", "executed": "maybe"}
     if isinstance(ended, ActiveRoomsError):

@@ -1,8 +1,7 @@
 """Describes the people in a room, in a text for a model and as data. Nothing here does I/O.
 
-A room may hold 20,000 peers. So the text has counts by role, then as many peers as fit, one in each
-row, then how many are left out and how to search for fewer. `artifact` has the same peers with more
-fields.
+A room may hold 20,000 peers. So the text has counts by role, then as many peers as fit, then how many
+are left out. `artifact` has the same peers with more fields.
 """
 
 from __future__ import annotations
@@ -132,7 +131,7 @@ def named(part: str) -> Callable[[str], bool]:
 
     Case, the width of letters, and invisible characters do not matter. If `part` has three characters
     or more, accents do not matter either, and look-alike letters match: "spam bot" also finds the
-    same name in Cyrillic letters. A `part` without visible characters matches only such names.
+    same name in Cyrillic letters. A `part` without visible characters matches names without them.
     """
     plain, looks = folded(part), skeleton(part)
 
@@ -162,9 +161,8 @@ def matching(peers: Iterable[Peer], filters: Mapping[str, str]) -> list[Peer]:
 def fitting(
     view: Roster, budget: int, written: Callable[[Roster], tuple[str, ...]]
 ) -> tuple[Roster, tuple[str, ...]]:
-    """Leave out the last rows of a roster until the texts that `written` makes of it cost together at
-    most `budget` tokens by `token_bound`. One row is always kept. Returns the shorter roster and its
-    texts."""
+    """Leave out the last rows of a roster until the texts that `written` makes of it cost at most
+    `budget` tokens. One row is always kept. Returns the shorter roster and its texts."""
     while True:
         texts, count = written(view), len(view.rows)
         cost = sum(map(token_bound, texts))
@@ -299,7 +297,6 @@ def _bounded(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def render_room(room: ActiveRoom) -> str:
-    """Return the text for a model about an active room."""
     session, count = room.session, len(room.session.peers)
     people = "1 peer is" if count == 1 else f"{count:,} peers are"
     return (

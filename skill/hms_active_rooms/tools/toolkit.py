@@ -97,9 +97,7 @@ class ActiveRoomsToolkit(BaseToolkit):
         `HMS_MANAGEMENT_TOKEN`, or `HMS_ACCESS_KEY` and `HMS_SECRET`, hold the credentials.
         `HMS_BASE_URL` is the address of the API. `HMS_POLICY_*` make the policy, and `HMS_JOURNAL` is
         the journal's URL, if these arguments are not given. `rooms` replace the policy's rooms.
-
-        Raises:
-            ConfigurationError: a variable is missing or wrong. The message names the variable.
+        Raises ConfigurationError, which names the variable that is missing or wrong.
         """
         from hms_active_rooms.api.client import ActiveRoomsClient
         from hms_active_rooms.gate.policy import Policy

@@ -181,5 +181,4 @@ class StateChange(Arguments, ABC):
 
 
 def reason_lines(reason: str | None) -> list[str]:
-    """Return the line of a question that shows the reason; [] without a reason."""
     return [f"Reason shown to the others: {quoted(reason, 600)}"] if reason else []

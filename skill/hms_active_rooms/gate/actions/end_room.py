@@ -39,7 +39,6 @@ class EndRoom(StateChange):
     lock: bool = Field(default=False, description="true also locks the room until re-enabled.")
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """Return this call, and its impact of the kind "end". See `StateChange.assess`."""
         impact = room.impact("end", room.people, *((_LOCK_WARNING,) if self.lock else ()))
         return self, replace(impact, total=room.total, people=(), lock=self.lock)
 
@@ -56,7 +55,6 @@ class EndRoom(StateChange):
         ]
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """Return True, since the request ends the session that runs when it arrives."""
         return True
 
     async def request(self, client: ActiveRoomsClient) -> None:
@@ -78,5 +76,4 @@ class EndRoom(StateChange):
 
     @property
     def checked(self) -> str:
-        """The last sentence of the outcome. The room does not show whether it is locked."""
         return "Checked: the session is over. The lock cannot be checked." if self.lock else CHECKED

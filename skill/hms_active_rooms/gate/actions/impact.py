@@ -190,7 +190,7 @@ class Room:
 class Impact:
     """The people whom a call affects, as read from the room before the question or before sending."""
 
-    kind: str  # how they are affected, such as "remove"; `assess` of each tool sets it
+    kind: str  # how they are affected, such as "remove-peer"; `StateChange.assess` sets it
     session_id: str
     total: int  # how many people are affected
     people: tuple[Person, ...] = ()  # the affected people who are named one by one

@@ -57,8 +57,6 @@ class RemovePeers(StateChange):
         return self
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """Return this call with the full id, and its impact, of the kind "remove-peer", "remove-each"
-        or "remove-role". See `StateChange.assess`."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             impacts.refuse_protected([person], policy)
@@ -100,7 +98,6 @@ class RemovePeers(StateChange):
         return Drift("go", people=now.people, total=now.total)
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """Return True if one request removes everybody who has the role when it arrives."""
         return impact.kind == "remove-role"
 
     def question(self, impact: Impact) -> list[str]:

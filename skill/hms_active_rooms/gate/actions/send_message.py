@@ -64,8 +64,6 @@ class SendMessage(StateChange):
         return self
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """Return this call with the full id, and its impact of the kind "direct", "role" or
-        "everyone". See `StateChange.assess`."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             warnings = (*room.lookalikes(person, policy), *room.other_connections([person]))
@@ -115,8 +113,7 @@ class SendMessage(StateChange):
         return [head, text]
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """Return the target and type of the message, and for one peer its role and user id. See
-        `StateChange.audience`."""
+        """Return the target and type of the message and, for one peer, its role and user id."""
         of = [text for p in impact.people[:1] for text in (p.role, p.user_id) if self.peer_id]
         return (impact.kind, self.peer_id or self.role or "", self.type, *of)
 

@@ -553,7 +553,7 @@ def _make_private(path: Path) -> None:
             f"The file {name} has a second name (a hard link) with locks of its own. Delete one of the two"
         )
     if path.resolve().parts in mounts:
-        raise _refused(f"The file {name} is mounted without its folder, where its locks are")
+        raise _refused(f"The file {name} is mounted without its folder, where SQLite's locks are")
     if not _locks(folder):
         raise _refused(f"The folder of {name} does not lock files")
 

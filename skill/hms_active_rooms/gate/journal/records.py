@@ -79,8 +79,8 @@ KEPT = "(kept) "
 
 CALLED_AGAIN = "called_again"
 """Kind of event: a call stands for an earlier action, whose id is in `runs`. Either the peer's id was
-short then and is full now (or the reverse), or the action was held back (`HELD`) and runs now. An
-action that was held back gets this event, too."""
+short then and is full now (or the reverse), or the action was approved, could not be sent then, and
+is sent now. In the second case the action gets this event, too."""
 
 PRUNED = "pruned"
 """Kind of event: the action was exported and deleted. This event stays."""

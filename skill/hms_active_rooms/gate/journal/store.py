@@ -460,7 +460,6 @@ class Writing(Reading):
         return action
 
     def note(self, action_id: str, kind: str, *, by: str = "", way: str = "", **data: Any) -> None:
-        """Append an event that changes no state, for example that a person was asked."""
         self._add(action_id, kind, by, way, data)
 
     def _step(
