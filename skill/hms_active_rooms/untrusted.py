@@ -76,7 +76,7 @@ def escaped(text: str) -> str:
         return text
     active = {match.start() for match in _ACTIVE.finditer(text)}
     shown: list[str] = []
-    marks = MAX_MARKS  # kept in a row so far; full at the start, where no mark may stay
+    marks = MAX_MARKS  # how many were kept in a row; at the start none may be kept
     place = 0
     while place < len(text):
         emoji = _EMOJI.match(text, place)

@@ -176,11 +176,11 @@ def refused(answer: Answer, request: Request, now: float) -> Failure:
     elif cause is _REFUSED and status not in _OF_ARGUMENTS:
         hint = "The arguments are not the reason for this refusal. Do not repeat the call."
     elif cause is _NOT_FOUND and _NO_PEER.search(message):
-        one = not request.reads or "/peers/" in request.url  # else nobody at all is there
+        one = not request.reads or "/peers/" in request.url  # for a list: nobody at all is there
         cause = cause._replace(error=PeerNotFound if one else NotActive)
     elif cause is _NOT_FOUND and _NO_SESSION.search(message):
         cause = cause._replace(error=NotActive)
-    if not message or cause is _NOT_FOUND:  # perhaps it is not 100ms that answers
+    if not message or cause is _NOT_FOUND:  # perhaps another server has answered
         said += f" The address is {request.origin}."
     error = _failed(cause, request, said, answer, hint)
     if isinstance(error, RateLimited):

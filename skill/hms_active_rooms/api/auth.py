@@ -35,7 +35,7 @@ SKEW_S: Final = 10.0
 REFRESH_MARGIN_S: Final = 300.0
 """A token is replaced this many seconds before it expires, so that none expires on its way."""
 
-# Printable ASCII without space, quotes, and brackets like those around a placeholder.
+# Printable ASCII without spaces, quotes, and the brackets that placeholders have.
 _PRINTABLE: Final = re.compile(r"[!#-&(-;=?-z|~]+")
 
 

@@ -41,7 +41,7 @@ class AiohttpPool:
         self._proxy = _through(proxy) if proxy else {}
         self._max_bytes = max_bytes
         of_write = min(timeouts.pool_s, wire.WRITE_POOL_S)
-        self._timeout = {  # by whether the request reads
+        self._timeout = {  # the key is `request.reads`
             reads: aiohttp.ClientTimeout(
                 connect=wait_s + timeouts.connect_s,
                 sock_connect=timeouts.connect_s,
@@ -59,7 +59,7 @@ class AiohttpPool:
         )
 
     async def send(self, request: wire.Request, token: SecretStr) -> wire.Answer:
-        request.sent = True  # too early, but only slow callbacks would tell the right moment
+        request.sent = True  # too early, since it is slow to find out the moment
         return await wire.receive(self._exchange(request, token), _AIOHTTP)
 
     async def _exchange(self, request: wire.Request, token: SecretStr) -> wire.Answer:

@@ -47,7 +47,7 @@ _HTTPX: Final = wire.Library(
     ),
 )
 
-_BEGIN_BYTES: Final = 1000  # of an answer to `post_once`
+_BEGIN_BYTES: Final = 1000  # how much of an answer `post_once` reads
 
 
 def pools(

@@ -134,7 +134,7 @@ class Library(NamedTuple):
     errors: tuple[type[BaseException], ...]  # all exceptions of the library
     not_sent: tuple[type[BaseException], ...]  # raised before a byte of the request has left
     late: type[BaseException]  # raised after a timeout
-    reasons: tuple[tuple[type[BaseException], str], ...]  # our words; the first that fits counts
+    reasons: tuple[tuple[type[BaseException], str], ...]  # our words; the first that fits is used
 
 
 async def receive(exchange: Awaitable[Answer], library: Library) -> Answer:

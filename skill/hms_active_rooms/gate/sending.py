@@ -44,7 +44,7 @@ LONGEST_WAIT_S: Final = 30.0
 """If 100ms asks to wait for more seconds than this, the action fails, and its outcome says so."""
 
 _BACKOFF: Final = Backoff()
-_TRIES: Final = 3  # to record that a sending was stopped; each waits for a lock of the journal
+_TRIES: Final = 3  # how often to try to record that the sending was stopped
 _FIRST_LOOK_S = 0.2
 _LONGEST_PAUSE_S = 1.0
 _LEASE_SLACK_S = 10.0
@@ -123,7 +123,7 @@ class Sending:
         def held(tx: Writing) -> bool:
             if in_time and tx.now() >= self.action.expires_at:
                 return False
-            if again and self._waited(again):  # the room may be another one now
+            if again and self._waited(again):  # the room may have changed
                 return False
             lease = lease_s(self.client, self.policy) + wait_s
             mine = tx.renew(self.action.id, lease_s=lease)

@@ -24,20 +24,20 @@ from hms_active_rooms.tokens import LINES, token_bound
 from hms_active_rooms.tools.arguments import DEFAULT_ROWS
 from hms_active_rooms.untrusted import escaped, quoted, same_looks, short_ids, shortened
 
-FIXED_TOKENS: Final = 300  # of a roster's budget, for the text around the rows
+FIXED_TOKENS: Final = 300  # what the text around the rows may cost
 TOKENS_PER_ROW: Final = 24
 LEAST_TOKENS: Final = 900  # the smallest budget: even the most expensive row fits
-NAME: Final = (40, 60)  # of names and peer ids: the most code points, and the most tokens
-LABEL: Final = (24, 24)  # of roles and user ids; ordinary values are shorter
+NAME: Final = (40, 60)  # the most code points and tokens of a name or peer id
+LABEL: Final = (24, 24)  # the same for a role or user id; ordinary values are shorter
 _MOST: Final = (NAME, NAME, LABEL, LABEL)
-_METADATA: Final = (200, 100)  # as `NAME`, of a peer's metadata
+_METADATA: Final = (200, 100)  # the same for a peer's metadata
 _ROLE_LIST_TOKENS: Final = 160
 _MAX_TWINS: Final = 3
 _MAX_TWIN_IDS: Final = 6
 _LEAST_LOOKS_CHARS: Final = 3
 _ARTIFACT_ROLES: Final = 100
-_ARTIFACT_CHARS: Final = 256  # of each text of a row in the artifact
-_ARTIFACT_FIELDS: Final = 20  # of a row; 100ms documents 6
+_ARTIFACT_CHARS: Final = 256  # the most characters of a text in the artifact
+_ARTIFACT_FIELDS: Final = 20  # the most fields of a peer in the artifact; 100ms documents 6
 MOST_DETAILED: Final = 5  # with more rows the data has no `details`, which would not fit
 _RULE, _HEAD = (line.rstrip("\n") for line in LINES)
 

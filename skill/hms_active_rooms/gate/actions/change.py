@@ -94,7 +94,7 @@ class StateChange(Arguments, ABC):
 
     tool: ClassVar[str]  # the tool's name in capability.yaml
     noun: ClassVar[str]  # what is sent, as in "the message may have reached the room"
-    editable: ClassVar[frozenset[str]]  # arguments with texts for others, which may be edited
+    editable: ClassVar[frozenset[str]]  # arguments that may be edited: texts for others
     visible: ClassVar[bool] = True  # whether reading the room can show the effect
 
     @abstractmethod

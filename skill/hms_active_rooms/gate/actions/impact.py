@@ -37,7 +37,7 @@ _NO_TEXT = re.compile(r'\{["}]|\[(["\[{\]\d-]|true\b|false\b|null\b)')
 """Matches the JSON text of a list or object that 100ms sent in place of a role or user id."""
 
 _SHOWN_TWINS = 5
-_NEAR = 0.8  # difflib's similarity ratio of two role names
+_NEAR = 0.8  # role names with this difflib ratio may be the same, misspelt
 
 
 @dataclass(frozen=True)

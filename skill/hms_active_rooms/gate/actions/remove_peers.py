@@ -42,7 +42,7 @@ class RemovePeers(StateChange):
     tool: ClassVar[str] = "hms-remove-peers"
     noun: ClassVar[str] = "removal"
     editable: ClassVar[frozenset[str]] = frozenset({"reason"})
-    gone_text: ClassVar[str] = "100ms says that they had already left."
+    gone_text: ClassVar[str] = "100ms answered that nobody was left to remove."
 
     peer_id: PeerRef | None = Field(
         default=None, description="An id from hms-list-peers, short or full."

@@ -98,7 +98,7 @@ def unanswered(
 
 def failed(error: ActiveRoomsError) -> Ended:
     """Return the outcome if the request was surely not executed."""
-    if isinstance(error, NotFound):  # the room was read a moment before
+    if isinstance(error, NotFound):  # the room was there a moment before
         error = PeerNotFound(f"100ms answered {error.status}: the person, or everybody, has left.")
     text = f"{error.for_person()} {error.own_hint}".strip()
     return "failed", Result(text, error=error.code, hint=error.own_hint)

@@ -45,7 +45,7 @@ So readers and writers have different connections."""
 
 _FULL = 2  # what SQLite answers for synchronous=FULL
 _LONGEST_WAIT_S: Final = 10  # for a lock or a server; a call waits twice at most
-_SHARED_BYTES: Final = 32_768  # of SQLite's shared memory, a file beside the journal
+_SHARED_BYTES: Final = 32_768  # the size of SQLite's shared memory, a file beside the journal
 _NO_WAL = "WAL mode, which lets programs share the file, does not work here: "
 
 
@@ -116,7 +116,7 @@ class Database:
             drive = _DRIVE.match(url)
             if why:
                 hint = "Name a file that can be written: HMS_JOURNAL or --journal sqlite:///FILE."
-            elif drive or not set(":@=") & set(url):  # else it may hold a password
+            elif drive or not set(":@=") & set(url):  # a URL with these may hold a password
                 path = quoted(file_url(Path(url) if drive else Path(url).absolute()), 300)
                 hint = f"HMS_JOURNAL or --journal takes a URL, not a path. Write: {path}."
             raise ConfigurationError(

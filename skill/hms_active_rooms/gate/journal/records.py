@@ -155,7 +155,7 @@ class Action:
     requester: str  # see `Origin`
     call: StateChange  # with full ids once its impact is known
     impact: Impact | None  # whom it affects; None if it was refused before that was known
-    digest: str  # of this revision, call and impact; a person's answer must repeat it
+    digest: str  # hash of revision, call and impact; an approval must repeat it
     gate: Literal["soft", "hard"]  # "hard" for a destructive tool
     state: State  # the state now; after the deadline `expired`, even if that is not stored yet
     created_at: datetime
@@ -170,9 +170,9 @@ class Action:
     sent_at: datetime | None = None
     lease_until: datetime | None = None  # until when the worker may still be sending
     finished_at: datetime | None = None
-    result: Result = NOTHING  # how sending ended
+    result: Result = NOTHING  # how the sending ended
     edited_from: str | None = None  # id of the action that a person edited to make this one
-    content: str = ""  # of the call, see `content_of`
+    content: str = ""  # digest of the call, see `content_of`
     told_at: datetime | None = None  # when the program that asked was first told how it ended
     contradiction: str = ""  # why the row cannot be read or trusted; "" if it is fine
     mark: int = field(default=0, compare=False)  # the journal's newest event when this was read
