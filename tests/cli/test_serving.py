@@ -144,7 +144,7 @@ def until_refused(url: str) -> None:
             "same token",
         ),
         (["--room", "ROOM", "--person", "a\x1b[31mda"], {}, "A name has"),
-        (["--room", "ROOM", "--person", "ada", "--person", ""], {}, '"" is no valid name'),
+        (["--room", "ROOM", "--person", "ada", "--person", ""], {}, '"" is not a valid name'),
         (["--room", "ROOM", "--person", "ada", "--person", "ada "], {}, 'names "ada" twice'),
         (["--room", "ROOM", "--allow-host", "https://x"], {}, "is no host name"),
         (["--room", "ROOM", "--allow-host", "rooms.example"], {}, "needs a token"),

@@ -1,7 +1,6 @@
 """Joins MCP, REST and the approvals page in one ASGI application, and runs it with uvicorn.
 
-uvicorn limits the connections, the size of a request's headers and the idle time. `serve.guard`
-limits the bodies, and the requests that are open at once.
+uvicorn limits connections, headers and idle time. `serve.guard` limits bodies and open requests.
 """
 
 from __future__ import annotations
@@ -40,15 +39,15 @@ Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 
 @dataclass(frozen=True)
 class Entry:
-    """A part of the server: its routes, and a context (`lifespan`) that is open while it runs."""
+    """A part of the server. Its `lifespan` is a context that is open while the server runs."""
 
     routes: Sequence[BaseRoute] = ()
     lifespan: Lifespan | None = None
 
 
 def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSettings) -> Guard:
-    """Make the application, behind its guard. `entries` are the parts that `serve.mcp`, `serve.rest`
-    and `serve.page` make. The caller has to close the toolkit."""
+    """Make the application, behind its guard. `entries` come from `serve.mcp`, `serve.rest` and
+    `serve.page`. The caller has to close the toolkit."""
     lifespans = [each.lifespan for each in entries if each.lifespan]
     routes = [Route(HEALTH, _healthz), *chain.from_iterable(each.routes for each in entries)]
     app = Starlette(
@@ -62,11 +61,10 @@ def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSetting
 
 @asynccontextmanager
 async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
-    """A context in which a server runs, over HTTP or stdio.
+    """A context in which a server runs, over HTTP or stdio. `lifespans` are open as long.
 
-    At the start, it sends the actions that an earlier process left approved and unsent. (If several
-    servers share a journal, only one of them sends each action.) At the end, it waits for the
-    server's open requests to 100ms. `lifespans` are open from the start to the end.
+    The start sends actions that an earlier process left approved and unsent; of several servers with
+    one journal, one sends each action. The end waits for open requests to 100ms.
     """
     async with AsyncExitStack() as stack:
         for start in lifespans:
@@ -85,9 +83,9 @@ async def _healthz(_: Request) -> JSONResponse:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open a listening socket. Raises ConfigurationError if address or port cannot be used."""
+    """A listening socket. Raises ConfigurationError if the address or port cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only if the protocol is named; without it an answer takes 40 ms more.
+    # Only with the protocol named does asyncio set TCP_NODELAY, which saves 40 ms an answer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     # On Windows, SO_REUSEADDR would let another program take over the port.
     alone = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
@@ -111,8 +109,7 @@ def address(listener: socket.socket) -> str:
 
 
 class Server(uvicorn.Server):
-    """Runs the application with uvicorn. When it is stopped, it first waits for its open requests
-    to 100ms."""
+    """Runs the application with uvicorn. To stop, it first waits for open requests to 100ms."""
 
     def __init__(self, app: ASGIApp) -> None:
         async def connected(scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,7 +126,7 @@ class Server(uvicorn.Server):
             log_level="warning",
             access_log=False,
             limit_concurrency=MOST_CONNECTIONS,
-            timeout_keep_alive=75,  # longer than clients keep it, so none is closed in a request
+            timeout_keep_alive=75,  # longer than a client's, so the client closes an idle connection
             timeout_graceful_shutdown=5,  # after `_LAST_SENDS_S`, to finish the HTTP answers
             server_header=False,
             proxy_headers=False,
@@ -138,7 +135,7 @@ class Server(uvicorn.Server):
         self._names: WeakKeyDictionary[object, str] = WeakKeyDictionary()
 
     def _open_connections(self) -> dict[object, str]:
-        """The name of each open connection, by the client's address. No name is used twice."""
+        """A unique name for each open connection, by the client's address."""
         return {
             getattr(each, "client", None): self._names.setdefault(each, secrets.token_hex(4))
             for each in self.server_state.connections
@@ -155,5 +152,5 @@ class Server(uvicorn.Server):
             await all_ended(0)
         await super().shutdown(sockets)
         if self.force_exit:
-            # After a forced exit uvicorn does not do this, and the process ends in a traceback.
+            # uvicorn skips this after a forced exit, and the process would end in a traceback.
             await self.lifespan.shutdown()

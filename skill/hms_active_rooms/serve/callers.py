@@ -1,10 +1,11 @@
 """Tells programs apart by their token, the name they give themselves, and their session.
 
-Some clients open a new session for each call. So after a session has ended, the next session with
-the same token and name gets the outcomes of the ended session's calls. The ended session may have
-been at another server with the same journal. REST and version 2026-07-28 of MCP have no sessions.
-If their requests need no token, each connection counts as a session. If they need a token, no
-connection does, since a proxy can send the requests of several programs over one connection.
+Some clients open a new session for each call. So when a session has ended, the next one with the
+same token and name gets the outcomes of its calls, even from another server with this journal.
+
+REST and version 2026-07-28 of MCP have no sessions. On a server without tokens, each connection
+counts as a session there. On a server with tokens none does, because a proxy can send the requests
+of several programs over one connection.
 """
 
 from __future__ import annotations
@@ -29,8 +30,7 @@ HEADER: Final = "mcp-session-id"
 KEY: Final = "hms_active_rooms.mcp_sessions"  # in an ASGI scope: `Sessions` and the session's tag
 
 CONNECTIONS: Final = "hms_active_rooms.connections"
-"""A key in a request's ASGI scope. The value is a function that returns the names of the server's
-open connections, by the client's address."""
+"""In an ASGI scope: a function that returns the names of open connections, by client address."""
 
 NO_MESSAGE: Final = (
     "The body is no JSON-RPC message, has a key twice, or has an id that is neither an integer nor "
@@ -40,16 +40,16 @@ TWICE: Final = (
     "An earlier request with this id is still open in this session. Nothing was executed for the "
     "new request. Send it again with another id."
 )
-MOST_OPEN: Final = 10_000  # open requests to remember; the oldest is forgotten first; our choice
+MOST_OPEN: Final = 10_000  # open requests to remember, the newest ones; our choice
 IDLE_S: Final = 30 * 60.0  # how long a session lasts after its last request
 
 
 class Sessions:
     """Wraps MCP's transport, `app`. Notes when each session was last used. Refuses a request with
-    the id of another open request in the same session.
+    the id of another open request of its session.
 
-    Only the `versions` of the protocol have sessions. In other versions the session header is
-    ignored, since a client could use it to look like many clients. `clock` is monotonic.
+    Only `versions` of the protocol have sessions. In others a client could use the session header to
+    look like many clients, so it is ignored. `clock` is monotonic.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Sessions:
         self._open: dict[tuple[str, bytes], None] = {}
 
     def used(self, tag: str) -> None:
-        """Note a request in a session. `tag` is the beginning of the hash of the session's id."""
+        """Note a request in a session. `tag` is the start of the hash of the session's id."""
         if tag not in self._seen:
             self._end([each for each in self._seen if not self.may_live(each)])
         self._seen[tag] = self._clock()
@@ -75,7 +75,7 @@ class Sessions:
         headers = Headers(scope=scope)
         session, version = headers.get(HEADER, ""), headers.get("mcp-protocol-version")
         has_one = session and (version is None or version in self._versions)
-        # The session's id is not stored, since whoever knows the id can use the session.
+        # Only a hash of the id is stored, since whoever knows the id can use the session.
         tag = hashed(session).hex()[:8] if has_one else ""
         scope[KEY] = (self, tag)
         if scope["method"] not in ("POST", "DELETE"):
@@ -119,12 +119,12 @@ class Sessions:
 
 @dataclass(frozen=True)
 class Caller:
-    channel: str  # a repeated call is looked for only here ("mcp:claude", "rest:ada")
+    channel: str  # "mcp:claude" or "rest:ada"; a repeated call is looked for only in its channel
     requester: str  # who asks, as the journal records it ("mcp:claude#3f2a91")
     key: str = ""  # the idempotency key that the caller gave, if it gave one
     token: str = ""  # the name of its token; "" if the token has no name
     is_mine: Callable[[str], bool] = field(default=lambda _: True, compare=False)
-    """Whether the actions of a given requester in this channel count as actions of this caller."""
+    """Whether the actions of another requester in this channel count as this caller's."""
 
     @property
     def thread(self) -> str:
@@ -133,16 +133,15 @@ class Caller:
 
 
 def threads_of(token: str) -> tuple[str, ...]:
-    """The threads under which the journal records all programs with one token, for the argument
-    `within` of `list_actions`. `token` is the token's name; "" if the token has no name."""
+    """The journal's threads of all programs with one token. `token` is its name, or ""."""
     name = f":{token}" if token else ""
     return f"{OUTSIDE}rest{name}", f"{OUTSIDE}mcp{name}:"
 
 
 def caller(way: str, name: str, request: Request | None, key: str = "") -> Caller:
-    """The caller of a request. `way` is "mcp" or "rest". `name` is the name that the program gave
-    itself, as one plain word. `request` is None over stdio, where there is only one client. `key` is
-    the caller's idempotency key."""
+    """The caller of a request. `way` is "mcp" or "rest". `name` is one plain word: the name that the
+    program gave itself. `request` is None over stdio, which has one client. `key` is the caller's
+    idempotency key."""
     world, _, process = this_worker().rpartition(":")
     kind = hashed(world).hex()[:4]
     here, token, tag, live = f"{process}.{kind}", "", "", frozenset[str]()
@@ -164,18 +163,17 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
             return True
         if server == here and other:
             return not (other in live or (sessions and sessions.may_live(other)))
-        process, _, of = server.rpartition(".")  # the requester called another server process
+        process, _, of = server.rpartition(".")  # of another server process
         return of == kind and not worker_may_live(f"{world}:{process}")
 
     return Caller(channel, requester, key, token, is_mine)
 
 
 def request_id(body: bytes) -> tuple[int | str | None, str]:
-    """Read the id of a JSON-RPC request. Also returns why the body is refused; "" if it is not. The
-    id is None if the body is not a request.
+    """The id of a JSON-RPC request (None for another message), and why the body is refused, or "".
 
-    MCP's SDK would take the last of two equal keys. It would never answer a request whose id is
-    neither an integer nor a string. So such bodies are refused.
+    Refuses what MCP's SDK handles badly: of two equal keys it takes the last, and it never answers an
+    id that is neither an integer nor a string.
     """
     try:
         message = strict_json(body)

@@ -1,18 +1,16 @@
 """Runs the tool calls that other programs make by MCP or REST, and answers them.
 
-Programs repeat calls, and a repeated call must not change the room twice. So the same call by the
-same caller is answered like this:
+A repeated call must not change the room twice. So the same call by the same caller is answered like
+this:
 
 - While its action is open (waits for a person, or is being sent), the call gets this action.
-- If the action has ended as done, failed, rejected or expired, its outcome is the answer to one
-  call, within an hour of the end.
-- If the action has ended as unknown, its outcome is the answer to every call, until an hour after
-  the first such answer, or until the room has another session.
-- Any later call is a new action. A person is asked, even if the policy lets the tool run without a
-  question.
+- An action that ended as done, failed, rejected or expired answers one more call, within an hour.
+- An action that ended as unknown answers every call, until an hour after the first such answer, or
+  until the room has another session.
+- Any later call is a new action. It asks a person even if the policy would not.
 - All calls with the same idempotency key get the same action, for ever.
 
-Reading the action by GET is not a call, so it does not use up the outcome.
+A GET of the action is not a call.
 """
 
 from __future__ import annotations
@@ -68,14 +66,14 @@ class Answer:
     text: str  # for a model
     data: dict[str, Any]  # see `DATA`
     action: Action | None = None  # only of a call that changes a room
-    repeated: bool = False  # an earlier same call had this outcome; this call sent nothing
+    repeated: bool = False  # True: the outcome of an earlier call; this call sent nothing
 
     def saying(self, text: str) -> Answer:
         return replace(self, text=text, data={**self.data, "text": text})
 
 
 def where_to_approve(action_id: str, page: str = "") -> str:
-    """Words that say where a person can decide. `page` is the approvals page's address, or ""."""
+    """Says where a person can decide. `page` is the address of the approvals page, or ""."""
     terminal = f"in a terminal: hms-active-rooms approve {action_id}"
     return f"on the page {page}, or {terminal}" if page else terminal
 
@@ -103,8 +101,8 @@ async def call_tool(
 ) -> Answer:
     """Run one tool call to its end, or until a person has to decide.
 
-    `arguments` may be unchecked JSON. `page` is the address of the approvals page, if there is one.
-    If this raises an ActiveRoomsError, the error's `executed` says whether the room was changed.
+    `arguments` may be unchecked JSON. `page` is the address of the approvals page, or "". The
+    `executed` of a raised ActiveRoomsError says whether the room was changed.
     """
     gate = toolkit.gate
     call = arguments if isinstance(arguments, Arguments) else checked(name, arguments)
@@ -124,8 +122,8 @@ def input_schema(tool: str) -> dict[str, Any]:
 async def read(
     gate: Gate, name: str, call: Arguments, caller: Caller, *, table: bool = False
 ) -> Answer:
-    """Answer a tool call that only reads. With `table`, the people in a room are returned as
-    a `PeersTable`, and the limit of tokens is for text and data together."""
+    """Answer a tool call that only reads. With `table`, people are returned as a `PeersTable`, and
+    the token limit is for text and data together."""
     try:
         if isinstance(call, ListPeers):
             view, budget = await read_roster(gate, call)
@@ -135,7 +133,7 @@ async def read(
             return Answer(text, roster.peers_data(call.room_id, view))
         live = await gate.active_room(call.room_id)
     except errors.PolicyRefusal as error:
-        # A call that only reads is no action, so its refusal is recorded here.
+        # A call that only reads is no action in the journal, so record its refusal here.
         what = f"{name} of room {call.room_id}"
         refusals_of(gate.journal).add(error.code, what, caller.requester)
         raise
@@ -145,12 +143,12 @@ async def read(
 async def open_call(
     gate: Gate, call: StateChange, caller: Caller, shown: Way | None = None
 ) -> tuple[Action, bool]:
-    """Find the action for this caller's call, or make a new one. Returns the action and whether it
-    is new. The module's docstring says when an earlier action is used. `shown` is how a new question
-    is shown to a person right after this; None if it is not shown.
+    """Find the action for this caller's call, or make a new one; the module's docstring has the
+    rules. Returns the action, and whether it is new. `shown` is how the caller will show a new
+    question to a person; None if it will not.
 
-    Raises RateLimited if too many new calls came, and PolicyRefusal if too many questions are open.
-    In both cases no action is recorded. For other errors see `Gate.propose`.
+    Raises RateLimited for too many new calls, and PolicyRefusal for too many open questions. Neither
+    is recorded as an action. For other errors see `Gate.propose`.
     """
     keyed = Origin(caller.thread, "key", caller.key, caller.requester)
     found, who, earlier = await asyncio.to_thread(_look, gate, call, caller, keyed)
@@ -179,9 +177,9 @@ async def open_call(
 def _look(
     gate: Gate, call: StateChange, caller: Caller, keyed: Origin
 ) -> tuple[Action | None, list[str], str]:
-    """What the journal knows about a call: its newest action, which requesters made it and are this
-    caller, and a text that is another one for each later call. (The number of earlier calls alone
-    is not: a prune sets it back.)"""
+    """Read about a call in the journal: its newest action, the requesters that made it and count as
+    this caller, and a text that is unique to this call. (The number of earlier calls alone is not
+    unique, since a prune reduces it.)"""
     with gate.journal.read() as view:
         newest, who, earlier = view.same_calls(
             caller.thread,
@@ -199,11 +197,11 @@ def _admit(caller: Caller, tx: Writing) -> None:
     ours = tx.count(state="proposed", within=threads_of(caller.token))
     waiting = ours if ours >= CALLERS_OF_A_TOKEN * MAX_OPEN else mine
     if waiting >= MAX_OPEN:
-        # No action is recorded, so that a flood of calls cannot fill the journal.
+        # Not recorded as an action, so a flood of calls cannot fill the journal.
         _log.warning("refused %s: %d questions wait", quoted(caller.requester, 80), waiting)
         raise errors.PolicyRefusal(
             f"{waiting} calls wait for a person. New calls are refused until some are decided.",
-            hint="Tell the person that calls wait. Call again when the person has decided.",
+            hint="Tell the person that calls wait. Call again after they have decided.",
         )
 
 
@@ -218,7 +216,7 @@ def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:
 
 
 def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
-    # A policy that allows more actions a minute also allows as many new calls.
+    # A policy that allows more actions a minute allows as many new calls.
     most = max(MOST_NEW_A_MINUTE, gate.policy.actions_per_minute)
     refusals, who = refusals_of(gate.journal), f"{caller.thread} {caller.requester}"
     for name, limit in ((who, most), (f"token {caller.token}", most * CALLERS_OF_A_TOKEN)):
@@ -236,19 +234,18 @@ UNSETTLED: Final = ("approved", "sent", "unknown")
 
 
 async def settle(gate: Gate, action: Action, waits: Waits = nobody_waits) -> Action:
-    """Send the action if it is approved. If it was sent and its outcome is not known, look at the
-    room. Returns the action as it is afterwards. For `waits` see `Gate.run`."""
+    """Send an approved action. For one whose outcome is not known, read the room. Returns the action
+    as it is afterwards. For `waits` see `Gate.run`."""
     if action.state in UNSETTLED:
         return await to_the_end(gate, action.id, run(gate, action, waits))
     return action
 
 
 async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str = "") -> Answer:
-    """Make the answer to a call from its action. If the action has ended, record that its outcome
-    was told.
+    """Answer a call from its action. If the action has ended, record that its outcome was told.
 
-    `began` is when the call came. If the action ended before that, the answer says that this call
-    sent nothing. `began` is None for an MCP call that brings a person's answer.
+    `began` is when the call came, or None for an MCP call that brings a person's answer. If the
+    action ended before `began`, the answer says that this call sent nothing.
     """
     if action.ended:
         await _record_told(gate, action)
@@ -269,12 +266,12 @@ async def _record_told(gate: Gate, action: Action) -> None:
     try:
         await asyncio.to_thread(note)
     except errors.JournalError as error:
-        # Without this note, the next same call gets the same outcome, which does no harm.
+        # Harmless: the next same call gets the same outcome.
         _log.warning("told, and not on record: %s: %s", action.id, error)
 
 
 async def _is_over(gate: Gate, action: Action, caller: Caller) -> bool:
-    """Whether the same call would now make a new action. The module's docstring has the rules."""
+    """Whether the same call now makes a new action; the module's docstring has the rules."""
     if caller.key or not action.ended:
         return False
     now = gate.journal.now()
@@ -282,7 +279,7 @@ async def _is_over(gate: Gate, action: Action, caller: Caller) -> bool:
         return action.told_at is not None or now - action.ended_at > TOLD_WITHIN
     if action.told_at is None or now - action.told_at > TOLD_WITHIN:
         return action.told_at is not None
-    # An unknown outcome matters only for the session in which it came about.
+    # An unknown outcome matters only in its own session.
     with suppress(errors.ActiveRoomsError):
         session = (await gate.active_room(action.room_id)).session
         return session.id != action.shown.session_id

@@ -1,10 +1,8 @@
 """Lists, shows and decides actions for people who use the page, REST or an MCP client.
 
-The first decision on an action counts, wherever it was made. Whoever decides later is told which
-one counted. An approved action is sent and finished, even if the person or the program goes away.
-
-An error that comes after a request was sent must not say "not executed". So the error's `executed`
-is taken from the action in the journal.
+The first decision on an action counts, wherever it was made. An approved action is sent to its end,
+even if the person or program disconnects. An error after that must not say "not executed", so its
+`executed` comes from the journal.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
 MAX_LISTED = 500
 NO_ACTION: Final = "There is no such action."
 _SENT_HERE: tuple[Way, ...] = ("page", "rest")
-"""After a decision by these ways, this server sends; after others, the program that asked."""
+"""If a person approved by one of these, this server sends the action; else the program that asked."""
 
 _log = logging.getLogger(__name__)
 _running: set[asyncio.Task[Any]] = set()
@@ -51,7 +49,7 @@ class NoAction(InvalidCall):
 
 
 class NoAnswer(InvalidCall):
-    """The answer does not fit the question, so nothing was decided. `problem` says why."""
+    """The answer does not fit the question, so nothing was decided. `problem` is the reason."""
 
     default_hint = "Read the action again, and answer the question that it shows now."
     problem = ""
@@ -66,13 +64,13 @@ class StaleDigest(NoAnswer):
 @dataclass(frozen=True)
 class Verdict:
     counted: bool  # False: another decision came first
-    action: Action  # the newest revision: another action if it was edited or asked about again
+    action: Action  # the newest revision, which an edit or a new question makes
     text: str  # for the person
 
 
 async def list_actions(gate: Gate, *, limit: int = 50, **which: Unpack[Which]) -> list[Action]:
-    """The newest actions in rooms that the policy allows. `which` are filters, as `Journal.actions`
-    takes them. Raises PolicyRefusal if they name a room that the policy does not allow."""
+    """The newest actions in rooms that the policy allows. `which` are filters of `Journal.actions`.
+    Raises PolicyRefusal if they name a room that the policy does not allow."""
     if (room_id := which.get("room_id")) is not None:
         gate.policy.check_room(room_id)
     which["rooms"] = gate.policy.only_rooms
@@ -84,8 +82,7 @@ async def show(
 ) -> tuple[Action, list[Event], Action]:
     """Read an action, its events (oldest first), and its newest revision, which may be the same.
 
-    Raises NoAction if there is no such action, if the policy does not allow the action's room, or
-    if `within` is given and does not have the action's thread.
+    Raises NoAction if there is none in the rooms of the policy and the threads `within`.
     """
 
     def look() -> tuple[Action, list[Event], Action]:
@@ -108,8 +105,7 @@ async def decide_and_run(
 ) -> Verdict:
     """Record a person's decision, and send the action if it is approved. For `answer` see
     `Gate.decide`, for `waits` see `Gate.run`. Raises NoAction or NoAnswer if nothing was decided.
-    If another error is raised, the decision may be recorded. The error's `executed` says whether
-    the room was changed."""
+    After another error the decision may be recorded; `executed` says whether the room changed."""
     return await to_the_end(gate, action_id, _decide(gate, action_id, answer, by, way, waits))
 
 
@@ -133,7 +129,7 @@ async def _decide(
         raise wrong
     approving = not isinstance(decision, Reject)
     if action.state == "approved" and approving and not decided.problem:
-        # A second yes also sends an action that was approved before and not sent.
+        # A second yes also sends an action that was approved and not sent.
         action = await run(gate, action, waits)
     if not decided.counted or (approving and action.state == "rejected"):
         return await already_decided(gate, action)
@@ -143,15 +139,15 @@ async def _decide(
 
 
 async def already_decided(gate: Gate, action: Action) -> Verdict:
-    """The verdict for a person who decided too late. `action` was read after that decision."""
+    """The verdict for a person who decided too late, from the `action` read after that."""
     # Only the newest revision is ever sent, so a sent action has no newer one.
     newest = action if action.sent_at else await gate.latest(action.id)
     return Verdict(False, newest, told(action, newest))
 
 
 def told(action: Action, newest: Action) -> str:
-    """The text for a person whose decision came too late. It says who decided first, and how the
-    action ended. `newest` is the newest revision of `action`. Pure."""
+    """Tells a person whose decision came too late who decided first, and how the action ended.
+    `newest` is the newest revision of `action`. Pure."""
     if words := already(action, newest):
         return f"{words} {_now(newest)}"
     late = "Too late, nothing is sent. " if action.state == "expired" else ""
@@ -166,12 +162,11 @@ def _now(action: Action) -> str:
 
 
 async def run_approved(gate: Gate) -> list[Action]:
-    """Finish the actions that a stopped server left open. Returns them as they are
-    afterwards.
+    """Finish what a stopped server left open. Returns the approved actions, as they are afterwards.
 
-    If an action was sent and its outcome is not recorded, the gate looks at the room. An approved
-    action is sent if MCP or REST asked for it, or if a person approved it by the page or by REST.
-    Any other approved action is left to the program that asked for it.
+    For a sent action without an outcome, the gate reads the room. An approved action is sent if MCP
+    or REST asked for it, or if a person approved it on the page or by REST. Any other is left to the
+    program that asked for it.
     """
     await gate.look_again()
     rows = []
@@ -181,7 +176,7 @@ async def run_approved(gate: Gate) -> list[Action]:
         try:
             rows.append(await to_the_end(gate, action.id, run(gate, action)))
         except ActiveRoomsError as error:
-            # The action stays approved, or its outcome is unknown; whoever asks is told that.
+            # The action stays approved or unknown, which its caller is told.
             _log.warning("the approved action %s is not finished: %s", action.id, error.code)
     return rows
 
@@ -190,16 +185,15 @@ async def run_approved(gate: Gate) -> list[Action]:
 
 
 async def to_the_end(gate: Gate, action_id: str, work: Coroutine[Any, Any, _T]) -> _T:
-    """Await `work`, which may send the action, and return its result. `work` goes on even if the
-    caller is cancelled. If `work` raises an error, its attribute `executed` is set to what
-    the journal says of the action."""
+    """Await `work`, which may send the action, and return its result. `work` continues even if the
+    caller is cancelled. An error gets the `executed` of the action in the journal."""
     task = asyncio.create_task(work, name=f"send {action_id}")
     _running.add(task)
     task.add_done_callback(_forget)
     try:
         return await asyncio.shield(task)
     except InvalidCall:
-        raise  # nothing was sent, and the action may belong to somebody else
+        raise  # nothing was sent, and the action may be another caller's
     except ActiveRoomsError as error:
         raise _by_row(error, await _newest(gate, action_id), action_id) from None
 
@@ -207,11 +201,11 @@ async def to_the_end(gate: Gate, action_id: str, work: Coroutine[Any, Any, _T]) 
 def _forget(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled():
-        task.exception()  # retrieved, so that asyncio does not log it: the journal has the outcome
+        task.exception()  # so that asyncio does not log it; the journal has the outcome
 
 
 async def run(gate: Gate, action: Action, waits: Waits = nobody_waits) -> Action:
-    """Run the action by `gate.run`. Errors are dropped if the action has ended nevertheless."""
+    """`Gate.run`, without an error if the action has ended nevertheless."""
     try:
         return await gate.run(action, waits=waits)
     except ActiveRoomsError:
@@ -222,7 +216,7 @@ async def run(gate: Gate, action: Action, waits: Waits = nobody_waits) -> Action
 
 
 def _by_row(error: ActiveRoomsError, row: Action | None, action_id: str) -> ActiveRoomsError:
-    """The error, with what the `row` says of `executed`. No `row`: the journal cannot be read."""
+    """The error with the `executed` of `row`, which is None if the journal cannot be read."""
     if row is None:
         hidden = isinstance(error, JournalError) and error.executed == "no"
         text = f"Nobody can tell whether the action {action_id} was sent."
@@ -246,7 +240,7 @@ async def _newest(gate: Gate, action_id: str) -> Action | None:
 
 @asynccontextmanager
 async def meanwhile(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
-    """Run `work` while the block runs, then cancel `work`. Errors of `work` are ignored."""
+    """Run `work` while the block runs, then cancel it. Ignores errors of `work`."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -256,8 +250,8 @@ async def meanwhile(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
 
 
 async def all_ended(timeout_s: float) -> None:
-    """Wait until every action that this event loop is sending has ended. After `timeout_s` seconds,
-    cancel the others. Their outcome is unknown."""
+    """Wait until the actions that this event loop sends have ended. After `timeout_s` seconds cancel
+    the rest, whose outcome is then unknown."""
     loop = asyncio.get_running_loop()
     if mine := {task for task in _running if task.get_loop() is loop}:
         _, late = await asyncio.wait(mine, timeout=timeout_s)

@@ -1,12 +1,11 @@
 """Decides which HTTP requests reach the application. Every request comes here first.
 
-The guard checks the headers: Host, Origin, token. It reads the body, and refuses a body that
-is too large or too slow. It also refuses a program's request if programs have too many requests
-open. It records what it refuses, without secrets.
+The guard checks Host, Origin and token, and reads the body. It refuses a body that is too large or
+too slow, and a request if programs have too many open. It records refusals, without secrets.
 
-A server that needs no token is for programs on this machine. Through a proxy, any other program
-would look like one of them. So this server refuses requests through a proxy. It knows a proxy by a
-foreign Host or by a header such as Via. It does not notice a proxy that sends neither.
+A server without tokens is for programs on this machine. Behind a proxy every program looks like one
+of them, so this server refuses requests through a proxy. It knows them by a foreign Host or a header
+such as Via, and does not notice a proxy that sends neither.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from hms_active_rooms.untrusted import quoted
 
 MIN_TOKEN_CHARS: Final = 16
 _TOKEN: Final = re.compile(rf"[!#-%(-+\--:<-{{}}~]{{{MIN_TOKEN_CHARS},}}")
-"""Matches a token. It has no quotes, commas or semicolons, as a malformed list may have."""
+"""A token has no quotes, commas or semicolons, since those may come from a malformed list."""
 
 APPROVER_VARIABLE: Final = "HMS_APPROVER_TOKEN"
 """The variable of an approver's token. A suffix names the approver: `HMS_APPROVER_TOKEN_ADA`."""
@@ -40,7 +39,7 @@ APPROVER_VARIABLE: Final = "HMS_APPROVER_TOKEN"
 _APPROVER: Final = re.compile(APPROVER_VARIABLE + r"(?:_(.*))?", re.DOTALL)
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 HEALTH: Final = "/healthz"
-"""The path of the health check. It needs no token, and its headers are not checked."""
+"""The path of the health check: no token is needed, and no header is checked."""
 
 PRINCIPAL_KEY: Final = "hms_active_rooms.principal"
 
@@ -64,16 +63,16 @@ _MORE_HEADERS: Final = {
 }
 
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
-"""Matches a request target that is a whole URL, as a client sends it to a proxy."""
+"""A request target that is a whole URL, as for a proxy."""
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who sent a request, by its token: a calling program or an approver."""
+    """Who sent a request, as its token says: a calling program or an approver."""
 
     name: str = ""  # the token's name, for the journal; "" if it has no name, or none is needed
-    approves: bool = False  # an approver's: it decides, but can't call tools that change a room
-    alone: bool = True  # no other program has a token, so this one may read all actions
+    approves: bool = False  # decides, and cannot call tools that change a room
+    alone: bool = True  # the only program with a token, so it may read all actions
     known: bool = False  # the request has one of the server's tokens
 
 
@@ -84,11 +83,11 @@ class GuardSettings:
     hosts: tuple[str, ...] = _LOOPBACK  # allowed names in the Host header, without port
     origins: tuple[str, ...] = ()  # where people open the page, if a proxy changes the Host header
     callers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The tokens of programs, by name ("" without one). If there are none, none is needed."""
+    """Tokens of programs, by name ("" without one). If empty, programs need no token."""
     approvers: Mapping[str, str] = field(default_factory=dict, repr=False)  # tokens, by name
     own_login: tuple[str, ...] = ()
-    """Paths with a login of their own (the approvals page). Requests to these paths and below them
-    need no token. A browser that opens "/" is redirected to the first path."""
+    """Paths with their own login (the approvals page); there and below, no token is needed. A browser
+    at "/" is redirected to the first one."""
     most_of_programs: int = MOST_OF_PROGRAMS  # requests of programs that are open at once
     max_body_bytes: int = 256 * 1024  # our choice: fits a message of 4 KB with all its escapes
     body_s: float = 10.0  # a body has to arrive in this time; our choice
@@ -109,8 +108,7 @@ class GuardSettings:
 
     @cached_property
     def principals(self) -> dict[bytes, Principal]:
-        """The owner of each token, by the token's hash. A client can measure how long a look-up
-        takes, but that depends on the hash and tells nothing about the token."""
+        """Who has each token, by the token's hash, so the time of a look-up reveals no token."""
         alone = len(self.callers) < 2
         programs = {t: Principal(n, alone=alone, known=True) for n, t in self.callers.items()}
         people = {t: Principal(n, approves=True, known=True) for n, t in self.approvers.items()}
@@ -118,13 +116,13 @@ class GuardSettings:
 
 
 def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
-    """The tokens of calling programs, by name. `HMS_SERVER_TOKEN` holds one token without a name.
-    `HMS_SERVER_TOKENS` holds "name=token" pairs, separated by commas or spaces."""
+    """The tokens of calling programs, by name. `HMS_SERVER_TOKEN` is one without a name;
+    `HMS_SERVER_TOKENS` has "name=token" pairs, separated by commas or spaces."""
     listed = environ.get("HMS_SERVER_TOKENS", "")
     pairs = [pair.partition("=")[::2] for pair in listed.replace(",", " ").split()]
     wrong = [name for name, token in pairs if not token or not _NAME.fullmatch(name)]
     if wrong or (listed.strip() and not pairs):
-        # A wrong entry may be a bare token, so the error does not show it.
+        # The error does not show a wrong entry, which may be a token.
         raise ConfigurationError(
             "HMS_SERVER_TOKENS is not a list of name=token.",
             hint="Write agent-a=TOKEN,agent-b=TOKEN. A name has up to 40 of a-z, 0-9, . - and _.",
@@ -134,7 +132,7 @@ def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
-    """The approvers' tokens, by name. The journal records an approver's decisions by this name."""
+    """The approvers' tokens, by the name for the journal."""
     entries = []
     for variable, token in environ.items():
         match = _APPROVER.fullmatch(variable)
@@ -172,16 +170,16 @@ def guard_settings(
 ) -> GuardSettings:
     """Settings for a server that listens on `host`.
 
-    `hosts` are further host names of the server. `origins` are its further addresses, such as
+    `hosts` are further host names of the server, `origins` further addresses, such as
     "https://rooms.example". For the other arguments see `GuardSettings`.
 
-    Raises ConfigurationError if other machines could reach the server without a token, if the server
-    listens on every address and has no name, or if a host is malformed.
+    Raises ConfigurationError for a malformed host, for a server without a token that other machines
+    can reach, and for one that listens on every address and has no name.
     """
     names = [_host_name(name) for name in hosts]
     reached = [*names, *map(origin_host, origins)]
     foreign = [name for name in reached if not is_loopback(name.strip("[]"))]
-    # A name of another machine means a proxy, behind which all requests seem to be local.
+    # A foreign name means a proxy, behind which all requests seem to be local.
     lets_in = f"Answering to the name {quoted(foreign[0])}" if foreign else ""
     alone = "leave out --allow-host and HMS_SERVER_URL"
     if is_loopback(host):
@@ -197,7 +195,7 @@ def guard_settings(
         )
     if not names:
         raise ConfigurationError(
-            f"A server that listens on {quoted(host)} has to know the names by which it is reached.",
+            f"A server that listens on {quoted(host)} needs the host names that clients use.",
             hint="Give each name by --allow-host, e.g. --allow-host rooms.example.",
         )
     return GuardSettings(
@@ -219,7 +217,7 @@ def _host_name(text: str) -> str:
 
 
 def origin_host(text: str) -> str:
-    """The host of an origin; "" if the text is no origin."""
+    """The host of an origin, or ""."""
     match = _ORIGIN.fullmatch(text.lower())
     host = _HOST.fullmatch(match[1]) if match else None
     return host[1] if host else ""
@@ -236,25 +234,25 @@ _TOO_LARGE: Final = "The request is too large."
 def judge(
     settings: GuardSettings, path: str, headers: Mapping[str, list[str]], method: str = "POST"
 ) -> Refused | Principal:
-    """Who sent a request, or why it is refused. `headers` has the values by lower-case name. Pure."""
+    """Who sent a request, or why it is refused. The names of `headers` are in lower case. Pure."""
     if path == HEALTH:
-        return Principal()  # the answer tells nothing, and a probe sends any Host
+        return Principal()  # a probe sends any Host, and the answer has no secret
     hosts = headers.get("host", [])
     match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
     if match is None or match[1] not in settings.hosts:
-        return _refused(421, "host", "This server does not answer to this Host header.")
+        return _refused(421, "host", "This server does not accept this Host header.")
     if int(match[2] or 0) > 65535:
         return _refused(421, "host", "The port in the Host header is too large.")
     origins = [origin.lower() for origin in headers.get("origin", [])]  # none: not a browser
     own = _ORIGIN.fullmatch(origins[0]) if len(origins) == 1 else None
     if origins and not (own and (own[1] == hosts[0].lower() or origins[0] in settings.origins)):
-        return _refused(403, "origin", "This server takes no requests from this Origin.")
+        return _refused(403, "origin", "This server accepts no requests from this Origin.")
     asks_html = method == "GET" and "text/html" in ",".join(headers.get("accept", []))
     if settings.own_login and path == "/" and asks_html:
-        # At "/" is MCP, which a browser cannot show.
-        return _refused(307, "page", "The page for people is elsewhere.", settings.own_login[0])
+        # MCP is at "/", which a browser cannot show.
+        return _refused(307, "page", "The approvals page has another path.", settings.own_login[0])
     if not origins and not _site_fits(settings, path, headers):
-        return _refused(403, "site", "This server takes no requests from other sites.")
+        return _refused(403, "site", "This server accepts no requests from other sites.")
     if not settings.callers and any(_PROXIED.fullmatch(name) for name in headers):
         return _refused(403, "proxy", "Requests through a proxy need a token.")
     who = _token_of(settings, headers.get("authorization", []))
@@ -262,7 +260,7 @@ def judge(
         return _refused(403, "approver", "An approver's token is for REST only.")
     if who is None and settings.callers and not _needs_no_token(settings, path):
         return _refused(401, "token", "The request needs a bearer token.")
-    # uvicorn has refused what is no number.
+    # uvicorn has refused a length that is no number.
     lengths = [length[:12] for length in headers.get("content-length", []) if length.isdecimal()]
     if any(int(length) > settings.max_body_bytes for length in lengths):
         return _refused(413, "size", _TOO_LARGE)
@@ -278,7 +276,7 @@ def _refused(status: int, word: str, text: str, elsewhere: str = "") -> Refused:
 def _site_fits(settings: GuardSettings, path: str, headers: Mapping[str, list[str]]) -> bool:
     if all(site in ("same-origin", "none") for site in headers.get("sec-fetch-site", [])):
         return True
-    # Another site may link to the page. The page is empty until its own script fetches data.
+    # Another site may link to the page, which is empty until its own script fetches data.
     opened = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest"))
     return path.rstrip("/") in settings.own_login and opened == (["navigate"], ["document"])
 
@@ -299,14 +297,13 @@ def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refused
 
 
 def hashed(secret: str) -> bytes:
-    """The hash of a secret. Only hashes are stored and compared."""
-    # JSON can hold a lone surrogate, which UTF-8 cannot encode.
+    """The hash of a secret, to store and compare in its place."""
+    # JSON may have a lone surrogate, which UTF-8 cannot encode.
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 class Guard:
-    """Wraps the whole application, `app`. Requests that the guard or `app` refuses are recorded in
-    `refusals`."""
+    """Wraps the whole application, `app`. Refused requests are recorded in `refusals`."""
 
     def __init__(self, app: ASGIApp, settings: GuardSettings, refusals: Refusals) -> None:
         self._app = app
@@ -333,7 +330,7 @@ class Guard:
         # A request to the page or with an approver's token comes from a person.
         program = not who.approves and not _needs_no_token(self._settings, scope["path"])
         if program and self._is_busy(who.name) and not isinstance(first, Refused):
-            text = "Too many requests of programs are open. Nothing was executed; try again later."
+            text = "Too many requests of programs are open. Nothing was executed. Try again later."
             first = _refused(503, BUSY, text)
         if isinstance(first, Refused):
             if first.status_code >= 400:
@@ -348,10 +345,10 @@ class Guard:
             self._of_programs[who.name] -= program
 
     def _is_busy(self, name: str) -> bool:
-        """Whether too many requests are open: of all programs together, or of the token `name`. Each
-        token has an equal share, so that none keeps another out."""
+        """Whether too many requests are open: of all programs together, or of the token `name`,
+        which has an equal share."""
         most = self._settings.most_of_programs
-        mine = most // max(len(self._settings.callers), 1) or 1  # some may wait, none for ever
+        mine = most // max(len(self._settings.callers), 1) or 1
         return self._of_programs.total() >= most or self._of_programs[name] >= mine
 
     async def _whole_body(self, receive: Receive) -> Message | Refused:
@@ -372,7 +369,7 @@ class Guard:
 
 
 def _take_origin_form(scope: Scope) -> None:
-    """If the request target is a whole URL, split it into Host and path (RFC 9112, 3.2.2)."""
+    """Split a request target that is a whole URL into Host and path (RFC 9112, 3.2.2)."""
     if match := _ABSOLUTE.fullmatch(scope.get("raw_path") or b""):
         host, path = match.groups()
         scope["raw_path"] = path or b"/"
@@ -382,7 +379,7 @@ def _take_origin_form(scope: Scope) -> None:
 
 
 def handing_on(first: Message, receive: Receive) -> Receive:
-    """An ASGI `receive` that begins with `first`, a message that was read already."""
+    """An ASGI `receive` that returns `first` again, a message that was read already."""
     pending = [first]
 
     async def replay() -> Message:
@@ -392,7 +389,7 @@ def handing_on(first: Message, receive: Receive) -> Receive:
 
 
 async def _drained(receive: Receive) -> None:
-    # If a connection is closed while bytes are unread, it is reset, and the client loses the answer.
+    # Closing with unread bytes resets the connection, and the client loses the answer.
     left = _DRAIN_BYTES
     with suppress(TimeoutError):
         async with asyncio.timeout(_DRAIN_S):

@@ -1,12 +1,10 @@
 """Limits a server: its connections, its new calls a minute, and its records of refused requests.
 
-The counts are in memory and go by the journal's clock. A restart begins at zero. Servers that share
-a journal count separately.
+The counts are in memory, by the journal's clock. Servers that share a journal count separately.
 
-If many requests are refused for one reason, the journal gets an event for each of the first
-`MOST_A_MINUTE` in a minute. One event counts the others; it is written at the next refusal or new
-call after that minute, or when the server ends. So a flood of refusals does not hide refusals for
-other reasons. No request waits until an event is written.
+In each minute the first `MOST_A_MINUTE` refusals for one reason get an event each in the journal.
+One more event counts the rest: at the first refusal or new call after that minute, or at the end of
+the server. So a flood does not hide refusals for other reasons. No request waits for an event.
 """
 
 from __future__ import annotations
@@ -26,12 +24,12 @@ from hms_active_rooms.untrusted import cut, quoted
 MOST_NEW_A_MINUTE: Final = 60  # new calls of one caller; our choice
 
 CALLERS_OF_A_TOKEN: Final = 5
-"""All callers with one token together may make this many times the calls of one caller. So a
-program gains little by opening a new session for each call. Our choice."""
+"""All callers with one token together may make this many times the calls of one caller, so a new
+session for each call gains little. Our choice."""
 
 MOST_A_MINUTE: Final = 5
-"""How many requests that are refused for one reason get an event each, in a minute. Our choice. A
-flood then adds about 2 MB a day to the journal."""
+"""Refusals for one reason in a minute that get an event each. Our choice: a flood then adds about
+2 MB a day to the journal."""
 
 BUSY: Final = "busy"  # why a request is refused when too many are open
 KEY: Final = "hms_active_rooms.refusals"  # in the ASGI scope of a request: the `Refusals`
@@ -42,8 +40,8 @@ _log = logging.getLogger(__name__)
 
 
 def most_connections() -> int:
-    """How many connections a server takes: 512 (our choice), but at most half of the files that
-    this process may open, and at least 16. The journal and requests to 100ms need files too."""
+    """The most connections of a server: 512 (our choice), or fewer if this process may open few
+    files. Half of the files are for the journal and for requests to 100ms."""
     if sys.platform == "win32":
         return 512
     import resource
@@ -58,8 +56,8 @@ MOST_OF_PROGRAMS: Final = MOST_CONNECTIONS // 2  # open at once; the other half 
 
 
 class Refusals:
-    """Counts the new calls and the refused requests of each minute, and records the refused
-    requests in the journal. Use an instance in one event loop at a time."""
+    """Counts the new calls and refused requests of each minute, and records the refused ones in the
+    journal. Use it in one event loop at a time."""
 
     def __init__(self, journal: Journal) -> None:
         self._note = journal.note
@@ -70,8 +68,8 @@ class Refusals:
         self._writing: set[asyncio.Task[None]] = set()
 
     def take_one(self, who: str, most: int) -> float:
-        """Count a new call of `who`, and return 0. If `most` calls of `who` came in this minute
-        already, count nothing, and return the seconds to wait."""
+        """Count a new call of `who` and return 0. If `who` made `most` calls in this minute, count
+        nothing and return the seconds to wait."""
         moment_s = self._begin_minute()
         if self._new[who] >= most:
             return (self._minute + 1) * _MINUTE_S - moment_s
@@ -79,20 +77,20 @@ class Refusals:
         return 0.0
 
     def add(self, word: str, what: str, by: str) -> None:
-        """Log and record a refused request. If many were refused for this reason in this minute,
-        only count it. `word` is the reason. `what` is the request, without query, headers and body.
-        `by` is the sender."""
+        """Log and record a refused request; after many for one reason in a minute, only count it.
+        `word` is the reason, `by` the sender, and `what` the request without query, headers and
+        body."""
         self._begin_minute()
         self._refused[word] += 1
         many = self._refused[word] > MOST_A_MINUTE
-        # A program that is refused as busy tries again, so only the first refusals are logged.
+        # A program that got "busy" tries again, so only the first ones are logged.
         if word != BUSY or not many:
             _log.warning("refused %s from %s: %s", quoted(what, _MAX_CHARS), quoted(by), word)
         if not many:
             self._write(word, what, by)
 
     async def ended(self) -> None:
-        """Wait until every refusal so far is written to the journal, or the writing has failed."""
+        """Wait until the refusals so far are written to the journal, or could not be."""
         self._tell_more()
         while self._writing:
             await asyncio.wait(set(self._writing))
@@ -128,7 +126,7 @@ _by_journal: WeakKeyDictionary[Journal, Refusals] = WeakKeyDictionary()
 
 
 def refusals_of(journal: Journal) -> Refusals:
-    """The `Refusals` of this journal. MCP, REST and the page share it, so they share its limits."""
+    """The `Refusals` of this journal, whose limits MCP, REST and the page share."""
     if journal not in _by_journal:
         _by_journal[journal] = Refusals(journal)
     return _by_journal[journal]

@@ -1,14 +1,12 @@
 """The MCP server, over HTTP and stdio. It has the five tools, and the skill's files as resources.
 
-It asks a person by elicitation: the client shows them a form. In the older versions of the protocol
-(those with a handshake), the server sends the form during the call. In version 2026-07-28 the call
-returns the form, and the client repeats the call with the answer. The server then looks up the
-action in the journal. If the action has ended, the call returns its outcome and sends nothing.
+It asks a person by elicitation: the client shows them a form. In protocol versions with a handshake
+the server sends the form during the call. In version 2026-07-28 the call returns the form, and the
+client repeats the call with the answer.
 
-A client may keep an answer and send it for a later question. So an approval holds the digest of its
-question, and counts only for that question. A declined form has no digest, and can only reject.
-The server cannot notice if a client answers without asking its person. So the journal records that
-the client answered. With `elicit=False` no client is asked.
+A client may send an old answer to a later question. So an approval repeats the digest of its
+question. A declined form has no digest, and can only reject. A client may also answer without asking
+its person, so the journal records the client. With `elicit=False` no client is asked.
 """
 
 from __future__ import annotations
@@ -70,7 +68,9 @@ Context = ServerRequestContext[Any, Any]
 
 NAME: Final = "active-rooms-mcp"  # as in capability.yaml
 PATHS: Final = ("/mcp", "/mcp/", "/")
-_LATE_S: Final = 24 * 3600.0  # how long after the deadline a client is told that its answer is late
+_LATE_S: Final = (
+    24 * 3600.0
+)  # seconds after the deadline in which a late answer still gets the outcome
 
 _NOTHING: Final = (
     "The answer was for another call, or is too old. It decides nothing, and nothing was executed. "
@@ -107,9 +107,9 @@ def build_server(
     guides: Mapping[str, str] | None = None,
     elicit: bool = True,
 ) -> Server[Any]:
-    """Make the MCP server, without a transport. `page` is the address of the approvals page. Clients
-    are told it while their call waits. `guides` are the skill's files to offer, by path. With
-    `elicit`, the server asks a person through the client. (A client could answer by itself.)"""
+    """Make the MCP server, without a transport. `page` is the address of the approvals page, for
+    clients whose call waits. `guides` are the texts of the skill's files, by path. `elicit` allows
+    questions through the client, which could answer by itself."""
     files = {}
     for name, text in (guides or {}).items():
         kind = guess_type(name)[0] or "text/plain"
@@ -148,11 +148,11 @@ def build_server(
         on_list_tools=list_tools,
         on_call_tool=partial(answer, toolkit.gate, page, elicit),
         on_list_resources=list_resources,
-        on_list_resource_templates=list_templates,  # clients ask for these whenever there are resources
+        on_list_resource_templates=list_templates,  # clients ask for them if there are resources
         on_read_resource=read_resource,
     )
-    # A client returns the `request_state` that it was given. It is sealed, so it cannot be forged.
-    # It outlives the question, so that a client which answers late learns how the action ended.
+    # A client returns the `request_state` that it was given; the seal prevents a forged one. It
+    # outlives the question, so a client that answers late learns how the action ended.
     ttl_s = toolkit.gate.policy.approval_ttl_s + _LATE_S
     key = _shared_key(toolkit.gate.journal)
     security = RequestStateSecurity(keys=[key], ttl=ttl_s)
@@ -173,7 +173,7 @@ async def _plainly(ctx: Context, call_next: CallNext) -> HandlerResult:
 
 
 def _shared_key(journal: Journal) -> bytes:
-    """The key that seals request states. All servers with this journal have the same key."""
+    """The key that seals request states, the same for all servers with this journal."""
     place = f"{KEPT}key of MCP request states"
     with journal.write() as tx:
         tx.ask(place, [secrets.token_hex(32)])  # the first one stays
@@ -186,7 +186,7 @@ def entry(server: Server[Any]) -> Entry:
     transport = AuthContextMiddleware(StreamableHTTPASGIApp(manager))
 
     async def named(scope: Scope, receive: Receive, send: Send) -> None:
-        # The SDK binds a session and a request state to this user, and so to the token.
+        # The SDK binds sessions and request states to this user, and so to the token.
         if name := principal(scope).name:
             scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=name, scopes=[]))
         await transport(scope, receive, send)
@@ -196,8 +196,8 @@ def entry(server: Server[Any]) -> Entry:
 
 
 async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifespan] = ()) -> None:
-    """Serve MCP over standard input and output, until the input ends. `gate` is the gate of the
-    server's toolkit. `lifespans` are open until the server ends."""
+    """Serve MCP on standard input and output, until the input ends. `gate` is the toolkit's gate.
+    `lifespans` are open until the end."""
     open_now: set[object] = set()
 
     async def once_each(ctx: Context, call_next: CallNext) -> HandlerResult:
@@ -213,8 +213,7 @@ async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifes
             open_now.discard(number)
 
     server.middleware.insert(0, once_each)
-    # A copy of the descriptor, since Python cannot close a stream while a thread waits for it.
-    # Nothing else here reads standard input.
+    # A copy, since Python cannot close a stream while a thread reads it.
     copy = os.dup(sys.stdin.fileno())
     lines = _Lines(os.fdopen(copy, encoding="utf-8", errors="replace", closefd=False))
     lines.outgoing = asyncio.get_running_loop().create_future()
@@ -242,15 +241,15 @@ class _Lines(anyio.AsyncFile[str]):
 
 WAY: Final[Way] = "elicitation"
 KEY: Final = "approval"  # of the question, in `input_requests` and `input_responses`
-MOST_QUESTIONS: Final = 5  # to the client about one call; after these, people decide elsewhere
-PROGRESS_S: Final = 15.0  # between two reports that a call goes on; clients give up after 60 s
+MOST_QUESTIONS: Final = 5  # to a client about one call; then only page, REST and terminal are left
+PROGRESS_S: Final = 15.0  # between two reports that a call is open; clients give up after 60 s
 LATE: Final = "it was for another question, and came too late. Nothing is sent"
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
 _CHOICE: Final = re.compile(r"(?:approve|reject) [0-9a-f]{32}")
 _POLL_S: Final = 0.5
 _AFTER: Final = "after_the_call"
 MOST_LATE: Final = 100
-"""How many cancelled calls with one token may still wait for their person's answer. Each reads the
+"""The most cancelled calls of one token that still wait for their person's answer. Each reads the
 journal until its question is decided. Our choice."""
 
 _late: dict[asyncio.Task[_Heard], str] = {}
@@ -267,8 +266,8 @@ class _Asked(BaseModel):
 
 
 def _form(digest: str) -> dict[str, Any]:
-    """People see the texts in `enumNames`. No default: nobody approves by pressing Enter."""
-    reason = {"title": "Reason", "description": "Told to the model when you reject."}
+    """The form that a person fills in. Without a default, since Enter must not approve."""
+    reason = {"title": "Reason", "description": "For the model, if you reject."}
     decision = {"title": "Decision", "description": "Approve runs exactly what is shown, once."}
     return {
         "type": "object",
@@ -286,12 +285,12 @@ def _form(digest: str) -> dict[str, Any]:
 
 
 def _choice(word: str, digest: str) -> str:
-    """`word`, and 128 bits of the digest, so that no two questions have the same choices."""
+    """`word` with 128 bits of the digest, so no two questions have the same choices."""
     return f"{word} {digest[:32]}"
 
 
 def _decision(action: str, content: Mapping[str, object] | None, digest: str) -> object:
-    """A client's answer, as `Gate.decide` takes it. None if the person decided nothing."""
+    """A client's answer for `Gate.decide`; None if the person decided nothing."""
     if action == "cancel":
         return None
     if action == "decline":
@@ -313,7 +312,7 @@ def _decision(action: str, content: Mapping[str, object] | None, digest: str) ->
 async def answer(
     gate: Gate, page: str, elicit: bool, context: Context, params: types.CallToolRequestParams
 ) -> types.CallToolResult | types.InputRequiredResult:
-    """Answer a tool call. It may be a repeated call that brings a person's answer. For `page` and
+    """Answer a tool call, which may bring a person's answer to an earlier one. For `page` and
     `elicit` see `build_server`. Raises MCPError if the tool is unknown or the server fails."""
     if params.name not in ARGUMENTS:
         raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
@@ -321,13 +320,13 @@ async def answer(
         call = checked(params.name, params.arguments or {})
         info = context.session.client_params
         given = info.client_info.name if info else "client"
-        # The name becomes one plain word. If that changes the name, a hash is added: two clients
-        # must not get the same name, since a client gets the outcomes of others with its name.
+        # The name becomes one plain word. A changed name gets a hash, since clients with the same
+        # name get each other's outcomes.
         name = _NOT_IN_A_NAME.sub("_", given[:400])[:40] or "unnamed"
         name += f"~{hashed(given).hex()[:6]}" if given and name != given else ""
         who = caller("mcp", name, context.request)
         if isinstance(call, StateChange):
-            # The journal names the client, since the person that it asked is not known.
+            # The journal names the client; its person is not known.
             change = _Change(gate, page, elicit, context, who, by=f"client {name}")
             try:
                 return await change.answer(call, params)
@@ -345,28 +344,28 @@ async def answer(
     except MCPError:
         raise
     except Exception as error:  # noqa: BLE001  # no graph's interrupt passes here
-        # The dispatcher of the older protocol would send the exception's text to the client.
+        # The SDK would send the exception's text to a client of an older protocol.
         _log.error("failed %s: %s", params.name, place_of(error))
         raise MCPError(
-            types.INTERNAL_ERROR, "The server failed. What was executed is in the journal."
+            types.INTERNAL_ERROR, "The server failed. The journal says what was executed."
         ) from None
 
 
 @dataclass(frozen=True)
 class _Heard:
-    """What is known after the client's last answer, or before the first question."""
+    """The state of a call after the client's last answer, or before the first question."""
 
     action: Action  # the newest action of the call
     unused: str = ""  # why the client's answer did not count; "" if it counted
-    overruled: str = ""  # id of the action that was asked about, if another decision counted
-    closed: bool = False  # do not ask again: the person decided nothing, or cannot be asked
-    shown: bool = False  # the journal says already that the question was shown
+    overruled: str = ""  # if another decision counted: id of the action that was asked about
+    closed: bool = False  # True: the person decided nothing or cannot be asked; do not ask again
+    shown: bool = False  # whether the journal has recorded that the question is shown
 
 
 @dataclass(frozen=True)
 class _Change:
-    """Answers one call that changes a room. `by`: who decides, as the journal records it. `is_over`
-    is set when the call was answered or cancelled."""
+    """Answers one call that changes a room. `by` is who decides, for the journal. `is_over` is set
+    when the call was answered or cancelled."""
 
     gate: Gate
     page: str
@@ -382,7 +381,7 @@ class _Change:
 
     @property
     def _modern(self) -> bool:
-        # Whether the call returns the question, and the client repeats the call with the answer.
+        # Whether the call returns the question, instead of sending it during the call.
         return self.context.protocol_version in MODERN_PROTOCOL_VERSIONS
 
     def _can_ask(self) -> bool:
@@ -397,12 +396,12 @@ class _Change:
     ) -> types.CallToolResult | types.InputRequiredResult:
         before = None
         if params.request_state:
-            before = _Asked.model_validate_json(params.request_state)  # it was sealed by us
+            before = _Asked.model_validate_json(params.request_state)  # sealed by us
         began, count = (None, before.count) if before else (self.gate.journal.now(), 0)
         can_ask, overruled, heard = self._can_ask(), "", None
         if before:
             given = (params.input_responses or {}).get(KEY) if self.elicit else None
-            with suppress(InvalidCall):  # the journal has no such action: this is a new call
+            with suppress(InvalidCall):  # without such an action, this is a new call
                 heard = await self._answered(before.action, before.digest, given)
         if heard is None:
             shown = WAY if can_ask and count < MOST_QUESTIONS else None
@@ -430,7 +429,7 @@ class _Change:
             heard = await self._ask_now(action, words, form)
 
     def _question(self, action: Action, before: str) -> str:
-        """The text of a question. If the last answer did not count, `before` says why."""
+        """The text of a question. `before` says why the last answer did not count, if so."""
         last = f"The last answer decided nothing: {before}.\n" if before else ""
         text = f"{last}{describe(action)}\nAnswer until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC"
         text += f" (action {action.id}, digest {action.digest[:12]})."
@@ -439,8 +438,7 @@ class _Change:
         return f"{text}\nYou can also decide {calls.where_to_approve(action.id, self.page)}."
 
     async def _ask_now(self, action: Action, words: str, form: dict[str, Any]) -> _Heard:
-        """A client may cancel the call and still show the form. Its answer counts nevertheless, as
-        long as the question is open."""
+        """Ask during the call. An answer after a cancelled call counts while the question is open."""
         given_up = asyncio.Event()
         hearing = asyncio.create_task(self._hear(action, words, form, given_up))
         async with meanwhile(self._pulse("A person is asked.")):
@@ -448,7 +446,7 @@ class _Change:
                 return await asyncio.shield(hearing)
             except asyncio.CancelledError:
                 given_up.set()
-                # Nobody awaits the task any more. Its error is dropped; the journal has the outcome.
+                # Nobody awaits the task now. Drop its error; the journal has the outcome.
                 hearing.add_done_callback(lambda task: task.cancelled() or task.exception())
                 if list(_late.values()).count(self.caller.token) < MOST_LATE:
                     _late[hearing] = self.caller.token
@@ -474,7 +472,7 @@ class _Change:
             for task in (asking, decided):
                 task.cancel()
             await asyncio.gather(asking, decided, return_exceptions=True)
-        if response is None:  # the client could not ask, or it was decided elsewhere
+        if response is None:  # the client could not ask, or another decision came
             return _Heard(await self.gate.latest(action.id), overruled=action.id, closed=True)
         if given_up.is_set():
             await self._note(action, _AFTER, response.action)
@@ -485,7 +483,7 @@ class _Change:
         await asyncio.to_thread(note, action.id, kind, by=self.by, way=WAY, reason=reason)
 
     async def _pulse(self, text: str, over: Callable[[], int] = lambda: 0) -> None:
-        """Report again and again that the call goes on. `over` is how many people are dealt with."""
+        """Report again and again that the call is open. `over` is how many people are done."""
         for count in self.pulses:
             await asyncio.sleep(PROGRESS_S)
             # Progress has to grow, and a removal reports whole numbers.
@@ -498,7 +496,7 @@ class _Change:
             action = await self.gate.get(action.id)
 
     async def _answered(self, asked: str, digest: str, response: object) -> _Heard:
-        """Raises InvalidCall if the journal has no action with the id `asked`."""
+        """Record the client's answer. Raises InvalidCall if there is no action `asked`."""
         answer = None
         if is_one := isinstance(response, types.ElicitResult):
             answer = _decision(response.action, response.content, digest)
@@ -532,8 +530,7 @@ class _Change:
         return answer.saying(verdict.text)
 
     async def _with_progress(self, action_id: str, work: Awaitable[_T]) -> _T:
-        """Meanwhile tell the client that the call goes on, and how many people were handled, as the
-        journal says."""
+        """Await `work`. Meanwhile tell the client how many people are done, as the journal says."""
         told = 0
 
         async def report() -> None:
@@ -552,7 +549,7 @@ class _Change:
 
         async with meanwhile(keep_up()), meanwhile(self._pulse("Waiting for 100ms.", lambda: told)):
             ended = await work
-        if told:  # an error of a report must not replace the result
+        if told:  # an error of the report must not replace the result
             await asyncio.gather(report(), return_exceptions=True)
         return ended
 

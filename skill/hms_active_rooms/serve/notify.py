@@ -1,8 +1,8 @@
 """Sends notices to a chat channel or a program (`HMS_NOTIFY_URL`) when actions wait for a person.
 
-If the receiver does not accept a notice, the notice is sent again after longer and longer pauses,
-as long as the action waits. The journal records each try, so if several servers share a journal,
-only one of them sends a notice. No tool call waits for a notice. Redirects are not followed.
+A notice that the receiver does not accept is sent again while the action waits, after longer and
+longer pauses. The journal records each try, so only one of several servers sends a notice. Redirects
+are not followed.
 """
 
 from __future__ import annotations
@@ -59,15 +59,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NotifySettings:
-    url: str = field(repr=False)  # of the webhook; such an address is often a secret
+    url: str = field(repr=False)  # of the webhook, which is often a secret
     form: Form = "json"
-    secret: str = field(default="", repr=False)  # signs each notice, if it is set
-    names: bool = False  # True: a notice has the whole question, with names from the room
+    secret: str = field(default="", repr=False)  # signs each notice; "" for none
+    names: bool = False  # True: the notice has the whole question, with names from the room
 
 
 def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
-    """The settings from `HMS_NOTIFY_URL`, `HMS_NOTIFY_FORM`, `HMS_NOTIFY_SECRET` and
-    `HMS_NOTIFY_NAMES`. None if `HMS_NOTIFY_URL` is not set: then no notices are sent."""
+    """The settings in `HMS_NOTIFY_*`. None if `HMS_NOTIFY_URL` is not set: no notices are sent."""
     url, host = environ.get("HMS_NOTIFY_URL", "").strip(), ""
     if not url:
         if idle := [name for name in _MORE if environ.get(name, "").strip()]:
@@ -81,7 +80,7 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
         if parts.scheme in ("http", "https") and parts.port != 0 and _URL.fullmatch(url):
             host = parts.hostname or ""
     if not host:
-        raise ConfigurationError("HMS_NOTIFY_URL is no http:// or https:// address.")
+        raise ConfigurationError("HMS_NOTIFY_URL is not an http:// or https:// address.")
     by_host = (
         form for form, names in _HOSTS.items() if f".{host}".endswith(tuple(f".{n}" for n in names))
     )
@@ -92,7 +91,7 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
     if secret and not secret.strip():
         raise ConfigurationError(
             "HMS_NOTIFY_SECRET is blank, so anybody could sign a notice.",
-            hint="Set it to the secret that the receiver has, or unset it.",
+            hint="Set it to the receiver's secret, or unset it.",
         )
     return NotifySettings(url, form, secret, names)
 
@@ -107,7 +106,7 @@ def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str
     if settings.names:
         told += "\n" + describe(action)
     if settings.form != "json":
-        told = told.replace("://", ":\u200b//")  # so that no address in a name becomes a link
+        told = told.replace("://", ":\u200b//")  # no address in a name becomes a link
     if settings.form in ("discord", "teams"):
         told = _MARKDOWN.sub(r"\\\g<0>", told)
     text = told if len(told) <= _MAX_CHARS else f"{told[:_MAX_CHARS]}…"
@@ -146,8 +145,8 @@ async def tell_of_questions(
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Send a notice of each action that waits for a person. Runs until it is cancelled. `page` is
-    the address of the approvals page, or ""."""
+    """Send a notice of each action that waits for a person, until cancelled. `page` is the address
+    of the approvals page, or ""."""
     find = partial(gate.journal.actions, state="proposed", oldest_first=True, limit=MOST_WAITING)
     while True:
         try:
@@ -176,8 +175,8 @@ async def _tell(journal: Journal, action: Action, settings: NotifySettings, page
 
 
 def _begin(journal: Journal, action_id: str, place: str) -> bool:
-    """Record that a try begins. False if nothing may be sent: the receiver has accepted a notice
-    (of this server or another), the last try is too recent, or the action no longer waits."""
+    """Record that a try begins. False if no notice may be sent now: the receiver has accepted one,
+    the last try is too recent, or the action no longer waits."""
     with journal.read() as view:
         row, told = view.get(action_id), view.asked_at(f"{place}told")
         tries = [] if told else [datetime.fromisoformat(at) for [at] in view.asked_below(place)]
@@ -191,6 +190,6 @@ def _begin(journal: Journal, action_id: str, place: str) -> bool:
 
 
 def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:
-    """A list with the lifespan that sends notices; [] if `HMS_NOTIFY_URL` is not set."""
+    """The lifespan that sends notices, in a list; [] if `HMS_NOTIFY_URL` is not set."""
     settings = notify_settings(environ)
     return [lambda: meanwhile(tell_of_questions(gate, settings, page))] if settings else []

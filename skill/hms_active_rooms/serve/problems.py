@@ -1,6 +1,6 @@
-"""Answers refused and failed requests with problem+json (RFC 9457). Each error has one status.
+"""Answers refused and failed requests with problem+json (RFC 9457).
 
-A traceback or the text of an unexpected exception may hold a secret. So neither is sent or logged.
+Tracebacks and texts of unexpected exceptions may hold secrets, so they are neither sent nor logged.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _STATUS: Final[Mapping[type[errors.ActiveRoomsError], int]] = {
     errors.PolicyRefusal: 403,
     errors.OutcomeUnknown: 502,
     errors.JournalError: 503,
-    # Also if 100ms refuses the credentials, since these are the server's and not the caller's.
+    # Also for refused credentials, which are the server's, not the caller's.
     errors.ApiError: 502,
     errors.NotActive: 404,
     errors.PeerNotFound: 404,
@@ -47,13 +47,13 @@ _STATUS: Final[Mapping[type[errors.ActiveRoomsError], int]] = {
     NoAction: 404,
     StaleDigest: 409,
 }
-"""The HTTP status of each error. A class that is not listed has the status of its base class."""
+"""The HTTP status of each error class, and of its subclasses that are not listed."""
 
 _log = logging.getLogger(__name__)
 
 
 class Json(JSONResponse):
-    """A JSON answer, not cached. It is ASCII, so that no name in it can control a terminal."""
+    """A JSON answer, not cached, in ASCII so that no name can control a terminal."""
 
     def __init__(self, content: object, status_code: int = 200, **more: Any) -> None:
         super().__init__(content, status_code, **more)
@@ -66,8 +66,8 @@ class Json(JSONResponse):
 
 
 class Refused(HTTPException):
-    """Raise this to refuse a request for which nothing was executed. If another decision came
-    first, `action` is the action that the request wanted to decide."""
+    """Refuses a request for which nothing was executed. If another decision came first, `action` is
+    the action that was decided."""
 
     def __init__(self, status: int, code: str, detail: str, hint: str = "", **more: Any) -> None:
         self.action: ActionView | None = more.pop("action", None)
@@ -85,11 +85,11 @@ def problem(
 
 
 async def on_error(request: Request, error: Exception) -> Json:
-    """Answer a request that ended in this error. If the answer is a refusal, record it."""
+    """Answer a request that ended in this error. A refusal (401, 403) is recorded."""
     answer, code = told(error, request.url.path), getattr(error, "code", "")
     if answer.status_code >= 500:
         _log.error("failed %s %s: %s", request.method, quoted(request.url.path, 100), error)
-    # If the policy refused a call (a POST), that is recorded already, with its room.
+    # A call (POST) that the policy refused is recorded already, with its room.
     noted = code == errors.PolicyRefusal.code and request.method == "POST"
     if answer.status_code in (401, 403) and not noted:
         note(request.scope, code)
@@ -97,7 +97,7 @@ async def on_error(request: Request, error: Exception) -> Json:
 
 
 def told(error: Exception, path: str = "") -> Json:
-    """The problem+json for this error. `path` is the path of the request."""
+    """The problem+json for this error, for a request to `path`."""
     code, detail, hint, more = "malformed_json", "The body is not JSON.", "", dict[str, Any]()
     status, headers = 400, dict[str, str]()
     if isinstance(error, HTTPException):
@@ -114,14 +114,18 @@ def told(error: Exception, path: str = "") -> Json:
             status, code, detail = 404, "not_found", "There is no such resource."
             hint = "See /v1/openapi.json." if path.startswith("/v1") else ""
         case HTTPException(status_code=405):
-            status, code, detail = 405, "method_not_allowed", "The path does not take this method."
+            status, code, detail = (
+                405,
+                "method_not_allowed",
+                "This path does not accept this method.",
+            )
     answer = problem(status, code, detail, hint, **more)
     answer.headers.update(headers)
     return answer
 
 
 def note(scope: Scope, word: str) -> None:
-    """Record a refused request, but not its query, which may hold a secret. `word` is the reason."""
+    """Record a refused request without its query, which may hold a secret. `word` is the reason."""
     client = str((scope.get("client") or ("?", 0))[0])
     scope[KEY].add(word, f"{scope['method'][:10]} {scope['path']}", client)
 
@@ -158,38 +162,38 @@ async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) 
     try:
         await app(scope, receive, noted)
     except asyncio.CancelledError:
-        # The server stops and nothing awaits this task, so the error is not raised again.
+        # The server stops, and nothing awaits this task.
         if not last:
             await _unknown(503, "The server stops.")(scope, receive, noted)
     except Exception as error:  # noqa: BLE001
-        # Every exception is caught, since uvicorn would log its text. The text may hold a secret,
-        # and so may the query. (No graph runs below this, so no interrupt is caught.)
+        # uvicorn would log the exception's text, which may hold a secret. (No graph runs in here,
+        # so this catches no interrupt.)
         named = shortened(scope["method"], 10), quoted(scope["path"], 100)
         _log.error("failed %s %s: %s", *named, place_of(error))
         if not last:
             await _unknown(500, "The server failed.")(scope, receive, noted)
         return
-    # If the server's stop cut off a stream of events, end the answer, or uvicorn logs an error.
+    # End a stream of events that the server's stop has cut off, else uvicorn logs an error.
     if last and last.get("more_body", last["type"] == "http.response.start"):
         await send({"type": "http.response.body"})
 
 
 def place_of(error: BaseException) -> str:
-    """An error's class, and file and line of its three innermost frames, without its text. Pure."""
+    """An error's class, and file and line of its three innermost frames, without its text."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     places = " < ".join(f"{PurePath(f.filename).name}:{f.lineno}" for f in reversed(frames))
     return f"{type(error).__name__} at {places}"
 
 
 async def json_object(request: Request) -> dict[str, Any]:
-    """The JSON object in the request's body; {} if the body is empty. Raises `Refused` if the body
-    is something else or has a key twice, or if the Content-Type is not JSON."""
+    """The JSON object in the request's body; {} for an empty body. Raises `Refused` for another body,
+    for a key that comes twice, and for another Content-Type."""
     body = await request.body()
     kinds = [kind.partition(";")[0].strip() for kind in request.headers.getlist("content-type")]
     if (kinds or body) and [kind.lower() for kind in kinds] != ["application/json"]:
         raise Refused(415, "unsupported_media_type", "Content-Type has to be application/json.")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        # A proxy may decode such a body, and so check another text than this server reads.
+        # A proxy may have checked the decoded body, which is another text.
         raise Refused(415, "unsupported_media_type", "The body must not have a Content-Encoding.")
     try:
         value = strict_json(body or b"{}")
@@ -203,7 +207,7 @@ async def json_object(request: Request) -> dict[str, Any]:
 
 
 def strict_json(body: bytes) -> object:
-    """The parsed JSON. Raises ValueError if it is no JSON, has NaN, or has a key twice."""
+    """The parsed JSON. Raises ValueError for bad JSON, NaN, or a key that comes twice."""
     try:
         return json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_not_json)
     except RecursionError:
@@ -212,7 +216,7 @@ def strict_json(body: bytes) -> object:
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(found := dict(pairs)) < len(pairs):
-        raise ValueError("it has a key twice")
+        raise ValueError("a key comes twice")
     return found
 
 

@@ -1,5 +1,5 @@
 // One card for each action that waits for a person. Later the card shows how the action ended.
-// A card is never drawn again while somebody may read it, type in it or aim at it.
+// Cards stay in place, since somebody may read, type or click there.
 
 import { byId, copyOf, element, part, put, say, timeOf } from "./text.js";
 import { call, Told } from "./server.js";
@@ -84,7 +84,7 @@ class Card {
 
   async decide(answer) {
     if (this.busy || this.late) return;
-    const focused = this.node.contains(document.activeElement); // disabled buttons lose it
+    const focused = this.node.contains(document.activeElement); // a disabled button loses focus
     this.busy = true;
     part(this.node, "note").textContent = answer.type === "reject" ? "Rejecting…" : "Sending…";
     this.refresh();
@@ -102,7 +102,7 @@ class Card {
     if (focused) part(this.node, this.open ? "approve" : "told").focus();
   }
 
-  async look() { // it is not waiting any more: say why
+  async look() { // the action no longer waits: show why
     if (this.busy || this.asking || this.ended) return;
     this.asking = true;
     try {
@@ -179,7 +179,7 @@ export function showQuestion(question) {
   notify(question);
 }
 
-// Shows the action that somebody wants to see. If it is not open any more, also how it ended.
+// Shows one action that somebody opened; if it has ended, also its outcome.
 export function showAction(action) {
   showQuestion(action);
   const card = cards.get(action.action_id);
@@ -188,14 +188,14 @@ export function showAction(action) {
   card.node.scrollIntoView();
 }
 
-function notify(question) { // names no people: a notification may be seen by others
+function notify(question) { // without names, since others may see a notification
   if (!document.hidden || !("Notification" in window) || Notification.permission !== "granted") return;
   try {
     new Notification("Waits for approval", { body: question.tool, tag: question.action_id }).onclick = () => {
       focus();
       byId(`action-${question.action_id}`)?.scrollIntoView();
     };
-  } catch {} // browsers of Android refuse this to pages
+  } catch {} // not allowed to pages on Android
 }
 
 function count() {

@@ -1,8 +1,8 @@
 """Reads what the page shows, once for all viewers, and only while somebody has the page open.
 
-The result is called the picture. It is JSON with the rooms and the actions that wait. Its size is
-limited, and the text of strangers in it is escaped. The page asks for the next picture again and
-again. The server answers when the picture has changed, or after `PageSettings.hold_s`.
+The result, called the picture, is JSON with the rooms and the actions that wait: limited in size,
+with strangers' text escaped. The page asks for it again and again. The server answers when it has
+changed, or after `PageSettings.hold_s`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class PageSettings:
 
 
 class Feed:
-    """Holds what the page shows (the picture), and gives it to viewers who have an older one."""
+    """Holds the picture, and gives it to viewers who have an older one."""
 
     def __init__(self, gate: Gate, settings: PageSettings) -> None:
         self._gate = gate
@@ -61,7 +61,7 @@ class Feed:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Context that is open while the server runs. At its end, reading the rooms stops."""
+        """A context that is open while the server runs. Its end stops the reading of rooms."""
         try:
             yield
         finally:
@@ -70,9 +70,8 @@ class Feed:
                 await asyncio.gather(self._rooms, return_exceptions=True)
 
     async def news(self, seen: str, lasts: Callable[[], bool]) -> dict[str, Any]:
-        """Return what the page shows, and a hash of it as `tag`. If `seen` is this tag, wait for a
-        change first: at most `PageSettings.hold_s`, and only while `lasts()` says that the viewer's
-        login is valid."""
+        """The picture, with its hash as `tag`. If `seen` is this tag, wait for a change first, at
+        most `PageSettings.hold_s` seconds and while `lasts()` (the viewer's login is valid)."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._settings.hold_s
         while True:
@@ -84,7 +83,7 @@ class Feed:
                 read, self._rooms = self._rooms, None
                 read.result()
             if self._rooms is None and loop.time() >= self._rooms_due_s:
-                # In a task, so that a room which answers slowly does not delay the questions.
+                # A task, since a room that answers slowly must not delay the questions.
                 self._rooms = loop.create_task(self._read_rooms())
             if self._tag != seen or not lasts() or loop.time() >= until_s:
                 now = self._gate.journal.now().isoformat()
@@ -110,7 +109,7 @@ class Feed:
         self._found(waiting=questions, more=more, changes=changes, trouble="")
 
     def _look(self) -> tuple[int, list[Action], list[Action]]:
-        """How many actions wait for a person, a list of those that wait longest, and the newest."""
+        """The number of actions that wait, the oldest of them, and the newest actions of all."""
         mine: Any = {"rooms": self._gate.policy.only_rooms}
         asked: Any = {**mine, "state": "proposed"}
         with self._gate.journal.read() as reading:
@@ -173,8 +172,8 @@ def room_view(room_id: str, room: ActiveRoom | None, people: Sequence[Peer]) -> 
 
 
 def action_view(action: Action) -> dict[str, Any]:
-    """An `ActionView` for the page. The list of people is left out, since the question names them.
-    `label` is "refused" if the action was rejected, but not by a person. Else it is the state."""
+    """An `ActionView` for the page, without the list of people, since the question names them.
+    `label` is "refused" for a rejection that no person made, else the state."""
     refused = action.state == "rejected" and not by_person(action.decided_way)
     told = view(action, people=0).model_dump(mode="json")
     return {**told, "label": "refused" if refused else action.state}

@@ -73,7 +73,7 @@ class Entry {
     const text = JSON.stringify(row);
     if (text === this.shown) return;
     this.shown = text;
-    const did = row.state === "expired" ? "approved " : ""; // the label says only that it expired
+    const did = row.state === "expired" ? "approved " : ""; // the label says "expired"
     const by = row.decided_by ? `${did}by ${row.decided_by} (${row.decided_way})` : `asked for by ${row.requester}`;
     put(this.node, {
       at: `${new Date(row.created_at).toLocaleDateString()} ${timeOf(row.created_at)}`, tool: row.tool.replace("hms-", ""),
@@ -88,7 +88,7 @@ class Entry {
     if (!action) return;
     this.question = action;
     const pre = part(this.node, "question");
-    pre.hidden = !action.impact; // refused before anybody was looked up
+    pre.hidden = !action.impact; // refused before the room was read
     pre.textContent = action.question;
     part(this.node, "open").hidden = !action.impact || !["proposed", "approved"].includes(action.state);
     part(this.node, "events").replaceChildren(...action.events.map((event) => {
@@ -108,7 +108,7 @@ export async function showJournal() {
     byId("journal-text").textContent = error.message;
     return;
   }
-  if (number !== asked) return; // a newer question is on its way
+  if (number !== asked) return; // a newer request is open
   const wanted = new Set(rows.map((row) => row.action_id));
   for (const [id, entry] of entries) {
     if (wanted.has(id)) continue;
@@ -120,7 +120,7 @@ export async function showJournal() {
     const entry = entries.get(row.action_id) ?? new Entry(row);
     entries.set(row.action_id, entry);
     entry.show(row);
-    // Entries that are in place stay where they are, so that focus does too.
+    // An entry that is in place is not moved, so it keeps the focus.
     if (list.children[place] !== entry.node) list.insertBefore(entry.node, list.children[place] ?? null);
   });
   byId("journal-text").textContent = rows.length ? "" : "No such actions.";

@@ -1,12 +1,12 @@
-// The approvals page: logs people in, and gives news to the cards and the lists.
+// The approvals page: logs people in, and updates the cards and the lists.
 
 import { byId } from "./text.js";
 import { call, key, listen, onLoggedOut, onOtherLogin, stopListening, Told } from "./server.js";
 import { connected, forgetAll, showAction, showWaiting } from "./cards.js";
 import { showJournal, showRooms } from "./lists.js";
 
-// What the address holds after "#": a login's secret, or the id of an action. It is removed from the
-// address bar at once, also if somebody pastes such an address into an open page.
+// The part of the address after "#": a login's secret, or the id of an action. It is removed from
+// the address bar at once.
 let link = new URLSearchParams();
 
 const STILL_IN = "If you are logged in already, you need no link: reload this page.";

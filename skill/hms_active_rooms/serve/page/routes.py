@@ -1,10 +1,9 @@
 """The HTTP routes of the approvals page.
 
 A one-time link logs a person in and opens a session. Without a session, people get only the empty
-page and the login. A request has to bring both the cookie and the key of its session. Scripts
-cannot read the cookie, but browsers also send it to other ports of this host. Only the page's own
-origin can read the key. A decision has to come from a script of this origin. Links and sessions are
-kept in memory, as hashes, and end with the process.
+page and the login. A session has a cookie and a key, and a request needs both: browsers send the
+cookie to other ports of this host too, but only the page's origin can read the key. A decision has
+to come from a script of this origin. Links and sessions are hashes in memory.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ class Session:
 
 class Logins:
     """Makes login links, opens sessions with them, and finds the session of a request. Links last
-    `link_s` seconds, sessions last `session_s` seconds. `clock` is monotonic."""
+    `link_s` seconds, and sessions `session_s` seconds. `clock` is monotonic."""
 
     def __init__(
         self, link_s: float, session_s: float, clock: Callable[[], float] = time.monotonic
@@ -83,7 +82,7 @@ class Logins:
         self._sessions: dict[bytes, Session] = {}
 
     def link(self, name: str = "") -> str:
-        """Make a login link, and return its secret. Whoever uses the link gets the `name`, if any."""
+        """Make a login link for `name`, or for anybody, and return its secret."""
         self._forget()
         token = secrets.token_urlsafe(32)
         person = person_name(name) if name else ""
@@ -91,11 +90,11 @@ class Logins:
         return token
 
     def open(self, token: str, name: str) -> tuple[Session, str, str]:
-        """Log a person in, and use up the login link whose secret is `token`. Returns the new
-        session, its cookie and its key. `name` counts only if the link has no name of its own.
+        """Log a person in, and use up the login link whose secret is `token`. Returns the session,
+        its cookie and its key. `name` is for a link that has none.
 
-        Raises InvalidCall if the link was used, is too old or never existed. Also raises
-        InvalidCall if the name is not valid. A name that is not valid does not use up the link.
+        Raises InvalidCall if the link is not valid any more. An invalid name also raises InvalidCall,
+        but does not use up the link.
         """
         self._forget()
         link = self._links.get(hashed(token))
@@ -130,12 +129,12 @@ class Logins:
 
 
 def person_name(text: str) -> str:
-    """A person's name as the journal records it. Raises InvalidCall if the name is empty, is too
-    long, or has quotes or characters that cannot be seen."""
+    """A person's name for the journal. Raises InvalidCall if it is empty or too long, or has quotes
+    or invisible characters."""
     name = text.strip()
     if not name or len(name) > MAX_NAME_CHARS or escaped(name) != name:
         rule = f"A name has 1 to {MAX_NAME_CHARS} visible characters, and no quotes."
-        raise InvalidCall(f"{quoted(text)} is no valid name. {rule}", hint="")
+        raise InvalidCall(f"{quoted(text)} is not a valid name. {rule}", hint="")
     return name
 
 
@@ -163,8 +162,8 @@ class Page:
         self.entry = Entry(routes, self._feed.running)
 
     def login_link(self, base_url: str, name: str = "") -> str:
-        """A link that logs one person in, once. Without a `name`, the person enters one. The secret
-        stands after the "#". Browsers do not send that part, so no log holds the secret."""
+        """A link that logs one person in, once. Without a `name`, the person types one. Browsers do
+        not send what is after the "#", so no log holds the secret."""
         person = f"&name={quote(person_name(name), safe='')}" if name else ""
         return f"{base_url.rstrip('/')}{PATH}#login={self._logins.link(name)}{person}"
 
@@ -182,7 +181,7 @@ class Page:
             session, cookie, key = self._logins.open(token, name)
         except InvalidCall as error:
             raise Refused(403, "login", str(error)) from None
-        with suppress(Refused):  # log out whoever was logged in in this browser
+        with suppress(Refused):  # end the session that this browser had
             self._logins.close(self._session(request))
         response = Json({"name": session.name, "key": key})
         response.set_cookie(
@@ -190,7 +189,7 @@ class Page:
             cookie,
             max_age=int(self._settings.session_s),
             path=PATH,
-            # The page's origin tells whether the browser uses TLS, even if a proxy ends TLS.
+            # The browser's origin shows TLS even if a proxy ends it.
             secure=request.headers["origin"].lower().startswith("https:"),
             httponly=True,
             samesite="strict",
@@ -211,7 +210,7 @@ class Page:
 
     async def _action(self, request: Request, _: Session) -> dict[str, Any]:
         action, events, newest = await show(self._gate, request.path_params["action_id"].lower())
-        # A waiting action that is opened from the list of the journal also shows its question.
+        # Somebody who opens a waiting action in the journal's list sees its question too.
         seen = any(event.kind == "asked" and event.way == WAY for event in events)
         if action.state == "proposed" and not seen:
             await self._gate.asked(action, WAY)
@@ -256,7 +255,7 @@ def _route(
     work: Callable[..., Awaitable[_Answer]],
     session: Callable[[Request], Session] | None = None,
 ) -> Route:
-    """`session` finds the session of a request; without it, anybody may call the route."""
+    """A route. `session` finds the session of a request; if it is None, anybody may call."""
 
     async def serve(request: Request) -> Response:
         try:
@@ -273,13 +272,13 @@ def _route(
 
 
 def _cookie_name(request: Request) -> str:
-    """It holds the port, since browsers share cookies between the ports of a host."""
+    """Has the port in it, since browsers share cookies between the ports of a host."""
     port = request.url.port
     return f"hms_approvals_{port}" if port else "hms_approvals"
 
 
 async def _sent(request: Request) -> dict[str, Any]:
-    """The JSON that a script of the page sent. The guard has checked that Origin and Host agree."""
+    """The JSON that a script of the page sent. The guard has compared Origin and Host."""
     site = request.headers.get("sec-fetch-site", "same-origin")
     if not request.headers.get("origin") or site != "same-origin":
         raise Refused(403, "origin", "Only the page itself may send this.")

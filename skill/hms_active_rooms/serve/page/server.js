@@ -4,7 +4,7 @@ const BASE = "/approvals";
 const LONGEST_MS = 30000; // without an answer to a request for news, the server counts as lost
 const KEY = "hms-approvals-key"; // one half of the session; the other is a cookie no script reads
 
-export class Told extends Error {} // the server answered, and this is what it said
+export class Told extends Error {} // an error that the server answered
 
 // The key of the person whose name this tab shows. Another tab may have another person's key.
 let mine = localStorage.getItem(KEY);
@@ -21,8 +21,8 @@ export const key = {
   },
 };
 
-// If somebody logs in in another tab, the cookie changes and no longer fits `mine`. Then a call from
-// this tab is refused. `work` is called even if such a call has logged this tab out before.
+// A login in another tab changes the cookie, which then no longer fits `mine`, so calls from this
+// tab are refused. `work` is called even if such a call has logged this tab out before.
 export function onOtherLogin(work) {
   addEventListener("storage", (event) => event.key === KEY && event.newValue && work());
 }
@@ -48,15 +48,15 @@ export async function call(path, body, signal) {
   throw new Told(text);
 }
 
-let listening = {}; // who listens now, and the request that is open for that
+let listening = {}; // the current listener, with its open request
 
 export function stopListening() {
   listening.open?.abort();
   listening = {};
 }
 
-// Calls `heard(told)` for each new picture, and `lost()` each time no picture came. The server
-// answers when its picture has changed, so a tab in the background gets the news at once too.
+// Calls `heard(told)` for each new picture, and `lost()` each time none came. The server answers
+// when the picture has changed, so a tab in the background gets it at once too.
 export async function listen(heard, lost) {
   stopListening();
   const me = listening;
