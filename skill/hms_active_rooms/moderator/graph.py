@@ -1,4 +1,4 @@
-"""Makes the graph that `langgraph dev` serves. Its settings come from the environment."""
+"""The graph that `langgraph dev` serves, with settings from the environment."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ graph = build_moderator(
     os.environ.get("HMS_MODEL") or None,
     ActiveRoomsToolkit.from_env(rooms=[_room] if _room else ()),
     room_id=_room,
-    # 1: accept approvals without a digest, for UIs that know only LangChain's answers.
+    # For UIs that know only LangChain's answers, which have no digest.
     plain_answers=one_of(os.environ, "HMS_PLAIN_ANSWERS", "0", "1") == "1",
 )

@@ -1,5 +1,4 @@
-"""Pure functions about the messages of a conversation. They find open tool calls and the messages of
-a turn, delete old messages, and order messages as model providers accept them."""
+"""Pure functions on the messages of a conversation: they find, delete and order messages."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from langchain_core.messages import (
 )
 
 KEPT_TURNS = 20
-"""How many turns a conversation keeps. A turn begins with a message of the person."""
+"""The turns that a conversation keeps. A turn begins with a message of the person."""
 
 _SUPERSEDED = "This older answer was left out, since a newer one follows."
 
@@ -30,9 +29,9 @@ def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 
 
 def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[AnyMessage]:
-    """Make updates for LangGraph's `add_messages` that keep a conversation small. They delete the
-    turns before the last `KEPT_TURNS`. `readers` are the names of the tools that only read. The
-    newest result of each of these tools is kept. A short text replaces their older results."""
+    """Updates for LangGraph's `add_messages` that keep a conversation small. They delete the turns
+    before the last `KEPT_TURNS`. Of each tool that only reads (`readers`, by name), a short text
+    replaces all results but the newest."""
     asked = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
     cut = asked[-KEPT_TURNS] if len(asked) > KEPT_TURNS else 0
     updates: list[AnyMessage] = [
@@ -51,8 +50,8 @@ def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[Any
 
 class Called(NamedTuple):
     message: AIMessage
-    calls: list[ToolCall]  # those without a result so far
-    unreadable: list[InvalidToolCall]  # those without a result, whose arguments were not JSON
+    calls: list[ToolCall]  # without a result so far
+    unreadable: list[InvalidToolCall]  # without a result, and with arguments that are not JSON
 
 
 def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
@@ -66,8 +65,7 @@ def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
 
 
 def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCall]]:
-    """The failed calls of the turn that ended before the newest message. Each call comes with the
-    model's message that made the call."""
+    """The failed calls of the turn before the newest message, each with its model message."""
     turn = this_turn(messages[:-1])
     failed = {m.tool_call_id for m in turn if isinstance(m, ToolMessage) and m.status == "error"}
     called = [(m, call) for m in turn if isinstance(m, AIMessage) for call in m.tool_calls]
@@ -75,7 +73,7 @@ def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCa
 
 
 def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
-    """How many changes at the end of this turn were rejected or expired, one after another."""
+    """How many of this turn's last changes in a row were rejected or expired."""
     count = 0
     for message in reversed(this_turn(messages)):
         if not isinstance(message, ToolMessage):
@@ -89,9 +87,8 @@ def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
 
 
 def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> AIMessage:
-    """Return the message. Its id and the ids of its calls are replaced if the conversation has them
-    already. Otherwise the message would replace the older message with its id, and a call would get
-    the result of the older call."""
+    """The message, with new ids for itself and its calls where the conversation has the ids already.
+    Otherwise it would replace the older message, and its calls would get older results."""
     seen: set[str | None] = {
         call["id"]
         for m in messages
@@ -110,16 +107,15 @@ def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> 
     if not message.id or message.id in {m.id for m in messages}:
         update["id"] = str(uuid4())
     if calls != message.tool_calls or invalid != message.invalid_tool_calls:
-        # The provider's raw content has the old ids, so only the text is kept.
+        # Only the text, since the provider's raw content has the old ids.
         update |= {"tool_calls": calls, "invalid_tool_calls": invalid}
         update |= {"content": message.text, "additional_kwargs": {}}
     return message.model_copy(update=update) if update else message
 
 
 def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """The messages in an order that model providers accept. Each tool result stands right after its
-    call, even if the person wrote a message between them. A call without a result gets the result
-    "No result is known."."""
+    """The messages in an order that model providers accept: each tool result right after its call. A
+    call without a result gets one that says so."""
     results = {m.tool_call_id: m for m in messages if isinstance(m, ToolMessage)}
     unknown = partial(ToolMessage, "No result is known.", status="error")
     ordered: list[AnyMessage] = []

@@ -10,15 +10,14 @@ from hms_active_rooms.untrusted import message_of, quoted
 
 _HINT = (
     "Check three things: the provider's key is set, its LangChain package is installed, and the name "
-    "is `provider:model` (--model or HMS_MODEL). Or use `commands`, which needs no key and no package, "
-    "but is not a language model."
+    "is `provider:model` (--model or HMS_MODEL). Or use the offline model `commands`."
 )
 
 
 def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> BaseChatModel:
     """Make the chat model. None and "commands" mean the offline model, for the room `room_id`. Any
-    other name is given to LangChain's `init_chat_model`. Raises ConfigurationError if the extra
-    `models` is not installed, or if the model cannot be made, for example without a key."""
+    other name is for LangChain's `init_chat_model`. Raises ConfigurationError if the extra `models`
+    is missing, or if the model cannot be made, for example without a key."""
     if isinstance(model, BaseChatModel):
         return model
     if model is None or model == "commands":
@@ -27,14 +26,14 @@ def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> Bas
         return CommandsModel(room_id=room_id)
     if not isinstance(model, str):
         raise ConfigurationError(
-            f"model is {model!r:.100}, which is no chat model.",
-            hint="Give an object of a chat model's class, without `with_retry` or `bind_tools` around it.",
+            f"model is {model!r:.100}, which is not a chat model.",
+            hint="Give a chat model itself, not the result of its `with_retry` or `bind_tools`.",
         )
     with extra("models", f"model {quoted(model)}", "langchain"):
         from langchain.chat_models import init_chat_model
     try:
-        found, why = init_chat_model(model), "the name is wrong"  # for "" it returns no chat model
-    except Exception as error:  # noqa: BLE001 - each provider's constructor has errors of its own
+        found, why = init_chat_model(model), "the name is wrong"  # "" makes another object
+    except Exception as error:  # noqa: BLE001 - each provider has errors of its own
         found, why = None, f'"{message_of(error)}"'
         if "infer model provider" in why:  # a long list of names follows
             why = "the name has no provider that LangChain knows"

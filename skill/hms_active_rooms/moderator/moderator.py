@@ -1,10 +1,10 @@
 """The moderator as a LangGraph graph: model -> gate -> a task for each call that reads -> model.
 
-When the person writes a message, the model node first rejects the questions that are still open.
+A new message of the person rejects the questions that are still open, in the model node.
 
-The gate node takes all calls of the model's message that change a room. It asks about all of them
-in one interrupt, records the decisions and runs what was approved. When the graph resumes,
-LangGraph runs this node from its start again. The journal then tells what was already done.
+The gate node asks in one interrupt about all calls of the model's message that change a room, records
+the decisions and runs what was approved. LangGraph runs this node again from its start when the graph
+resumes. The journal then says what was done.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from hms_active_rooms.tools.asking import NOBODY, Interrupts, Place, outside, pl
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 MAX_CALLS = 50
-"""How many tool calls of one model message are run. The others get an error."""
+"""The most tool calls of one model message; the others get an error."""
 
 _WITHDRAWN = "the person wrote a new message instead of answering"
 _WENT_ON = "the conversation went on before an answer came"
@@ -66,16 +66,16 @@ AsyncNode = Callable[[Any, RunnableConfig], Coroutine[Any, Any, Any]]
 
 
 class ModeratorState(TypedDict):
-    """The state of the graph. Questions and decisions are in the journal, not here."""
+    """The state of the graph, without questions and decisions, which are in the journal."""
 
     messages: Annotated[list[AnyMessage], add_messages]
     run: NotRequired[str]  # a random name of this turn
-    prompts: NotRequired[int]  # how many actions a person was asked about in this turn
-    told: NotRequired[str]  # id of the last model message whose calls the gate node has answered
+    prompts: NotRequired[int]  # actions that a person was asked about in this turn
+    told: NotRequired[str]  # id of the last model message whose calls the gate node answered
 
 
 class ModeratorInput(TypedDict):
-    """What a caller passes to the graph: new messages, in any form that LangChain reads."""
+    """The input of the graph: new messages, in any form that LangChain reads."""
 
     messages: Sequence[AnyMessage | dict[str, Any] | tuple[str, str]]
 
@@ -102,23 +102,23 @@ def build_moderator(
             "provider:model" (this needs the extra `models`). None and "commands" mean the offline
             model.
         toolkit: the tools, and the gate that asks.
-        room_id: the room that the conversation is about. The model is told this id.
-        checkpointer: stores the paused graph while a person is asked. (The toolkit's `confirm` is not
-            called.) Leave it out if a server such as `langgraph dev` brings a checkpointer.
-        max_steps: the most messages that the model writes after one message of the person.
+        room_id: the room that the conversation is about, for the model.
+        checkpointer: stores the paused graph while a person is asked. Leave it out if a server such
+            as `langgraph dev` has its own. (The toolkit's `confirm` is not called.)
+        max_steps: the most messages of the model after one message of the person.
         max_prompts: the most actions that the person is asked about after one of their messages.
         plain_answers: accept approvals without a digest, for UIs that know only LangChain's answers.
             A second click may then approve the next question too.
         records_questions: record each question as asked when the graph pauses. Give False if you
-            call `Gate.asked` yourself, for each question that a person really saw.
+            call `Gate.asked` yourself, for each question that a person saw.
 
     To resume the graph, call it with `Command(resume={interrupt.id: {"decisions": [{"type":
     "approve", "digest": ...}]}})`. Give one decision for each of the interrupt's `action_requests`,
-    with the digest of the request. Say who decided by `config={"configurable": {"thread_id": ...,
+    with the request's digest. Name who decided: `config={"configurable": {"thread_id": ...,
     "approver": "ada"}}`.
 
-    Raises InvalidCall if `room_id` is no room id, PolicyRefusal if the policy does not allow the
-    room, and ConfigurationError if the model cannot be made, or if another argument is wrong.
+    Raises InvalidCall for a malformed `room_id`, PolicyRefusal for a room that the policy does not
+    allow, and ConfigurationError for another wrong argument.
     """
     for name, flag in (("plain_answers", plain_answers), ("records_questions", records_questions)):
         if not isinstance(flag, bool):  # "0" would count as true
@@ -143,7 +143,7 @@ def build_moderator(
 
 
 class _Node(Runnable[Any, Any]):
-    """A node for sync and async graphs. A `RunnableLambda` is slower and traces each call twice."""
+    """A node for sync and async graphs. `RunnableLambda` is slower, and traces each call twice."""
 
     def __init__(self, awaited: AsyncNode, called: Node | None = None) -> None:
         self._awaited = awaited
@@ -157,7 +157,7 @@ class _Node(Runnable[Any, Any]):
 
 
 def _is_new_turn(state: ModeratorState) -> bool:
-    """Whether a new turn begins. If not, the newest messages are results of the model's calls."""
+    """Whether a new turn begins: the newest messages are not results of the model's calls."""
     found = history.last_calls(state["messages"])
     if found is None or found.calls or not isinstance(state["messages"][-1], ToolMessage):
         return True
@@ -235,7 +235,7 @@ class _Nodes:
         if (found := history.last_calls(messages)) is not None:
             wrote = isinstance(messages[-1], HumanMessage)
             unheard = f"Not executed: {_WITHDRAWN if wrote else _WENT_ON}."
-            # Some UIs add a tool result if nobody answered. The journal's result replaces it.
+            # Some UIs add a tool result when nobody answered; the journal's replaces it.
             ours = state.get("told") == found.message.id
             for call in found.calls if ours else found.message.tool_calls:
                 try:
@@ -246,12 +246,11 @@ class _Nodes:
                         updates.append(as_message(call, unheard, failed=True))
                 except BrokenRecord as error:
                     updates.append(_reported(call, error))
-            # A call can fail and stay approved, to be sent later. The person's new message may be a
-            # no, so the approval is taken back.
+            # A failed call may be approved still. The new message may mean no, so reject it.
             for message, call in history.failed_calls(messages) if wrote else ():
                 with skip_if_broken(call["id"] or ""):
                     await self._withdraw(call, message, state, config, ["approved"])
-        # `run` is random, since another checkpointer may have a message with the same id.
+        # Random, since another checkpointer may have a message with the same id.
         told = found.message.id if found else ""
         return {"run": outside(), "prompts": 0, "messages": updates, "told": told}
 
@@ -263,7 +262,7 @@ class _Nodes:
         config: RunnableConfig,
         states: Collection[State],
     ) -> Action | None:
-        """Reject the action of an earlier call if it is in one of the `states`. Returns the action."""
+        """Reject an earlier call's action, if it is in one of the `states`. Returns the action."""
         change = _checked(call)
         if not isinstance(change, StateChange):
             return None
@@ -311,7 +310,7 @@ class _Nodes:
     async def _ask_and_run(
         self, changes: Sequence[_Change], place: Place, prompts: int
     ) -> tuple[list[ToolMessage], int]:
-        """Returns the results, and how many questions the person got."""
+        """Returns the results, and the number of questions."""
         asks = Interrupts(self._gate, place, self._pause, self._shown)
         rows = await asks.rows([call_key(change, origin) for _, change, origin in changes])
         results: list[ToolMessage] = []
@@ -354,7 +353,7 @@ class _Nodes:
     def _origin(
         self, message: AIMessage, call: ToolCall, state: ModeratorState, config: RunnableConfig
     ) -> Origin:
-        """Where a call was made. A turn without a thread id gets its `run` as the thread."""
+        """Where a call was made. Without a thread id, the turn's `run` is the thread."""
         run = state.get("run", "")
         thread = place_of(config).thread or run
         return Origin(thread, f"{run} {message.id}", call["id"] or "", self._requester)
@@ -364,15 +363,15 @@ _Change = tuple[ToolCall, StateChange, Origin]
 
 
 def hitl_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Make the value of one interrupt that asks several questions, in the shape that LangChain's
-    human-in-the-loop UIs know. `gate.view.question` makes each of the `requests`.
+    """The value of one interrupt for several questions (each made by `gate.view.question`), in the
+    shape that LangChain's human-in-the-loop UIs know.
 
     Asked:    {"action_requests": [{"name", "args", "description"}], "review_configs": [...]}
     Answered: {"decisions": [{"type": "approve", "digest"} | {"type": "reject", "message"} | ...]}
 
-    An answer has one decision for each request, in the same order, with the request's `digest`. The
-    digest says which question was answered, since LangGraph may give an answer without an interrupt
-    id to another interrupt. If the last answer did not count, `problem` says why.
+    An answer has one decision for each request, in their order. The digest says which question was
+    answered, since LangGraph may give an answer without an interrupt id to another interrupt. If the
+    last answer did not count, `problem` says why.
     """
     value: dict[str, Any] = {
         "action_requests": list(requests),
@@ -389,8 +388,8 @@ def parse_hitl_answer(
     answer: object, requests: Sequence[dict[str, Any]], *, plain_answers: bool = False
 ) -> list[dict[str, Any]]:
     """Check the value that the graph was resumed with. Returns one answer for each of `requests`, in
-    their order. For `plain_answers` see `build_moderator`. Raises BadAnswerError if the shape or the
-    number of the answers is wrong, or if one answer is not valid. Then no answer counts."""
+    their order. Raises BadAnswerError, so that no answer counts, if the shape, the number or one of
+    the answers is wrong. For `plain_answers` see `build_moderator`."""
     if not isinstance(answer, dict) or set(answer) != {"decisions"}:
         raise BadAnswerError('the answer has to be {"decisions": [...]}')
     given = answer["decisions"]
@@ -403,7 +402,7 @@ def parse_hitl_answer(
         if plain_answers and isinstance(one, dict):
             one = {"digest": request["digest"], **one}
         digest = parse_answer(one).digest
-        # A question has no digest if the record of its action is broken. No answer changes that.
+        # A question without a digest has a broken record, and no answer changes that.
         if digest is not None and request["digest"] and digest != request["digest"]:
             raise BadAnswerError("its digest is not the digest of this question")
         answers.append(one)

@@ -3,8 +3,8 @@
     with running_sim("classroom") as sim:
         client = ActiveRoomsClient(base_url=sim.base_url, ...)
 
-The simulator shares no code with the client, since the client is tested with it. `behaviours.yaml`
-lists what the simulator does, and how sure we are that the real API does the same.
+It shares no code with the client that it tests. `behaviours.yaml` lists what it does, and how sure we
+are that the real API does the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The simulator as an ASGI app. The simulated API is below /v2, the control API below /_sim."""
+"""The simulator as an ASGI app: the simulated API below /v2, and the control API below /_sim."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NO_FAULT: Final = Fault.model_construct(kind="latency")
 
 
 class SimApp:
-    """The ASGI app of one simulated account. Give it to uvicorn or to httpx.ASGITransport."""
+    """The ASGI app of one simulated account, for uvicorn or httpx.ASGITransport."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -39,7 +39,7 @@ class SimApp:
         return Control(self.world, self.log, self.faults)
 
     async def __call__(self, scope: _Event, receive: _Receive, send: _Send) -> None:
-        """Serve one request. A request to the simulated API is logged, and faults can hit it."""
+        """Serve one request. Requests to /v2 are logged, and faults can hit them."""
         body, more = b"", True
         while more:
             event = await receive()
@@ -47,7 +47,7 @@ class SimApp:
                 return
             body += event.get("body", b"")
             more = event.get("more_body", False)
-        # A request target may be a whole URL, as a client sends it to a proxy.
+        # A request target may be a whole URL, as for a proxy.
         path = re.sub(r"^(?i:https?)://[^/]*", "", scope["path"]) or "/"
         try:
             if path.startswith(f"{PREFIX}/"):
@@ -55,7 +55,7 @@ class SimApp:
             else:
                 await self._serve(scope, path, body, receive, send)
         except asyncio.CancelledError:
-            # The server is stopping. It does not answer the clients that still wait.
+            # The server stops, so a client that still waits gets no answer.
             if waiting := _connection(scope):
                 waiting.shutdown(socket.SHUT_RDWR)
             raise
@@ -80,7 +80,7 @@ class SimApp:
         if fault.when == "after":
             await asyncio.sleep(fault.latency_s)
         if fault.kind == "reset":
-            # After a TCP reset, the client also loses what it has received but not read.
+            # By a TCP reset the client also loses what it has not read yet.
             if (accepted := _connection(scope)) is None:
                 raise ConnectionResetError("the simulator broke the connection")
             accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
@@ -103,8 +103,7 @@ async def _send(
     told |= {} if retry_after_s is None else {"retry-after": retry_after_s}
     raw = [(name.encode(), str(value).encode()) for name, value in told.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
-    # With `cut`, half of the body is sent. Content-Length promises the whole body, so the server
-    # closes the connection.
+    # With `cut` only half of the body is sent, so the server closes the connection.
     body = text[: len(text) // 2] if cut else text
     await send({"type": "http.response.body", "body": body, "more_body": cut})
 
@@ -117,14 +116,14 @@ def _parsed(body: bytes) -> Json:
     return parsed
 
 
-# To break a TCP connection, the app needs the socket, which ASGI does not give. So `Listener`
-# remembers each socket. httpx.ASGITransport has none. There the app raises ConnectionResetError.
+# ASGI does not give the app the socket, which a reset needs. So `Listener` remembers each socket.
+# httpx.ASGITransport has none; there a reset raises ConnectionResetError.
 
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER with zero seconds: if the socket is closed, TCP sends RST in place of FIN."""
+"""SO_LINGER with zero seconds: a closed socket sends RST instead of FIN."""
 
 _accepted: WeakValueDictionary[tuple[Any, ...], socket.socket] = WeakValueDictionary()
-"""The open connections, by the server's host and port and the client's host and port."""
+"""The open connections, by host and port of the server and of the client."""
 
 
 class Listener(socket.socket):

@@ -1,8 +1,7 @@
-"""The control API below /_sim. With it, tests and demos make people join and leave, set faults, and
-read what happened.
+"""The control API below /_sim: people join and leave, faults are set, and tests read what happened.
 
-It has no authentication, so the server listens on loopback only. Each path calls a function. The
-body of the request is a JSON object with the function's arguments.
+Each path calls a function; the request's body is a JSON object with its arguments. There is no
+authentication, so the server listens on loopback only.
 """
 
 from __future__ import annotations
@@ -68,9 +67,8 @@ class Control:
         return {"now": nanos_text(self._world.now())}
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        """Call the function for the path, with the fields of the body and the ids in the path.
-        Returns the HTTP status and the function's result as JSON. If the function returns nothing,
-        the JSON has the simulator's time."""
+        """Call the path's function with the fields of the body and the ids in the path. Returns the
+        HTTP status, and as JSON the function's result, or the simulator's time if it has none."""
         fits = {
             route[0]: (*route[2:], m) for route in self._routes if (m := route[1].fullmatch(path))
         }
@@ -81,7 +79,7 @@ class Control:
         try:
             given = _OBJECT.validate_json(body or b"{}") | ids.groupdict()
             with self._world.lock:
-                rooms = self._world.rooms()  # this also makes due changes happen
+                rooms = self._world.rooms()  # due changes happen now
                 if "room_id" in signature(run).parameters and not given.get("room_id"):
                     given["room_id"] = next((room.id for room in rooms), "")
                 if isinstance(made := call(**given), Fault):
@@ -96,7 +94,7 @@ class Control:
 
 
 def _json(value: object) -> bytes:
-    # In ASCII, since a text may hold half a surrogate pair, which UTF-8 cannot carry.
+    # ASCII, since a text may have a lone surrogate, which UTF-8 cannot encode.
     return json.dumps(value, default=_shown).encode()
 
 
@@ -106,5 +104,5 @@ def _shown(value: Any) -> object:
     if isinstance(value, datetime):
         return nanos_text(value)
     if callable(value):
-        return True  # this is a session's `ending`, which is set once an end was accepted
+        return True  # a session's `ending`
     return {field.name: getattr(value, field.name) for field in fields(value)}

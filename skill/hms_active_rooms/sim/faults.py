@@ -1,4 +1,4 @@
-"""Faults make requests to the simulator go wrong. A test or a person sets a fault."""
+"""Faults: what makes requests to the simulator fail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FaultKind = Literal[
 
 _TEXTS: Final = {
     **{status.value: status.phrase.lower() for status in HTTPStatus},
-    # The docs have this text for a 429 of the analytics endpoints.
+    # As in the docs of the analytics endpoints.
     429: "rate limit exceeded",
 }
 
@@ -33,21 +33,20 @@ def _known(name: str) -> str:
 class Fault(BaseModel, extra="forbid", frozen=True):
     """One fault. It hits the requests that match `operation` and `method`.
 
-    The kinds are `latency` (a late but normal answer), `status` (an error), `unauthorized` (a 401,
-    even for a valid token), `reset` (the connection breaks), `hang` (no answer until the client
-    gives up), `truncated` (the body stops half way), `malformed` (the body is not JSON) and
-    `oversized` (valid JSON with much white space at the end).
+    The kinds are `latency` (a late but normal answer), `status` (an error), `unauthorized` (a 401),
+    `reset` (the connection breaks), `hang` (no answer until the client gives up), `truncated` (half
+    of the body), `malformed` (no JSON) and `oversized` (JSON with much white space at its end).
     """
 
     kind: FaultKind
-    # By its name in `operations.py`. None hits all operations.
+    # A name in `operations.py`; None hits all.
     operation: Annotated[str, AfterValidator(_known)] | None = None
-    method: str | None = None  # None hits all methods
-    times: int | None = Field(default=1, ge=1)  # how often; None: until the fault is removed
+    method: str | None = None  # None hits all
+    times: int | None = Field(default=1, ge=1)  # how often; None: until it is removed
     after: int = Field(default=0, ge=0)  # how many matching requests pass before the first hit
-    # Before or after the operation is executed. A body is always damaged after it.
+    # Before or after the operation runs. The kinds that damage a body always run it.
     when: Literal["before", "after"] = "before"
-    latency_s: float = Field(default=0.0, ge=0.0, le=600.0)  # waited `when` it happens, by any kind
+    latency_s: float = Field(default=0.0, ge=0.0, le=600.0)  # pause before or after (`when`)
     status: int = Field(default=503, ge=400, le=599)  # of the kind `status`
     retry_after_s: int | None = Field(default=None, ge=0)  # header of the answer
     size_bytes: int = Field(default=8 * 1024 * 1024, ge=0, le=256 * 1024 * 1024)  # if `oversized`
@@ -60,7 +59,7 @@ class Fault(BaseModel, extra="forbid", frozen=True):
 
     @property
     def refusal(self) -> tuple[int, Answer] | None:
-        """The error answer of the kinds `status` and `unauthorized`. None for other kinds."""
+        """The error answer of the kinds `status` and `unauthorized`, else None."""
         if self.kind == "unauthorized":
             return UNAUTHORIZED
         text = _TEXTS.get(self.status, "error")
@@ -69,12 +68,12 @@ class Fault(BaseModel, extra="forbid", frozen=True):
     def damaged(self, body: bytes) -> bytes:
         if self.kind == "malformed":
             return b'{"code":200,"message":"message se'
-        # With white space at its end the body is still valid JSON.
+        # White space at the end keeps the JSON valid.
         return body.ljust(self.size_bytes) if self.kind == "oversized" else body
 
     @property
     def executes(self) -> bool:
-        """Whether the simulator executes the operation although the fault happens."""
+        """Whether the operation runs in spite of the fault."""
         late = self.when == "after" and self.kind != "unauthorized"
         return late or self.kind in ("latency", "truncated", "malformed", "oversized")
 
@@ -102,12 +101,12 @@ class Faults:
             self._armed.clear()
 
     def shown(self) -> list[dict[str, Json]]:
-        """The faults, oldest first, each with how often it `happened`."""
+        """The faults, oldest first. `happened` counts the requests that each has hit."""
         with self._lock:
             return [{"happened": one.happened, **one.fault.model_dump()} for one in self._armed]
 
     def take(self, operation: str, method: str) -> Fault | None:
-        """Return the first fault that hits this request, or None. Counts the hit."""
+        """The first fault that hits this request, or None. Counts the hit."""
         with self._lock:
             matching = [
                 one

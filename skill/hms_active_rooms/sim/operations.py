@@ -1,5 +1,4 @@
-"""The simulated operations: what each reads, changes and answers. Seven belong to the Active Rooms
-API. The eighth enables a room again after a lock, and belongs to another API of 100ms."""
+"""The simulated operations: seven of the Active Rooms API, and one that enables a locked room."""
 
 from __future__ import annotations
 
@@ -22,13 +21,13 @@ PREFIX: Final = "/v2"
 Answer = dict[str, Json]
 
 
-# Operations that change something. Their keyword arguments are the fields of the request's body.
+# Operations that change something. Their keyword arguments are fields of the request's body.
 
 
 def update(
     world: World, room_id: str, peer_id: str, *, name: str = "", role: str = "", metadata: str = ""
 ) -> Peer:
-    """Change a peer's name, role or metadata at once. An empty argument changes nothing."""
+    """Change a peer's name, role or metadata at once. "" changes nothing."""
     with world.lock:
         peer = world.peer(room_id, peer_id)
         room, session = world.room(room_id), world.session(room_id)
@@ -59,7 +58,7 @@ def send(
     role: str = "",
     type: str = "",
 ) -> Delivery:
-    """Deliver a message to a peer or to a role. If both are empty, deliver it to everyone."""
+    """Deliver a message to a peer, to a role or, if both are "", to everyone."""
     if not 0 < len(message.encode()) <= world.settings.max_message_bytes:
         raise RefusedError(400, "invalid input")
     meant = _targets(world, room_id, peer_id, role)
@@ -82,7 +81,7 @@ def send(
 def remove(
     world: World, room_id: str, *, peer_id: str = "", role: str = "", reason: str = ""
 ) -> None:
-    """Accept a removal. The peers who match at this time are gone a moment later."""
+    """Accept a removal. The peers who match now are gone a moment later."""
     if not peer_id and not role:
         raise RefusedError(400, "invalid input")
     room, session = world.room(room_id), world.session(room_id)
@@ -92,7 +91,7 @@ def remove(
 
 
 def end(world: World, room_id: str, *, reason: str = "", lock: bool = False) -> None:
-    """Accept the end of the session, which closes a moment later. `lock` also disables the room."""
+    """Accept the end of the session, which closes a moment later. `lock` disables the room now."""
     room = world.room(room_id)
     asked: Answer = {**_BY_API, "lock_room": lock, "reason": reason}
     if room.session is None:
@@ -116,7 +115,7 @@ def end(world: World, room_id: str, *, reason: str = "", lock: bool = False) -> 
 
 
 def enable(world: World, room_id: str, *, enabled: bool | None = None) -> Answer:
-    """Enable or disable a room. None changes nothing. Returns the fields of the room."""
+    """Enable or disable a room; None changes nothing. Returns the room's fields."""
     if enabled is not None:
         world.set_enabled(room_id, enabled)
     room = world.room(room_id)
@@ -129,10 +128,10 @@ _SHOWN: Final[Answer] = {
     "recording": None,
     **dict.fromkeys(("template_id", "template", "region", "created_at", "updated_at"), ""),
 }
-"""The fields of a room that `enable` returns. A field that is not simulated has this value."""
+"""The fields of a room that `enable` returns, and the values of those that are not simulated."""
 
 _BY_API: Final = {"peer_id": "", "user_id": "", "user_name": "", "role": "", "source": "api"}
-"""Fields of a webhook event that say who ended a room. These values say that the API did so."""
+"""Fields of a webhook event that say who ended a room: the API."""
 
 
 def _targets(world: World, room_id: str, peer_id: str, role: str) -> list[Peer]:
@@ -142,7 +141,7 @@ def _targets(world: World, room_id: str, peer_id: str, role: str) -> list[Peer]:
     return [peer for peer in listed if not role or peer.role == role]
 
 
-# Operations that read. Their keyword arguments are the parameters of the query.
+# Operations that read. Their keyword arguments are parameters of the query.
 
 
 def retrieve(world: World, room_id: str) -> Answer:
@@ -157,7 +156,7 @@ def retrieve(world: World, room_id: str) -> Answer:
 
 
 def list_peers(world: World, room_id: str, *, user_id: str = "", role: str = "") -> Answer:
-    # Sorted by peer id, as Go prints a map.
+    # By peer id, as Go sorts the keys of a map.
     peers = sorted(world.session(room_id).peers.items())
     shown: Answer = {
         peer_id: peer.wire()
@@ -168,7 +167,7 @@ def list_peers(world: World, room_id: str, *, user_id: str = "", role: str = "")
 
 
 def path_pattern(path: str) -> re.Pattern[str]:
-    """A pattern for a path such as "/rooms/{room_id}". Each name in braces becomes a group."""
+    """A pattern for a path such as "/rooms/{room_id}", with a group for each name in braces."""
     return re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path))
 
 
@@ -177,9 +176,9 @@ class Operation:
     name: str  # as faults and the request log name it
     method: Literal["GET", "POST"]
     path: str
-    # Takes the world, the ids in the path, and the fields of the query or the body.
+    # Takes the world, the ids in the path, and the fields of the query or body.
     run: Callable[..., Answer | Peer | Delivery | None]
-    says: str = ""  # the message to answer with; if it is empty, the answer is what `run` returns
+    says: str = ""  # the answer's message; if "", the answer is the result of `run`
 
     def fields(self) -> dict[str, type]:
         known = signature(self.run, eval_str=True).parameters.values()
@@ -205,7 +204,7 @@ _FIELDS: Final = {operation.name: operation.fields() for operation in OPERATIONS
 
 
 def find(method: str, path: str) -> tuple[Operation, dict[str, str]] | None:
-    """The operation for a method and a path, with the ids in the path. None if no operation fits."""
+    """The operation for a method and path, with the ids in the path; None if no operation fits."""
     for operation, pattern in _PATTERNS:
         if operation.method == method and (match := pattern.fullmatch(path)):
             return operation, match.groupdict()
@@ -219,7 +218,7 @@ def answer(
     query: str,
     body: bytes,
 ) -> tuple[int, Answer]:
-    """Check the token, and run the operation that `find` returned. Returns HTTP status and JSON."""
+    """Check the token, and run the operation that was `found`. Returns HTTP status and JSON."""
     if found is None:
         return error(404, "not found")
     if not is_valid(authorization, world.settings, world.clock()):
@@ -229,7 +228,7 @@ def answer(
     with world.lock:
         try:
             world.room(ids["room_id"])
-            # If a field occurs several times, the first counts, as in Go's Query().Get.
+            # The first of several equal fields counts, as in Go's Query().Get.
             fields: Mapping[str, str | bool] = dict(parse_qsl(query, keep_blank_values=True)[::-1])
             if operation.method == "POST":
                 fields = read_body(body, known)
@@ -250,8 +249,7 @@ _NO_TOKEN: Final[Answer] = {"code": 401, "message": "Token validation error"}
 UNAUTHORIZED: Final[tuple[int, Answer]] = (401, {**_NO_TOKEN, "details": ["not found"]})
 
 
-# Bodies are read by the rules of a well-known Go helper. The real API seems to use this helper,
-# since the errors of both have the same texts.
+# Bodies are read as by a well-known Go helper, whose error texts the real API has too.
 
 _BADLY_FORMED: Final = "request body contains badly-formed JSON"
 
@@ -260,16 +258,16 @@ def _no_constant(name: str) -> object:
     raise RefusedError(400, _BADLY_FORMED)  # Python would read NaN and Infinity; Go does not
 
 
-# An object becomes a tuple of pairs, so that a key that occurs twice is checked twice. A whole number
-# becomes a float, since Python refuses very long whole numbers.
+# An object becomes a tuple of pairs, so both values of a double key are checked. A whole number becomes
+# a float, since Python refuses very long ones.
 _DECODER: Final = json.JSONDecoder(
     object_pairs_hook=tuple, parse_int=float, parse_constant=_no_constant
 )
 
 
 def read_body(data: bytes, known: Mapping[str, type]) -> dict[str, str | bool]:
-    """Read the JSON object in a body. Returns the fields that are in `known` and are not null.
-    `known` has the type of each field. Raises RefusedError if the body is not such an object."""
+    """The fields of the JSON object in a body that are `known` (by name, with their types) and not
+    null. Raises RefusedError if the body is no such object."""
     text = data.decode("utf-8", "replace").strip(" \t\r\n")
     if not text:
         raise RefusedError(400, "request body must not be empty")
@@ -289,7 +287,7 @@ def read_body(data: bytes, known: Mapping[str, type]) -> dict[str, str | bool]:
         if not isinstance(value, known[name]):
             raise _wrong_type(name)
         if isinstance(value, str):
-            # Half a surrogate pair is no character. Go replaces it by U+FFFD.
+            # Go replaces a lone surrogate by U+FFFD.
             value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         found[name] = value
     if text[end:]:

@@ -15,47 +15,47 @@ from pydantic import AfterValidator, Field
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 Medium = Literal["audio", "video", "screen"]
 PeerKind = Literal["regular", "sip"]
-MAX_S: Final = 1e9  # thirty years; with this limit no date overflows
+MAX_S: Final = 1e9  # thirty years, so no date overflows
 Seconds = Annotated[float, Field(ge=0.0, le=MAX_S, allow_inf_nan=False)]
 
 PathId = Annotated[str, Field(pattern=r"^[^/\s]*$")]
-"""An id that can stand in a path of the API."""
+"""An id that fits in a path of the API."""
 
 UNSET_TIME: Final = "0001-01-01T00:00:00Z"
-"""How Go writes a time that was never set."""
+"""An unset time, as Go writes it."""
 
 
 def seconds_text(moment: datetime) -> str:
-    """The moment in RFC 3339 with whole seconds, as in the timestamp of a webhook event."""
+    """The moment in RFC 3339 with whole seconds, as in webhook events."""
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def nanos_text(moment: datetime, extra_ns: int = 0) -> str:
-    """The moment plus `extra_ns` nanoseconds, in RFC 3339. Its fraction has no trailing zeros."""
+    """The moment plus `extra_ns` nanoseconds, in RFC 3339, without zeros at the end."""
     fraction = f".{moment.microsecond * 1000 + extra_ns:09d}".rstrip("0").rstrip(".")
     return seconds_text(moment).replace("Z", f"{fraction}Z")
 
 
 class IdSource:
-    """Makes ids that look real. The same seed makes the same ids in the same order."""
+    """Makes ids that look real. The same seed makes the same ids."""
 
     def __init__(self, seed: str = "sim") -> None:
         self._seed = seed
         self._random = random.Random(seed)  # noqa: S311 - ids of a simulation, no secrets
 
     def object_id(self) -> str:
-        """A new id of 24 hex digits in lower case, like the ids that MongoDB makes."""
+        """A new id of 24 hex digits in lower case, as of MongoDB."""
         return f"{self._random.getrandbits(96):024x}"
 
     def uuid(self) -> str:
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 
     def uuid_for(self, label: str) -> str:
-        """A UUID that depends only on the label and the seed."""
+        """A UUID that depends only on label and seed."""
         return IdSource(f"{self._seed}/{label}").uuid()
 
     def extra_ns(self) -> int:
-        """A random number from 0 to 999, for the nanoseconds that a datetime cannot hold."""
+        """A random number from 0 to 999: nanoseconds, which a datetime does not have."""
         return self._random.randrange(1000)
 
     def restart(self) -> None:
@@ -64,8 +64,8 @@ class IdSource:
 
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
 class Role:
-    """A role of a room. A peer with this role has a track for each medium in `publishes`, but a track
-    for "screen" only while it shares its screen. At most `max_peers` peers can have the role."""
+    """A role of a room. Its peers have a track for each medium in `publishes`; for "screen" only while
+    they share their screen. At most `max_peers` peers can have the role."""
 
     name: str
     publishes: tuple[Medium, ...] = ()
@@ -79,7 +79,7 @@ def _differ(roles: tuple[Role, ...]) -> tuple[Role, ...]:
 
 
 RoomId = Annotated[str, Field(pattern=r"^([0-9a-f]{24})?$")]
-"""A room id of the form that 100ms uses, or ""."""
+"""A room id in the form of 100ms, or ""."""
 
 Roles = Annotated[tuple[Role, ...], Field(min_length=1), AfterValidator(_differ)]
 
@@ -104,8 +104,8 @@ _LISTED: Final = ("id", "name", "user_id", "metadata", "role", "joined_at")
 
 @dataclass(slots=True)
 class Peer:
-    """One connection of one user. A user may have several connections. A peer is a ghost if its
-    connection broke and the server has not noticed this yet."""
+    """One connection of a user, who may have several. A `ghost` is a peer whose connection broke, which
+    the server has not noticed yet."""
 
     id: str
     name: str
@@ -119,15 +119,15 @@ class Peer:
     ghost: bool = False
 
     def wire(self) -> dict[str, Json]:
-        """The peer as JSON, without tracks, as the API lists peers."""
+        """The peer as the API lists it: without tracks."""
         return {key: getattr(self, key) for key in _LISTED}
 
     def wire_with_tracks(self) -> dict[str, Json]:
         return {**self.wire(), "tracks": {track.id: asdict(track) for track in self.tracks}}
 
     def publish(self, role: Role, at: str, ids: IdSource, *, shares_screen: bool = False) -> None:
-        """Stop the tracks that the role forbids, and start those that are missing. Audio and camera
-        share a stream. A screen has its own stream. It starts only with `shares_screen`."""
+        """Stop the tracks that the role forbids, and start missing ones. Audio and camera share a
+        stream. A screen has a stream of its own, and starts only with `shares_screen`."""
         running = {track.medium: track for track in self.tracks}
         screen = shares_screen or "screen" in running
         media = [medium for medium in role.publishes if medium != "screen" or screen]
@@ -149,22 +149,22 @@ class Peer:
 
 @dataclass(slots=True)
 class Session:
-    """One run of a room, from the first join until everybody has left or the room is ended."""
+    """One run of a room, from the first join until everybody has left."""
 
     id: str
     opened: datetime
     created_at: str
-    peers: dict[str, Peer] = field(default_factory=dict)  # who is listed now, by peer id
-    left: list[Peer] = field(default_factory=list)  # who was listed before, in order of leaving
-    ended_at: str = ""  # empty while it runs
-    # Set once an end was accepted. Calling it closes the session.
+    peers: dict[str, Peer] = field(default_factory=dict)  # listed now, by peer id
+    left: list[Peer] = field(default_factory=list)  # listed before, in order of leaving
+    ended_at: str = ""  # "" while it runs
+    # Closes the session. Set when an end was accepted.
     ending: Callable[[datetime], None] | None = None
 
 
 @dataclass(slots=True)
 class Room:
-    """A room of the account. People can join if the room is `enabled`. `session` is None while
-    nobody is in the room. A running session goes on in a room that is disabled."""
+    """A room of the account. People can join while it is `enabled`. `session` is None while nobody is
+    in it."""
 
     id: str
     name: str

@@ -1,7 +1,4 @@
-"""Records each request to the simulated API, and the status of the answer, for tests to read.
-
-Headers are not recorded, so the log holds no token.
-"""
+"""Records the requests to the simulated API, for tests. Without headers, so without tokens."""
 
 from __future__ import annotations
 
@@ -17,14 +14,14 @@ from hms_active_rooms.sim.records import Json
 class LoggedRequest:
     seq: int  # 1, 2, 3 in the order of arrival
     at: str  # the world's time
-    operation: str  # its name, empty for an unknown path or method
+    operation: str  # its name; "" for an unknown path or method
     method: str
     path: str
     query: str  # undecoded
-    body: Json  # parsed JSON, else text; None if the body is empty
-    status: int | None = None  # of the answer; None if none was sent so far
-    executed: bool = False  # the simulator did what was asked, even if it answered an error
-    fault: str = ""  # the kind of the fault that hit the request, if any
+    body: Json  # parsed JSON, else text; None for an empty body
+    status: int | None = None  # of the answer; None before it is sent
+    executed: bool = False  # whether the operation succeeded, even if a fault changed the answer
+    fault: str = ""  # the kind of the fault that hit the request, or ""
 
 
 class RequestLog:
@@ -35,7 +32,7 @@ class RequestLog:
         self._changed = threading.Condition()
 
     def begin(self, **arrived: Any) -> LoggedRequest:
-        """Add a request that has arrived. `arrived` has all fields of the request except `seq`."""
+        """Add a request. `arrived` has all its fields except `seq`."""
         with self._changed:
             entry = LoggedRequest(len(self._entries) + 1, **arrived)
             self._entries[entry.seq] = entry
@@ -43,8 +40,8 @@ class RequestLog:
             return entry
 
     def note(self, entry: LoggedRequest, **known: Any) -> LoggedRequest:
-        """Set more fields of a request when they become known. Returns the request with these
-        fields. A request that `clear` has removed from the log is not added again."""
+        """Set more fields of a request, and return it. Does not add a request again that `clear`
+        has removed."""
         with self._changed:
             newer = replace(entry, **known)
             if self._entries.get(entry.seq) is entry:
@@ -59,7 +56,7 @@ class RequestLog:
     def wait_until(
         self, wanted: Callable[[tuple[LoggedRequest, ...]], bool], timeout_s: float = 10.0
     ) -> tuple[LoggedRequest, ...]:
-        """Wait until `wanted(all requests so far)` is true. Returns these requests. Raises
+        """Wait until `wanted(all requests so far)` is true, and return these requests. Raises
         TimeoutError after `timeout_s` seconds."""
         with self._changed:
             if not self._changed.wait_for(lambda: wanted(self.entries()), timeout_s):
@@ -67,6 +64,6 @@ class RequestLog:
             return self.entries()
 
     def clear(self) -> None:
-        """Delete all requests. The next request has `seq` 1 again."""
+        """Delete all requests. The next one has `seq` 1 again."""
         with self._changed:
             self._entries.clear()

@@ -1,4 +1,4 @@
-"""Reads scenes. A scene is a file with the room and people that a simulated account begins with."""
+"""Reads scenes: files with the room and people that a simulated account begins with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOM_IDS: Final = {
     "hostile": "64f0c1a5500de00000000004",
     "idle": "64f0c1a5500de00000000005",
 }
-"""The built-in scenes, and the room id of each."""
+"""The built-in scenes, with their room ids."""
 
 SCENES: Final = tuple(ROOM_IDS)
 
@@ -36,7 +36,7 @@ class _Part(BaseModel, extra="forbid", frozen=True): ...
 
 
 class SceneRoom(_Part):
-    """The room of a scene. If `id` is "", the function `room_id_of` gives the room an id."""
+    """The room of a scene. For an `id` of "" see `room_id_of`."""
 
     name: str
     id: RoomId = ""
@@ -44,9 +44,8 @@ class SceneRoom(_Part):
 
 
 class ScenePerson(_Part):
-    """One person, or several if `count` is over 1. Each of several people gets a number in place of
-    `{n}` in the name and the user id. The name is repeated `name_times` times, and the metadata
-    `metadata_times` times."""
+    """One person, or `count` people, who get a number in place of `{n}` in name and user id. Name and
+    metadata are repeated `name_times` and `metadata_times` times."""
 
     name: str
     role: str
@@ -55,14 +54,14 @@ class ScenePerson(_Part):
     count: int = Field(default=1, ge=1, le=20_000)
     name_times: int = Field(default=1, ge=1, le=10_000)
     metadata_times: int = Field(default=1, ge=1, le=10_000)
-    minutes_ago: Seconds = 0.0  # how many minutes before the start of the scene they joined
+    minutes_ago: Seconds = 0.0  # they joined so many minutes before the start
     shares_screen: bool = False
-    ghost: bool = False  # their connection broke just now; they stay listed for a minute
+    ghost: bool = False  # their connection broke just now
 
 
 class Scene(_Part):
-    name: str  # by default the file's name without its ending
-    about: str  # what the scene is for
+    name: str  # by default the file's, without its ending
+    about: str
     room: SceneRoom
     people: tuple[ScenePerson, ...] = ()
 
@@ -81,8 +80,8 @@ class Scene(_Part):
 
 
 def load_scene(scene: str | Path) -> Scene:
-    """Load a built-in scene by its name, or your own scene by the path of its .yaml file. Raises
-    SceneError if there is no such scene, or if the file is not a valid scene."""
+    """Load a built-in scene by its name, or another by the path of its .yaml file. Raises SceneError
+    if it is missing or invalid."""
     path = Path(scene)
     if isinstance(scene, str) and not scene.endswith((".yaml", ".yml")):
         if scene not in ROOM_IDS:
@@ -98,7 +97,7 @@ def load_scene(scene: str | Path) -> Scene:
         reason = " ".join(str(bad).split())
         raise SceneError(f"{path} cannot be read as YAML in UTF-8: {reason}") from None
     if not isinstance(data, dict):
-        raise SceneError(f"{path} is no mapping with the keys about, room and people")
+        raise SceneError(f"{path} is not a mapping with the keys about, room and people")
     try:
         return Scene.model_validate({"name": path.stem, **data})
     except ValidationError as bad:
@@ -110,7 +109,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def room_id_of(scene: Scene) -> str:
-    """The id of the scene's room: from the scene, or from `ROOM_IDS`, or made from the name."""
+    """The id of the scene's room: its own, that in `ROOM_IDS`, or one made from the name."""
     given = scene.room.id or ROOM_IDS.get(scene.name)
     return given or IdSource(f"room/{scene.name}").object_id()
 
@@ -121,8 +120,8 @@ def build_world(
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> World:
-    """Make a world with the room and people of a scene. The same scene always gives the same ids.
-    `load_scene` describes `scene`. `World` describes `settings` and `clock`."""
+    """Make a world with the room and people of a scene, always with the same ids. For `scene` see
+    `load_scene`, for `settings` and `clock` see `World`."""
     loaded = scene if isinstance(scene, Scene) else load_scene(scene)
     ids = IdSource(loaded.name)
     told = {} if clock is None else {"clock": clock}

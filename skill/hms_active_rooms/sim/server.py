@@ -1,4 +1,4 @@
-"""Runs the simulator in a thread of this process, or makes a simulator that has no port."""
+"""Runs the simulator in a thread of this process, or makes one without a port."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from hms_active_rooms.sim.settings import Settings, sign
 from hms_active_rooms.sim.world import World
 
 KEEP_ALIVE_S: Final = 75
-"""How long the server keeps an idle connection open. Clients close an idle connection sooner, so
-the server never closes one while a request arrives."""
+"""Clients close an idle connection sooner, so the server closes none while a request arrives."""
 
 
 _HOST: Final = "127.0.0.1"
-"""Other machines cannot reach this address, since the control API has no authentication."""
+"""Only this machine can reach it, since the control API has no authentication."""
 
 
 class ServerError(RuntimeError):
@@ -32,10 +31,10 @@ class ServerError(RuntimeError):
 
 
 class Simulation:
-    """A simulator with one account. `httpx.ASGITransport(sim.app)` reaches it without a port."""
+    """A simulator with one account, to reach at `base_url` or by `httpx.ASGITransport(sim.app)`."""
 
     def __init__(self, world: World, origin: str) -> None:
-        self.world = world  # the rooms and people; its methods are safe from any thread
+        self.world = world  # rooms and people; any thread may call its methods
         self.app = SimApp(world)
         self.log = self.app.log  # the requests so far; `log.wait_until` waits for one
         self.faults = self.app.faults  # `faults.add(Fault(...))` sets one
@@ -53,7 +52,7 @@ class Simulation:
 
 
 def in_process(scene: str | Path | Scene = "classroom") -> Simulation:
-    """Make a simulator without a port, for `httpx.ASGITransport(sim.app)`."""
+    """A simulator without a port, for `httpx.ASGITransport(sim.app)`."""
     return Simulation(build_world(scene), "http://localhost")
 
 
@@ -65,15 +64,13 @@ def running_sim(
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> Iterator[Simulation]:
-    """Run a simulator in a thread of this process. It listens while the `with` block runs. `scene` is
-    a built-in scene's name, the path of a scene file, or a scene. Port 0 takes any free port.
-
-    Raises SceneError if the scene cannot be used, and ServerError if the port cannot be used.
-    """
+    """Run a simulator in a thread of this process during the `with` block. For `scene` see
+    `load_scene`. Port 0 takes any free port. Raises SceneError or ServerError if scene or port cannot
+    be used."""
     import uvicorn
 
     world = build_world(scene, settings=settings, clock=clock)
-    # The socket listens before the server's thread runs, so an early client waits for the server.
+    # The socket listens before the thread runs, so an early client waits.
     with _listen(port) as listener:
         sim = Simulation(world, f"http://{_HOST}:{listener.getsockname()[1]}")
         config = uvicorn.Config(
@@ -83,10 +80,10 @@ def running_sim(
             ws="none",
             lifespan="off",
             log_config=None,
-            log_level="critical",  # a fault cuts answers off, which uvicorn would log as errors
+            log_level="critical",  # uvicorn would log an answer that a fault cuts off
             access_log=False,
             timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=0,  # do not wait for requests that the fault `hang` has hit
+            timeout_graceful_shutdown=0,  # without waiting for a request that hangs by a fault
             server_header=False,
             proxy_headers=False,  # the app finds a connection by the client's real address
         )
@@ -101,7 +98,7 @@ def running_sim(
 
 
 def environment(sim: Simulation) -> dict[str, str]:
-    """The environment variables that tell a client the simulator's URL, credentials and room."""
+    """The environment variables with the simulator's URL, credentials and room."""
     return {
         "HMS_BASE_URL": sim.base_url,
         "HMS_ACCESS_KEY": sim.access_key,
@@ -111,9 +108,9 @@ def environment(sim: Simulation) -> dict[str, str]:
 
 
 def _listen(port: int) -> socket.socket:
-    # asyncio sets TCP_NODELAY only if the protocol is named. This saves 40 ms for each answer.
+    # Only with the protocol named does asyncio set TCP_NODELAY, which saves 40 ms an answer.
     listener = Listener(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    # After a restart the port can be used at once. On Windows, SO_REUSEADDR would share it.
+    # So a restart can use the port at once. On Windows, SO_REUSEADDR would share it.
     alone = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
     listener.setsockopt(socket.SOL_SOCKET, alone, 1)
     try:

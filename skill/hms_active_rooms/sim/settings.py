@@ -13,12 +13,12 @@ from pydantic import BaseModel, Field, ValidationError
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    removal_delay_s: float = 0.3  # from "peer remove request submitted" until the peer is gone
-    ending_delay_s: float = 0.3  # from "session is ending" until the session is closed
+    removal_delay_s: float = 0.3  # from the answer to a removal until the peer is gone
+    ending_delay_s: float = 0.3  # from the answer to an end until the session is closed
     ghost_s: float = 60.0  # how long a peer stays listed after its connection broke
-    foreign_room_status: Literal[403, 404] = 403  # for a room id that is not in the account
-    max_message_bytes: int = 4096  # longest message in UTF-8
-    token_leeway_s: float = 5.0  # by how much the clock of a token's maker may differ
+    foreign_room_status: Literal[403, 404] = 403  # for a room of another account
+    max_message_bytes: int = 4096  # in UTF-8
+    token_leeway_s: float = 5.0  # allowed difference to the clock of a token's maker
     access_key: str = "sim-access-key"
     # Signs tokens. Some JWT libraries insist on a secret of 32 bytes for HS256.
     secret: str = "sim-secret-that-guards-a-simulation"  # noqa: S105
@@ -30,7 +30,7 @@ _JWS: Final = jwt.PyJWS(algorithms=["HS256"])
 
 
 class _Claims(BaseModel, strict=True, allow_inf_nan=False):
-    # Python's JSON allows Infinity, with which a token would never expire.
+    # Python's JSON allows Infinity: a token that never expires.
     access_key: str
     type: Literal["management"]
     version: Literal[2]
@@ -42,8 +42,8 @@ class _Claims(BaseModel, strict=True, allow_inf_nan=False):
 def sign(
     settings: Settings, now: datetime, *, kind: str = "management", lifetime_s: float = 7 * 86400
 ) -> str:
-    """Make a token for the simulated account. To make a token that the API refuses, give the kind
-    "app" (a token to join a room) or a negative `lifetime_s`."""
+    """Make a token for the simulated account. The API refuses the kind "app" (for joining a room) and
+    a negative `lifetime_s`."""
     start = int(now.timestamp())
     claims = {
         "access_key": settings.access_key,

@@ -1,8 +1,7 @@
 """The state behind the simulated API: rooms, sessions and peers, and how they change.
 
-This module knows no HTTP and starts no task. In the real service, some changes take a moment: a
-removal, an end, and the disappearance of a peer whose connection broke (a ghost). Here such a
-change is scheduled. It happens at the first read of the state after that moment. Every public method
+Some changes take a moment: a removal, an end, and the end of a peer whose connection broke. Such a
+change is scheduled, and happens at the first read of the state after that moment. Every public method
 takes the lock, so the server's thread and a test can use the same world.
 """
 
@@ -37,7 +36,7 @@ from hms_active_rooms.sim.settings import Settings
 
 
 class RefusedError(Exception):
-    """The API refuses a request, and answers with this `status` and `message`."""
+    """The API answers a request with an error of this `status` and `message`."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status} {message}")
@@ -45,8 +44,8 @@ class RefusedError(Exception):
 
 
 class World:
-    """One simulated account. `setup` makes its rooms and people, now and at each `reset()`. `clock`
-    returns the real time in UTC. The world's time is this time plus the seconds of each `advance`."""
+    """One simulated account. `setup` makes its rooms and people, now and at each `reset()`. The world's
+    time is that of `clock`, in UTC, plus the seconds of each `advance`."""
 
     def __init__(
         self,
@@ -58,15 +57,15 @@ class World:
     ) -> None:
         self.settings = settings or Settings()
         self.ids = ids or IdSource()
-        # To hold while a `Room`, `Session` or `Peer` is used that a method returned.
+        # Hold it while you use a `Room`, `Session` or `Peer`.
         self.lock = threading.RLock()
-        self.deliveries: list[Delivery] = []  # every accepted message, and who got it
-        self.webhooks: list[dict[str, Json]] = []  # every event since the setup, as it is posted
-        self.clock = clock  # by its time a token is valid or not
+        self.deliveries: list[Delivery] = []  # the accepted messages, and who got them
+        self.webhooks: list[dict[str, Json]] = []  # the events since the setup, as they are posted
+        self.clock = clock  # also decides whether a token is valid
         self._setup = setup
         self._ahead = timedelta()
         self._rooms: dict[str, Room] = {}
-        # What is scheduled: when, a running number, what happens, and `requested` (see `later`).
+        # Scheduled changes: when, a running number, what happens, and `requested` (see `later`).
         self._due: list[tuple[datetime, int, Callable[[datetime], None], bool]] = []
         self._order = itertools.count()
         self.reset()
@@ -75,7 +74,7 @@ class World:
         return self.clock() + self._ahead
 
     def advance(self, advance_s: Seconds) -> None:
-        """Set the world's time forward. All calls together may add thirty years at most."""
+        """Set the world's time forward, by thirty years in all at most."""
         if advance_s < 0:
             raise ValueError("advance_s must not be negative")
         with self.lock:
@@ -95,14 +94,14 @@ class World:
                 self._land()
 
     def reset(self) -> None:
-        """Go back to the state after the setup, with the same rooms, people and ids."""
+        """Go back to the state after the setup, with the same ids."""
         with self.lock:
             self._rooms.clear()
             self._due.clear()
             self._ahead = timedelta()
             self.ids.restart()
             self._setup(self)
-            # The events of the setup are not kept.
+            # Without the events of the setup.
             self.webhooks.clear()
             self.deliveries.clear()
 
@@ -150,13 +149,13 @@ class World:
         return peer
 
     def peers(self, room_id: str) -> list[Peer]:
-        """Copies of the peers in a room, in the order they joined. [] if nobody is in the room."""
+        """Copies of the peers in a room, in the order they joined."""
         with self.lock:
             session = self.room(room_id).session
             return [replace(peer) for peer in session.peers.values()] if session else []
 
     def set_enabled(self, room_id: str, enabled: bool) -> None:
-        """Enable or disable a room. Nobody can join a disabled room. A running session goes on."""
+        """Enable or disable a room. Nobody can join a disabled room; its session continues."""
         room = self.room(room_id)
         room.enabled, room.updated_at = enabled, nanos_text(self.now())
 
@@ -173,13 +172,13 @@ class World:
         shares_screen: bool = False,
         ago_s: Seconds = 0.0,
     ) -> Peer:
-        """Let somebody join, now or `ago_s` seconds ago. Opens a session if the room has none. An
-        empty id becomes a new UUID. `shares_screen` has no effect if the role has no screen."""
+        """Let somebody join, now or `ago_s` seconds ago. Opens a session if there is none. An empty
+        id becomes a new UUID. `shares_screen` needs a role with a screen."""
         with self.lock:
             room = self.room(room_id)
             at = self.now() - timedelta(seconds=ago_s)
             if room.session is not None and room.session.ending is not None:
-                # After an end without a lock, people can join at once, in a new session.
+                # After an end people can join at once, in a new session.
                 room.session.ending(self.now())
             peer = Peer(
                 id=peer_id or self.ids.uuid(),
@@ -207,7 +206,8 @@ class World:
             return peer
 
     def leave(self, room_id: str, peer_id: str, *, abrupt: bool = False) -> None:
-        """Let somebody leave. If `abrupt`, the peer's connection breaks, and it stays listed as a ghost."""
+        """Let somebody leave. If `abrupt`, the connection breaks, and the peer stays listed for a
+        while as a ghost."""
         with self.lock:
             room = self.room(room_id)
             sessions = [*room.past_sessions, *([room.session] if room.session else [])]
@@ -238,8 +238,8 @@ class World:
         /,
         **more: Json,
     ) -> None:
-        """Append a webhook event, in the shape of the docs page "Webhook Events", version 2.0.
-        `more` holds the fields that only this kind of event has."""
+        """Append a webhook event, as in the docs page "Webhook Events", version 2.0. `more` are the
+        fields that only this kind has."""
         data: dict[str, Json] = {"room_id": room.id, "room_name": room.name}
         data["template_id"] = room.template_id
         if session is not None:
@@ -255,15 +255,15 @@ class World:
     def later(
         self, seconds: float, happens: Callable[[datetime], None], *, requested: bool = True
     ) -> None:
-        """Call `happens(at)` after so many seconds. `requested` means that a client asked for the
-        change by the API. The method `settle` waits only for such changes."""
+        """Call `happens(at)` after so many seconds. `requested`: by an API request. `settle` waits
+        only for these."""
         at = self.now() + timedelta(seconds=seconds)
         heapq.heappush(self._due, (at, next(self._order), happens, requested))
 
     def drop(
         self, room: Room, session: Session, peer: Peer, reason: str, message: str, at: datetime
     ) -> None:
-        """Take a listed peer off the list. After the last peer has gone, the session closes."""
+        """Take a peer off the list. With the last one the session closes."""
         if session.peers.pop(peer.id, None) is None:
             return
         session.left.append(peer)
