@@ -168,8 +168,8 @@ _plain: Final = lru_cache(maxsize=4096)(folded)
 
 def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict[str, str]:
     """Return the short id of each id: its shortest prefix that no other id of `among` (by default
-    `ids`) has, with at least `SHORT_ID_CHARS` characters and no dash at the end. If there is no such
-    prefix, it is the whole id."""
+    `ids`) has. A short id has at least `SHORT_ID_CHARS` characters and does not end in a dash. If
+    there is no such prefix, it is the whole id."""
     short = {full: full[:SHORT_ID_CHARS] for full in ids}
     heads = set(short.values())
     # Only ids that begin alike can have the same prefix. In a sorted list they are neighbours.

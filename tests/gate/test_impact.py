@@ -185,7 +185,7 @@ def test_a_raised_limit_makes_one_role_request_with_a_warning() -> None:
     policy = Policy(rooms=(ROOM,), max_peers=100)
     _, impact = assess(remove(role="student"), room(), crowd, policy)
     assert impact.kind == "remove-role"
-    assert "whoever takes the role in that instant" in impact.warnings[0]
+    assert "Whoever takes the role in that instant" in impact.warnings[0]
 
 
 def test_look_alikes_and_namesakes_are_pointed_out() -> None:

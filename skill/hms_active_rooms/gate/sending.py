@@ -4,7 +4,7 @@ The caller has claimed the action: it moved the action to `sent`, with a lease. 
 no other worker takes the action over. Before each further request, `Sending` checks that the claim
 still holds. If the outcome is unclear, the action becomes `unknown`, and the request is not repeated.
 If the request was surely not executed and may succeed later, the claim is given back: the action
-becomes `approved` again, and the caller waits before another attempt.
+becomes `approved` again. Then the caller waits, and makes another attempt.
 """
 
 from __future__ import annotations
@@ -194,9 +194,9 @@ class Sending:
 
     async def carry_out(self) -> Ended:
         """Send the request once (or one request per person), then read the room for the effect. After
-        a lost answer, a request is sent a second time only if the tool is `idempotent`, the room shows
-        no effect, the same session still runs, and this worker still has the claim. Raises ApiError
-        if the request was surely not executed."""
+        a lost answer, only the request of an `idempotent` tool is sent a second time. Then the room
+        must show no effect, the same session must run, and this worker must have the claim. Raises
+        ApiError if the request was surely not executed."""
         call, shown, total = self.action.call, self.action.shown, self.change.total
         if parts := call.per_person(shown):
             return await self._send_each(parts)

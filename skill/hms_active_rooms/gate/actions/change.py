@@ -1,8 +1,7 @@
 """The interface of a state-changing tool: what the gate needs from the files in this folder.
 
-Each file has one subclass of `StateChange`. Its fields are the tool's arguments. Its methods say whom
-a call affects, what a person reads before deciding, whether an approval still holds after the room
-has changed, how the request is sent and checked, and what the outcome is in words.
+Each file has one subclass of `StateChange`. Its fields are the tool's arguments. Its methods do all
+that differs between tools, from the question to the words of the outcome.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from hms_active_rooms.api.client import ActiveRoomsClient
 
 _ALL_AT_ONCE = (
-    f"More than {PER_PERSON_LIMIT} people are removed by one request for the whole role, "
-    "so whoever takes the role in that instant is removed too."
+    f"More than {PER_PERSON_LIMIT} people are removed by one request for the whole role. "
+    "Whoever takes the role in that instant is removed, too."
 )
 
 

@@ -78,9 +78,9 @@ KEPT = "(kept) "
 """`Journal.prune` keeps rows of the table `hms_asks` whose `place` has this prefix."""
 
 CALLED_AGAIN = "called_again"
-"""Kind of event: a call stands for an earlier action, whose id is in `runs`. Either the peer's id was
-short then and is full now (or the reverse), or the action was approved, could not be sent then, and
-is sent now. In the second case the action gets this event, too."""
+"""Kind of event: a call stands for an earlier action, whose id is in `runs`. Either both calls name the
+same peer, by a short and a full id. Or the earlier action was approved but could not be sent, and this
+call sends it. Then the earlier action gets this event, too."""
 
 PRUNED = "pruned"
 """Kind of event: the action was exported and deleted. This event stays."""

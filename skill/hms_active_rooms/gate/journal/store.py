@@ -273,8 +273,8 @@ class Reading:
         return [_event(row) for row in self.found(query)]
 
     def steps(self, action_id: str) -> dict[str, str]:
-        """Return what became of each person, by peer id: a `Fate`, or "sending" if that is not known;
-        {} if one request was for all people."""
+        """Return what became of each person, by peer id: a `Fate`, or "sending" if that is not known.
+        Return {} if one request was for all people."""
         [known] = [row["steps"] for row in self._rows(_STEPS, id=action_id)] or [None]
         return {peer: str(of) for peer, of in known.items()} if isinstance(known, dict) else {}
 
@@ -378,8 +378,8 @@ class Writing(Reading):
         return files[0][1] if files else None
 
     def is_copy(self, history: Sequence[Event]) -> bool:
-        """Return whether an action with these events was approved in another file: the journal was
-        copied or moved since, and the other copy may have sent the action."""
+        """Return whether an action with these events was approved in another file. Then the journal
+        was copied or moved, and the other copy may have sent the action."""
         files = [event.data.get("file") for event in history if event.kind == "approved"]
         return files[-1:] not in ([], [None], [self._file])
 
