@@ -210,8 +210,7 @@ def capability() -> Capability:
 
 
 def load(text: str) -> Capability:
-    """Read a contract from a YAML text. Raises ConfigurationError, which names the wrong place, such
-    as "capability.exposes.0.tools.2.call"."""
+    """Read a contract from YAML. Raises ConfigurationError, which names the place of the mistake."""
     try:
         return Capability.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:

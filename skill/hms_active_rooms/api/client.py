@@ -141,8 +141,7 @@ class ActiveRoomsClient:
         return await self._call("listpeers", room_id, read_roster, query=query)
 
     async def retrieve_peer(self, room_id: str, peer_id: str) -> PeerDetails:
-        """Return one connected peer with its tracks. Raises PeerNotFound if the peer is not
-        connected, and NotActive if nobody is in the room."""
+        """Return a connected peer with its tracks. Raises PeerNotFound, or NotActive without a session."""
         return await self._call("retrievepeer", room_id, read_peer, peer_id=peer_id)
 
     async def update_peer(

@@ -66,6 +66,5 @@ def normal_id(given: object) -> object:
 
 
 def shown(value: object) -> str:
-    """Describe a refused value in an error: a text in quotes, any other value only by its type, since
-    the value may be secret."""
+    """Describe a refused value: a text in quotes, any other value by its type, since it may be secret."""
     return quoted(value) if isinstance(value, str) else f"a value of type {type(value).__name__}"

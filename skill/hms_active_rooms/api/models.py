@@ -45,8 +45,7 @@ Id = Annotated[str, Field(min_length=1, max_length=200, coerce_numbers_to_str=Tr
 
 
 def as_list(value: object) -> object:
-    """Turn {"0": a, "1": b} into [a, b], since PHP may write a list as such a map. Return any other
-    value unchanged."""
+    """Turn {"0": a, "1": b} into [a, b], since PHP may write a list so. Other values stay as they are."""
     if isinstance(value, dict) and value and list(value) == [str(n) for n in range(len(value))]:
         return list(value.values())
     return value

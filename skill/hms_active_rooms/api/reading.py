@@ -128,8 +128,7 @@ class _PeerMap(Document, cache_strings="keys"):  # values seldom repeat
 
 @dataclass(frozen=True)  # in a field that 100ms does not document, pydantic writes it as {}
 class _Twice:
-    """Replaces a JSON object that has a name twice, since nobody knows which value is meant. No
-    documented field accepts it."""
+    """Replaces a JSON object that has a name twice, so that no documented field accepts it."""
 
 
 # `asked` holds what the request asked for: the ids in the path, the query and the operation.

@@ -122,8 +122,7 @@ class Pool(Protocol):
     """The connections of one client on one event loop."""
 
     async def send(self, request: Request, token: SecretStr) -> Answer:
-        """Send one request and return the answer. Raises Unusable in place of the HTTP library's own
-        exceptions, which hold the token."""
+        """Send one request. Raises Unusable in place of the library's errors, which hold the token."""
 
     async def aclose(self) -> None: ...
 

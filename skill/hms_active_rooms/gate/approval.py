@@ -196,8 +196,7 @@ def answer_schema(digest: str) -> dict[str, Any]:
 
 
 def parse_answer(answer: object) -> Decision:
-    """Return the decision in an answer. Raises BadAnswerError if the answer matches no answer model
-    exactly, or is itself a BadAnswerError."""
+    """Return the decision in an answer. Raises BadAnswerError if no answer model fits it exactly."""
     if isinstance(answer, BadAnswerError):
         raise answer
     if not isinstance(answer, Decision | dict):
@@ -332,8 +331,7 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
 
 
 def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float | None) -> Action:
-    """Return the next revision of the call in `row`, as a new action. It expires in `ttl_s` seconds
-    or, if `ttl_s` is None, at the same time as `row`."""
+    """Return the next revision of a call. It expires in `ttl_s` seconds or, if that is None, with `row`."""
     kept = ("call_key", "thread", "requester", "gate", "content")
     return Action(
         id=action_id(row.call_key, row.revision + 1),

@@ -56,8 +56,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Reread:
-    """What a read of the room before the claim showed. `room` is None if nothing can be sent, since
-    the policy refuses or the session is over."""
+    """A read of the room before a claim. If `room` is None, nothing can be sent: see `change`."""
 
     at: datetime  # when the read began
     until: datetime  # after this time the read is too old to claim the action

@@ -66,8 +66,7 @@ def nobody_waits() -> bool:
 
 @dataclass
 class Sending:
-    """Sends one claimed action. `action.call` knows what differs between tools: the request, its
-    effect in the room, and the sentences of the outcome."""
+    """Sends one claimed action. `action.call` knows what differs between tools."""
 
     client: ActiveRoomsClient
     journal: Journal
@@ -227,8 +226,7 @@ class Sending:
             lost = error
 
     async def look_for_it(self) -> Ended:
-        """Read the room once for the outcome of an `unknown` action. The journal tells which requests
-        were sent, if there was one for each person."""
+        """Read the room once for the outcome of an `unknown` action."""
         call, people = self.action.call, self.action.shown.people
         if call.per_person(self.action.shown):
             fates = await asyncio.to_thread(self._fates)

@@ -34,8 +34,7 @@ _ELSEWHERE: tuple[Way, ...] = ("page", "rest", "terminal", "elicitation")
 
 
 class ActiveRoomsTool(StructuredTool):
-    """A StructuredTool that passes the call's id to its function, and does not copy its arguments'
-    model."""
+    """A StructuredTool that passes the call's id to its function, and keeps its argument model."""
 
     @property
     def tool_call_schema(self) -> type[BaseModel]:

@@ -49,8 +49,7 @@ ARGUMENTS: dict[str, type[Arguments]] = {
 
 
 def checked(tool: str, arguments: object) -> Arguments:
-    """Return a call's arguments as the tool's argument model. Raises InvalidCall if there is no such
-    tool, or if an argument is wrong."""
+    """Return a tool's checked arguments. Raises InvalidCall for an unknown tool or a wrong argument."""
     if tool not in ARGUMENTS:
         known = ", ".join(ARGUMENTS)
         raise InvalidCall(f"There is no tool {quoted(tool)}.", hint=f"The tools are: {known}.")

@@ -106,8 +106,7 @@ def outside() -> str:
 
 
 def payload(request: ApprovalRequest, tool_call_id: str) -> dict[str, Any]:
-    """Return the value of an interrupt that asks about one tool call: the keys of `gate.view.question`,
-    and `type` and `tool_call_id`."""
+    """Return the value of an interrupt: `view.question` with the keys `type` and `tool_call_id`."""
     return {"type": "tool_approval", "tool_call_id": tool_call_id, **question(request)}
 
 

@@ -96,8 +96,7 @@ def select(
     limit: int = DEFAULT_ROWS,
     offset: int = 0,
 ) -> Roster:
-    """Count the peers that match the filters, and make at most `limit` rows from `offset` on. See
-    `named` for the names that match `name`."""
+    """Count the peers that match the filters (see `named`), and make the rows from `offset` on."""
     given = {"role": role, "user_id": user_id, "name": name}
     filters = {key: text for key, text in given.items() if text is not None}
     offset, roles = max(offset, 0), by_role(peers)

@@ -23,8 +23,7 @@ CALLS: dict[str, type[StateChange]] = {
 
 
 def parse_call(tool: str, arguments: dict[str, Any]) -> StateChange:
-    """Check the plain arguments of a state-changing tool, and return the call. Raises InvalidCall if
-    there is no such tool, or an argument is wrong."""
+    """Return the checked call. Raises InvalidCall for an unknown tool or a wrong argument."""
     model = CALLS.get(tool)
     if model is None:
         raise InvalidCall(f"{quoted(tool)} is not a state-changing tool.")

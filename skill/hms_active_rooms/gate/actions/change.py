@@ -148,8 +148,7 @@ class StateChange(Arguments, ABC):
         """Return a sentence that says what the accepted call did to `total` people."""
 
     def condition(self, impact: Impact) -> str:
-        """Return the outcome if the answer was lost but the room shows the effect. It must not say
-        that this call caused the effect."""
+        """Return the outcome if the answer was lost but the room shows the effect. It names no cause."""
         return "The room shows the effect. Whether this request caused it is not known."
 
     @property
@@ -163,8 +162,7 @@ class StateChange(Arguments, ABC):
         return ""
 
     def edited(self, changes: dict[str, object]) -> StateChange:
-        """Return this call with changed arguments. Raises InvalidCall if an argument is not in
-        `editable`, or its value is wrong."""
+        """Return this call with changed arguments. Raises InvalidCall if one is wrong or not `editable`."""
         edited = self.parse({**self.arguments(), **changes})
         old, new = self.model_dump(), edited.model_dump()
         if foreign := [k for k in sorted(old) if old[k] != new[k] and k not in self.editable]:

@@ -110,8 +110,7 @@ class Room:
     def other_connections(
         self, people: Iterable[Person], what: str = "has another connection, which is not affected"
     ) -> tuple[str, ...]:
-        """Return warnings, "The same user id" and then `what`, about others in the room who have the
-        user id of one of these people."""
+        """Return a warning, "The same user id" and `what`, for each other connection of these people."""
         ids, users = {p.id for p in people}, {p.user_id for p in people if p.user_id}
         others = [p for p in self.people if p.user_id in users and p.id not in ids]
         return _warnings(f"The same user id {what}", others)

@@ -66,8 +66,7 @@ class Observation:
 
 
 def answered(call: StateChange, shown: Impact, total: int, seen: Observation | None) -> Ended:
-    """Return the outcome if 100ms accepted the request. `seen` is None if the room cannot show the
-    effect."""
+    """Return the outcome if 100ms accepted the request. `seen` is None if the room cannot show it."""
     text = call.effect(shown, total)
     if seen is None or not call.visible:
         return "done", Result(text, "yes")

@@ -144,8 +144,7 @@ class Journal:
 
     @contextmanager
     def read(self) -> Iterator[Reading]:
-        """Open a transaction that only reads. It sees the journal as of one moment, and neither waits
-        for writers nor makes them wait."""
+        """Open a transaction that reads the journal as of one moment, and does not wait for writers."""
         from hms_active_rooms.gate.journal.store import Reading
 
         with self._open().begin("reads") as db:

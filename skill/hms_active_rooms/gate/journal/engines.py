@@ -383,8 +383,7 @@ def _begin_postgresql(connection: sa.Connection) -> None:
 
 
 class _Files:
-    """Notices if somebody replaces the files of an open journal. Other programs would open the new
-    files, which do not say what was sent."""
+    """Notices if somebody replaces the files of an open journal. Other programs use the new files."""
 
     def __init__(self, path: Path) -> None:
         real = path.resolve()
@@ -536,8 +535,7 @@ def _refuse_foreign(file: Path, needs: int) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """Make the file, readable only for its owner. Raises JournalError if processes cannot lock and
-    share a file there."""
+    """Make a private file. Raises JournalError if processes cannot lock and share a file there."""
     name, folder, mounts = quoted(str(path), 300), path.parent, _mounts()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Every process of this machine sees SQLite's shared memory, but no other machine does.

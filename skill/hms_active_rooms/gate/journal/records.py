@@ -187,8 +187,7 @@ class Action:
 
     @property
     def shown(self) -> Impact:
-        """The impact that was shown. Raises JournalError if the call was refused before the impact was
-        known, and BrokenRecord as `check` does."""
+        """The impact that was shown. Raises BrokenRecord, or JournalError if there was none."""
         self.check()
         if self.impact is None:
             raise JournalError(f"The action {self.id} was refused at once, so it affects nobody.")
@@ -271,8 +270,7 @@ def _digest(row: Action, call: StateChange, impact: Impact) -> str:
 
 
 def _impact_json(impact: Impact) -> dict[str, Any]:
-    """The impact as JSON, without empty fields that release 0.1.0 did not have. So its digests stay
-    valid."""
+    """The impact as JSON. Fields newer than 0.1.0 are left out if empty, so that old digests stay valid."""
     dumped: dict[str, Any] = _IMPACT.dump_python(impact, mode="json")
     later = ("room_name", "receivers")
     return {name: value for name, value in dumped.items() if value or name not in later}

@@ -173,8 +173,7 @@ class Reading:
         return row, told
 
     def latest(self, call_key: str) -> Action | None:
-        """Return the newest revision of a call or, if the call stands for another action
-        (`CALLED_AGAIN`), of that action; or None."""
+        """Return the newest revision of a call, or of the action it stands for (`CALLED_AGAIN`); or None."""
         if (row := self._one(_LATEST, key=call_key)) is not None:
             return row
         told = self.events(action_id(call_key, 1))
@@ -266,8 +265,7 @@ class Reading:
         return [_event(row) for row in self._rows(_EVENTS, id=action_id)]
 
     def refused_requests(self, *, limit: int = 50) -> list[Event]:
-        """Return events of requests that servers refused, newest first. `by` made the request; `way` is
-        the reason."""
+        """Return events of requests that servers refused, newest first. `way` is the reason."""
         refused = (events.c.action_id == records.REQUESTS, events.c.kind == "refused")
         query = sa.select(events).where(*refused).order_by(events.c.seq.desc()).limit(limit)
         return [_event(row) for row in self.found(query)]
@@ -295,8 +293,7 @@ class Reading:
     def _execute(
         self, statement: sa.ClauseElement, columns: Row | None = None, **given: object
     ) -> Any:
-        """Run a compiled statement, and return the driver's cursor. `columns` are values to write, and
-        `given` the parameters of the conditions."""
+        """Run a statement with values for `columns` and parameters `given`. Returns the driver's cursor."""
         compiled = _compile(statement, self.db.dialect, tuple(columns or ()))
         values = {f"given_{name}": value for name, value in given.items()} | (columns or {})
         for name in compiled.bound.keys() & values.keys():
@@ -472,8 +469,7 @@ class Writing(Reading):
         way: str,
         said: dict[str, Any],
     ) -> int | None:
-        """Return the event's number. Write nothing, and return None, if the stored state is none of
-        `before`."""
+        """Return the event's number. None: the stored state is not in `before`, so nothing was written."""
         columns = records.row_of(moved)
         values = {name: columns[name] for name in (*changed, "state")}
         given = {"id": moved.id, "state": before[0], "or_state": before[-1]}
@@ -533,8 +529,7 @@ class Writing(Reading):
         return now
 
     def revoke_grants(self, thread: str, *, by: str, way: str) -> None:
-        """End all approvals with the scope "session" in a conversation. Read their actions again
-        before you `move` them."""
+        """End all approvals "for the session" in a conversation. Read their actions again afterwards."""
         for row in self.grants(thread):
             own = replace(row, granted_in="")
             self._step(own, ["granted_in"], [row.state], "revoked", by, way, {})

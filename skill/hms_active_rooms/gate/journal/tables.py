@@ -245,8 +245,7 @@ def check(db: sa.Connection, key: bytes) -> int | None:
 
 
 def check_still(db: sa.Connection, key: bytes) -> None:
-    """Raise JournalError if a newer release has migrated the journal meanwhile, or if it has another
-    key."""
+    """Raise JournalError if a newer release has migrated the journal, or if it has another key."""
     cursor = db.connection.cursor()  # far quicker than by SQLAlchemy
     cursor.execute("SELECT version, key_check FROM hms_journal")
     version, known = cursor.fetchone() or (0, "")

@@ -47,8 +47,7 @@ def _started(pid: int) -> str:
 
 
 def _world() -> str:
-    """Host, boot and PID namespace: a process id is unique only within these three. (Containers can
-    have the same host name.)"""
+    """Host, boot and PID namespace. (Different containers can have the same host name.)"""
     boot = _told(lambda: Path("/proc/sys/kernel/random/boot_id").read_text("ascii"))
     return f"{socket.gethostname()}/{boot}/{_told(Path('/proc/self/ns/pid').readlink)}"
 
