@@ -103,7 +103,7 @@ class Sending:
                     seen = Observation(gone=True)
             assert seen is not None
             self.present = seen.there
-            # Count the clock's time, since reads take time, and the pauses, if the clock is set back.
+            # Go by the clock, since reads take time, and by the pauses, since a clock can be set back.
             left_s = min(left_s, (until - self.journal.now()).total_seconds())
             if seen.gone or left_s <= 0:
                 late = f"the effect is not visible after {self.policy.verify_s:g} s"
@@ -116,8 +116,8 @@ class Sending:
         self, *, in_time: bool = False, wait_s: float = 0.0, again: datetime | None = None
     ) -> bool:
         """Prolong the lease for one request after `wait_s` seconds. Return False if this worker must
-        not send it: it lost the claim or, with `in_time`, the deadline has passed. `again` is given
-        before a second request: it is when the room was last read."""
+        not send it: it lost the claim or, with `in_time`, the deadline has passed. Before a second
+        request, `again` is when the room was last read; that must be recent, too."""
 
         def held(tx: Writing) -> bool:
             if in_time and tx.now() >= self.action.expires_at:

@@ -60,7 +60,7 @@ def outcome(action: Action) -> str:
             return f"Not executed yet: approved, not sent (action {action.id})."
         case "sent":
             return (
-                f"A worker began to send the action {action.id}. No answer is on record yet, so it "
+                f"A process began to send the action {action.id}. No answer is on record yet, so it "
                 "may have been executed. Do not repeat the call. Look at the action in a moment."
             )
         case "expired":
