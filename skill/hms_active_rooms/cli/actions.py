@@ -191,7 +191,7 @@ def export(
 
 
 def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> None:
-    """Delete exported actions that ended before DATE. An action stays if it changed since."""
+    """Delete exported actions that ended before DATE. Keeps what changed after its export."""
     moment = _moment(before)
     with open_journal(Settings(journal=journal)) as book:
         pruned = book.prune(before=moment, by=person_here())

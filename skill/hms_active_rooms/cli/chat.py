@@ -269,8 +269,7 @@ def _saver(thread: str) -> Iterator[AsyncSqliteSaver]:
 
 @contextmanager
 def _connected(*, only_look: bool = False) -> Iterator[sqlite3.Connection]:
-    """A connection to the file of conversations, which only its owner can read. With `only_look` the
-    file may be missing or read-only."""
+    """A connection to the conversations. `only_look`: their file may be missing or read-only."""
     from langgraph.checkpoint.sqlite import SqliteSaver
 
     where = path().as_uri()

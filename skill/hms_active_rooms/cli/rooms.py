@@ -188,9 +188,9 @@ def _change(
 def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
     """The id of the peer whom a person means by `wanted`.
 
-    `wanted` is a peer id (short or full), or a name in any case. An id is returned unchanged. For a
-    name, `people` is called to read the room. Raises InvalidCall if another name looks like it,
-    because strangers may imitate others. The error lists the names that are like `wanted`.
+    `wanted` is a peer id (short or full), which is returned unchanged, or a name in any case. For a
+    name, `people` is called to read the room. Strangers may imitate others, so InvalidCall is raised
+    unless exactly one name fits; it lists the names like `wanted`. PeerNotFound: there is none.
     """
     from hms_active_rooms.gate.actions.impact import person_of
     from hms_active_rooms.tools.roster import matching

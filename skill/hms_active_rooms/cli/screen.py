@@ -82,8 +82,7 @@ class OutputLost(OSError):
 
 
 def let_go(stream: TextIO) -> None:
-    """Send the rest of the output to the null device. Otherwise Python fails to write it at exit,
-    and changes the exit code."""
+    """Send further output to the null device, else Python changes the exit code at the end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

@@ -83,8 +83,7 @@ def mcp(
     async def until_a_signal() -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
-        # Ctrl-C in a client's terminal comes here too. A second signal does not end the wait for
-        # an open request.
+        # Ctrl-C in a client's terminal comes here too. A second signal is ignored.
         on_signals(lambda *_: task.cancelling() or loop.call_soon_threadsafe(task.cancel))
         await serve_stdio(server, toolkit.gate, [lambda: aclosing(toolkit), *notices])
 

@@ -2,9 +2,8 @@
 
 A new message of the person rejects the questions that are still open, in the model node.
 
-The gate node asks in one interrupt about all calls of the model's message that change a room, records
-the decisions and runs what was approved. LangGraph runs this node again from its start when the graph
-resumes. The journal then says what was done.
+The gate node asks in one interrupt about all calls that change a room, and runs what was approved.
+When the graph resumes, LangGraph runs this node from its start. The journal then says what was done.
 """
 
 from __future__ import annotations

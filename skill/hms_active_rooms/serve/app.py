@@ -63,8 +63,8 @@ def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSetting
 async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
     """A context in which a server runs, over HTTP or stdio. `lifespans` are open as long.
 
-    The start sends actions that an earlier process left approved and unsent; of several servers with
-    one journal, one sends each action. The end waits for open requests to 100ms.
+    The start sends actions that an earlier process left approved and unsent. (Of several servers with
+    one journal, only one sends each.) The end waits for open requests to 100ms.
     """
     async with AsyncExitStack() as stack:
         for start in lifespans:

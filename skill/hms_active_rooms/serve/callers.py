@@ -1,11 +1,10 @@
 """Tells programs apart by their token, the name they give themselves, and their session.
 
-Some clients open a new session for each call. So when a session has ended, the next one with the
-same token and name gets the outcomes of its calls, even from another server with this journal.
+Some clients open a new session for each call. So the next session with the same token and name gets
+the outcomes of an ended one, also of one at another server with this journal.
 
-REST and version 2026-07-28 of MCP have no sessions. On a server without tokens, each connection
-counts as a session there. On a server with tokens none does, because a proxy can send the requests
-of several programs over one connection.
+REST and version 2026-07-28 of MCP have no sessions. Without tokens, each connection counts as one.
+With tokens none does, because a proxy can send several programs' requests over one connection.
 """
 
 from __future__ import annotations
@@ -171,10 +170,7 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
 
 def request_id(body: bytes) -> tuple[int | str | None, str]:
     """The id of a JSON-RPC request (None for another message), and why the body is refused, or "".
-
-    Refuses what MCP's SDK handles badly: of two equal keys it takes the last, and it never answers an
-    id that is neither an integer nor a string.
-    """
+    MCP's SDK would take the last of two equal keys, and never answer an id of another type."""
     try:
         message = strict_json(body)
         known = jsonrpc_message_adapter.validate_json(body, by_name=False)  # as the SDK does

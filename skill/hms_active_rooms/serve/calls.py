@@ -5,7 +5,7 @@ this:
 
 - While its action is open (waits for a person, or is being sent), the call gets this action.
 - An action that ended as done, failed, rejected or expired answers one more call, within an hour.
-- An action that ended as unknown answers every call, until an hour after the first such answer, or
+- An action that ended as unknown answers every call: for an hour after the first such answer, or
   until the room has another session.
 - Any later call is a new action. It asks a person even if the policy would not.
 - All calls with the same idempotency key get the same action, for ever.
@@ -177,9 +177,8 @@ async def open_call(
 def _look(
     gate: Gate, call: StateChange, caller: Caller, keyed: Origin
 ) -> tuple[Action | None, list[str], str]:
-    """Read about a call in the journal: its newest action, the requesters that made it and count as
-    this caller, and a text that is unique to this call. (The number of earlier calls alone is not
-    unique, since a prune reduces it.)"""
+    """What the journal has of a call: its newest action, and the requesters that made it and count as
+    this caller. Also a text that is unique to this call: the number of earlier ones and of prunes."""
     with gate.journal.read() as view:
         newest, who, earlier = view.same_calls(
             caller.thread,

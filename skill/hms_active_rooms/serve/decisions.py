@@ -82,7 +82,7 @@ async def show(
 ) -> tuple[Action, list[Event], Action]:
     """Read an action, its events (oldest first), and its newest revision, which may be the same.
 
-    Raises NoAction if there is none in the rooms of the policy and the threads `within`.
+    Raises NoAction unless the policy allows its room, and `within` (if given) has its thread.
     """
 
     def look() -> tuple[Action, list[Event], Action]:

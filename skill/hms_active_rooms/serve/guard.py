@@ -132,7 +132,7 @@ def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
-    """The approvers' tokens, by the name for the journal."""
+    """The approvers' tokens, by the names that the journal records."""
     entries = []
     for variable, token in environ.items():
         match = _APPROVER.fullmatch(variable)
@@ -173,8 +173,8 @@ def guard_settings(
     `hosts` are further host names of the server, `origins` further addresses, such as
     "https://rooms.example". For the other arguments see `GuardSettings`.
 
-    Raises ConfigurationError for a malformed host, for a server without a token that other machines
-    can reach, and for one that listens on every address and has no name.
+    Raises ConfigurationError for a malformed host, for a server that other machines can reach without
+    a token, and for `host` "0.0.0.0" or "::" without a name.
     """
     names = [_host_name(name) for name in hosts]
     reached = [*names, *map(origin_host, origins)]
@@ -345,8 +345,7 @@ class Guard:
             self._of_programs[who.name] -= program
 
     def _is_busy(self, name: str) -> bool:
-        """Whether too many requests are open: of all programs together, or of the token `name`,
-        which has an equal share."""
+        """Whether too many requests are open, in all or of the token `name` (an equal share)."""
         most = self._settings.most_of_programs
         mine = most // max(len(self._settings.callers), 1) or 1
         return self._of_programs.total() >= most or self._of_programs[name] >= mine

@@ -24,12 +24,10 @@ from hms_active_rooms.untrusted import cut, quoted
 MOST_NEW_A_MINUTE: Final = 60  # new calls of one caller; our choice
 
 CALLERS_OF_A_TOKEN: Final = 5
-"""All callers with one token together may make this many times the calls of one caller, so a new
-session for each call gains little. Our choice."""
+"""All callers with one token may make this many times the calls of one. Our choice."""
 
 MOST_A_MINUTE: Final = 5
-"""Refusals for one reason in a minute that get an event each. Our choice: a flood then adds about
-2 MB a day to the journal."""
+"""Refusals for one reason in a minute that get an event each. Our choice (2 MB a day)."""
 
 BUSY: Final = "busy"  # why a request is refused when too many are open
 KEY: Final = "hms_active_rooms.refusals"  # in the ASGI scope of a request: the `Refusals`

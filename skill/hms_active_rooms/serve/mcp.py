@@ -320,8 +320,7 @@ async def answer(
         call = checked(params.name, params.arguments or {})
         info = context.session.client_params
         given = info.client_info.name if info else "client"
-        # The name becomes one plain word. A changed name gets a hash, since clients with the same
-        # name get each other's outcomes.
+        # One plain word. A changed name gets a hash, so two clients do not get the same name.
         name = _NOT_IN_A_NAME.sub("_", given[:400])[:40] or "unnamed"
         name += f"~{hashed(given).hex()[:6]}" if given and name != given else ""
         who = caller("mcp", name, context.request)
@@ -429,7 +428,7 @@ class _Change:
             heard = await self._ask_now(action, words, form)
 
     def _question(self, action: Action, before: str) -> str:
-        """The text of a question. `before` says why the last answer did not count, if so."""
+        """The text of a question. `before` is why the last answer did not count, or ""."""
         last = f"The last answer decided nothing: {before}.\n" if before else ""
         text = f"{last}{describe(action)}\nAnswer until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC"
         text += f" (action {action.id}, digest {action.digest[:12]})."
@@ -438,7 +437,7 @@ class _Change:
         return f"{text}\nYou can also decide {calls.where_to_approve(action.id, self.page)}."
 
     async def _ask_now(self, action: Action, words: str, form: dict[str, Any]) -> _Heard:
-        """Ask during the call. An answer after a cancelled call counts while the question is open."""
+        """Ask during the call. An answer counts even after the call was cancelled."""
         given_up = asyncio.Event()
         hearing = asyncio.create_task(self._hear(action, words, form, given_up))
         async with meanwhile(self._pulse("A person is asked.")):

@@ -1,8 +1,7 @@
 """Sends notices to a chat channel or a program (`HMS_NOTIFY_URL`) when actions wait for a person.
 
 A notice that the receiver does not accept is sent again while the action waits, after longer and
-longer pauses. The journal records each try, so only one of several servers sends a notice. Redirects
-are not followed.
+longer pauses. The journal records each try, so only one of several servers sends a notice.
 """
 
 from __future__ import annotations
@@ -145,8 +144,7 @@ async def tell_of_questions(
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Send a notice of each action that waits for a person, until cancelled. `page` is the address
-    of the approvals page, or ""."""
+    """Send a notice of each action that waits, until cancelled. `page` is as in `notice`."""
     find = partial(gate.journal.actions, state="proposed", oldest_first=True, limit=MOST_WAITING)
     while True:
         try:
@@ -175,8 +173,8 @@ async def _tell(journal: Journal, action: Action, settings: NotifySettings, page
 
 
 def _begin(journal: Journal, action_id: str, place: str) -> bool:
-    """Record that a try begins. False if no notice may be sent now: the receiver has accepted one,
-    the last try is too recent, or the action no longer waits."""
+    """Record that a try begins. False if the receiver has accepted a notice, if the last try is too
+    recent, or if the action no longer waits."""
     with journal.read() as view:
         row, told = view.get(action_id), view.asked_at(f"{place}told")
         tries = [] if told else [datetime.fromisoformat(at) for [at] in view.asked_below(place)]

@@ -166,8 +166,7 @@ async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) 
         if not last:
             await _unknown(503, "The server stops.")(scope, receive, noted)
     except Exception as error:  # noqa: BLE001
-        # uvicorn would log the exception's text, which may hold a secret. (No graph runs in here,
-        # so this catches no interrupt.)
+        # uvicorn would log its text, which may hold a secret. (No graph's interrupt comes here.)
         named = shortened(scope["method"], 10), quoted(scope["path"], 100)
         _log.error("failed %s %s: %s", *named, place_of(error))
         if not last:

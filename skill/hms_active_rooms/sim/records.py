@@ -104,8 +104,7 @@ _LISTED: Final = ("id", "name", "user_id", "metadata", "role", "joined_at")
 
 @dataclass(slots=True)
 class Peer:
-    """One connection of a user, who may have several. A `ghost` is a peer whose connection broke, which
-    the server has not noticed yet."""
+    """One connection of a user. A `ghost` is one that broke, unnoticed by the server so far."""
 
     id: str
     name: str
@@ -163,8 +162,7 @@ class Session:
 
 @dataclass(slots=True)
 class Room:
-    """A room of the account. People can join while it is `enabled`. `session` is None while nobody is
-    in it."""
+    """A room. People can join while it is `enabled`. Without people it has no `session`."""
 
     id: str
     name: str

@@ -40,8 +40,7 @@ class RequestLog:
             return entry
 
     def note(self, entry: LoggedRequest, **known: Any) -> LoggedRequest:
-        """Set more fields of a request, and return it. Does not add a request again that `clear`
-        has removed."""
+        """Set more fields of a request, unless `clear` has removed it. Returns it."""
         with self._changed:
             newer = replace(entry, **known)
             if self._entries.get(entry.seq) is entry:

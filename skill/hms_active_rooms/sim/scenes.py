@@ -80,8 +80,7 @@ class Scene(_Part):
 
 
 def load_scene(scene: str | Path) -> Scene:
-    """Load a built-in scene by its name, or another by the path of its .yaml file. Raises SceneError
-    if it is missing or invalid."""
+    """Load a built-in scene by name, or a .yaml file by path. SceneError: missing or invalid."""
     path = Path(scene)
     if isinstance(scene, str) and not scene.endswith((".yaml", ".yml")):
         if scene not in ROOM_IDS:

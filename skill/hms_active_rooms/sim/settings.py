@@ -42,8 +42,7 @@ class _Claims(BaseModel, strict=True, allow_inf_nan=False):
 def sign(
     settings: Settings, now: datetime, *, kind: str = "management", lifetime_s: float = 7 * 86400
 ) -> str:
-    """Make a token for the simulated account. The API refuses the kind "app" (for joining a room) and
-    a negative `lifetime_s`."""
+    """Make a token. The API refuses the kind "app" (to join a room) and a negative lifetime."""
     start = int(now.timestamp())
     claims = {
         "access_key": settings.access_key,

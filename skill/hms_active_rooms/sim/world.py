@@ -206,8 +206,7 @@ class World:
             return peer
 
     def leave(self, room_id: str, peer_id: str, *, abrupt: bool = False) -> None:
-        """Let somebody leave. If `abrupt`, the connection breaks, and the peer stays listed for a
-        while as a ghost."""
+        """Let somebody leave. If `abrupt`, the peer stays listed for a while, as a ghost."""
         with self.lock:
             room = self.room(room_id)
             sessions = [*room.past_sessions, *([room.session] if room.session else [])]
@@ -238,8 +237,7 @@ class World:
         /,
         **more: Json,
     ) -> None:
-        """Append a webhook event, as in the docs page "Webhook Events", version 2.0. `more` are the
-        fields that only this kind has."""
+        """Append a webhook event as the docs have it. `more`: what only this kind has."""
         data: dict[str, Json] = {"room_id": room.id, "room_name": room.name}
         data["template_id"] = room.template_id
         if session is not None:
@@ -255,8 +253,7 @@ class World:
     def later(
         self, seconds: float, happens: Callable[[datetime], None], *, requested: bool = True
     ) -> None:
-        """Call `happens(at)` after so many seconds. `requested`: by an API request. `settle` waits
-        only for these."""
+        """Call `happens(at)` after so many seconds. `requested`: `settle` waits for it."""
         at = self.now() + timedelta(seconds=seconds)
         heapq.heappush(self._due, (at, next(self._order), happens, requested))
 

@@ -1,9 +1,9 @@
 """The HTTP routes of the approvals page.
 
 A one-time link logs a person in and opens a session. Without a session, people get only the empty
-page and the login. A session has a cookie and a key, and a request needs both: browsers send the
-cookie to other ports of this host too, but only the page's origin can read the key. A decision has
-to come from a script of this origin. Links and sessions are hashes in memory.
+page and the login. A request needs the session's cookie and its key. (Browsers send the cookie also
+to other ports of this host, but only the page's origin can read the key.) A decision has to come from
+a script of this origin. Links and sessions are hashes in memory.
 """
 
 from __future__ import annotations
