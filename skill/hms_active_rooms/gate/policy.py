@@ -99,13 +99,13 @@ class Policy(BaseModel):
         actions_per_minute: The most state-changing calls a minute, for one requester in one room.
         actions_per_minute_in_all: The most state-changing calls a minute, of all users together.
         approval_ttl_s: Seconds until an open question or an unused approval expires.
-        grant_ttl_s: The most seconds that an approval "for the rest of this session" holds.
-        audience_growth: The share by which a message's audience may grow after the question, without
-            a new question; 0.1 is 10 %.
+        grant_ttl_s: Seconds until an approval "for the rest of this session" ends.
+        audience_growth: A person is asked again if a message's audience has grown by more than this
+            since the question; 0.1 is 10 %.
         refusals_in_a_row: After this many refusals in a row the moderator ends its turn.
         verify_s: Seconds to wait until the room shows the effect of a removal or an end.
-        relaxed: Tools that run without asking. Destructive tools cannot be named.
-        unattended: Tools that run without asking, even destructive ones. Only code can set this.
+        relaxed: Tools that run without a question. A destructive tool here is an error.
+        unattended: Tools that run without a question, even destructive ones. Only code can set this.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
