@@ -46,7 +46,7 @@ class Where:
         bool,
         Option(
             "--no-elicitation",
-            help="Never ask through an MCP client. A person then runs `approve`, or uses the page.",
+            help="Never ask through an MCP client. A person decides by `approve`, or on the page of `serve`.",
         ),
     ] = False
 
@@ -61,9 +61,9 @@ def mcp(
 ) -> None:
     """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
-    Set HMS_SERVER_TOKEN, or HMS_SERVER_TOKENS ("name=token,name=token"). Clients must then send such
-    a token as a bearer token. Without one, every program on this machine may call the tools, and a
-    server that other machines can reach does not start.
+    If you set HMS_SERVER_TOKEN, or HMS_SERVER_TOKENS ("name=token,name=token"), clients must send a
+    bearer token. Without it, every program on this machine may call the tools. A server that other
+    machines can reach does not start without it.
     """
     with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.mcp import build_server, serve_stdio
@@ -100,17 +100,18 @@ def serve(
         list[str] | None,
         Option(
             metavar="NAME",
-            help="Print a login link for NAME (repeatable). Default: one link, for one person.",
+            help="Print a login link for NAME (repeatable). Default: one link; the person types a name.",
         ),
     ] = None,
 ) -> None:
     """Serve MCP, REST and a page where people approve, until Ctrl-C.
 
-    Prints a login link for the page. A link works once. A restart prints new ones.
+    Prints a login link for the page. It works once. A restart prints a new link, and logs everybody
+    out.
 
-    Set HMS_SERVER_TOKEN, or HMS_SERVER_TOKENS ("name=token,name=token"). Programs must then send
-    such a token to call tools. Without one, every program on this machine may call them, and a server
-    that other machines can reach does not start.
+    If you set HMS_SERVER_TOKEN, or HMS_SERVER_TOKENS ("name=token,name=token"), programs must send a
+    bearer token to call tools. Without it, every program on this machine may call them. A server
+    that other machines can reach does not start without it.
 
     To approve by REST, a program sends another token: HMS_APPROVER_TOKEN or
     HMS_APPROVER_TOKEN_<NAME>.
