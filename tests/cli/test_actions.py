@@ -290,7 +290,7 @@ def test_the_list_says_whom_an_action_hits(sim: Simulation, call: Run) -> None:
     assert whom["send-message"] == '12 people as "student"'
     roles = '12 as "student" and 1 as "assistant" and 1 as "teacher" and 1 as "viewer"'
     assert whom["end-active-room"] == f"15 people: {roles}"
-    assert whom["remove-peers"] == "- (refused before anybody was asked)"
+    assert whom["remove-peers"] == "- (not allowed, so nobody was asked)"
 
 
 def test_an_approval_that_could_not_be_sent_is_said_to_be_still_open(

@@ -92,7 +92,7 @@ def actions(
                 row.id,
                 _state(row, now),
                 row.tool.removeprefix("hms-"),
-                row.impact.whom() if row.impact else "- (refused before anybody was asked)",
+                row.impact.whom() if row.impact else "- (not allowed, so nobody was asked)",
                 row.room_id,
                 shortened(row.requester, 30),
                 at(row.created_at),

@@ -47,8 +47,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Desk:
-    """Shows questions on this process's terminal, and reads the answers. The commands that it tells
-    the person to type repeat `settings`."""
+    """Shows questions on this process's terminal, and reads the answers. The commands that it shows
+    repeat `settings`."""
 
     way: Way = "terminal"  # how the person is asked, as the journal records it
     session = False  # whether "session" is an answer, which also approves later messages

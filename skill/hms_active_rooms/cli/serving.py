@@ -189,7 +189,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
 
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
-    """The guard's settings. Tokens are no options, which other users of this machine could see."""
+    """The guard's settings. Tokens come from the environment, since others could see an option."""
     from hms_active_rooms.serve import guard
 
     environ = settings.environ()

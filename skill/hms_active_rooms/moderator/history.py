@@ -30,8 +30,8 @@ def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 
 def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[AnyMessage]:
     """Updates for LangGraph's `add_messages` that keep a conversation small. They delete the turns
-    before the last `KEPT_TURNS`. Of each tool that only reads (`readers`, by name), a short text
-    replaces all results but the newest."""
+    before the last `KEPT_TURNS`. `readers` are the names of the tools that only read. Of the results
+    of each, a short text replaces all but the newest."""
     asked = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
     cut = asked[-KEPT_TURNS] if len(asked) > KEPT_TURNS else 0
     updates: list[AnyMessage] = [

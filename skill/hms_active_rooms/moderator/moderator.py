@@ -220,7 +220,7 @@ class _Nodes:
 
     def _limit(self, messages: Sequence[AnyMessage]) -> AIMessage | None:
         if history.refusals_in_a_row(messages) >= self._gate.policy.refusals_in_a_row:
-            said = "I stopped: too many actions in a row were refused. Tell me what to do next."
+            said = "I stopped: too many actions in a row were rejected or expired. Tell me what to do next."
         elif sum(isinstance(m, AIMessage) for m in history.this_turn(messages)) >= self._max_steps:
             said = f"I stopped after {self._max_steps} steps. Tell me what to do next."
         else:
@@ -387,8 +387,8 @@ def parse_hitl_answer(
     answer: object, requests: Sequence[dict[str, Any]], *, plain_answers: bool = False
 ) -> list[dict[str, Any]]:
     """Check the value that the graph was resumed with. Returns one answer for each of `requests`, in
-    their order. Raises BadAnswerError, so that no answer counts, if the shape, the number or one of
-    the answers is wrong. For `plain_answers` see `build_moderator`."""
+    their order. Raises BadAnswerError if the shape, the number or one of the answers is wrong; then
+    no answer counts. For `plain_answers` see `build_moderator`."""
     if not isinstance(answer, dict) or set(answer) != {"decisions"}:
         raise BadAnswerError('the answer has to be {"decisions": [...]}')
     given = answer["decisions"]

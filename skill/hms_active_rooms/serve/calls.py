@@ -197,7 +197,9 @@ def _admit(caller: Caller, tx: Writing) -> None:
     waiting = ours if ours >= CALLERS_OF_A_TOKEN * MAX_OPEN else mine
     if waiting >= MAX_OPEN:
         # Not recorded as an action, so a flood of calls cannot fill the journal.
-        _log.warning("refused %s: %d questions wait", quoted(caller.requester, 80), waiting)
+        _log.warning(
+            "refused a call of %s: %d questions wait", quoted(caller.requester, 80), waiting
+        )
         raise errors.PolicyRefusal(
             f"{waiting} calls wait for a person. New calls are refused until some are decided.",
             hint="Tell the person that calls wait. Call again after they have decided.",
@@ -266,7 +268,7 @@ async def _record_told(gate: Gate, action: Action) -> None:
         await asyncio.to_thread(note)
     except errors.JournalError as error:
         # Harmless: the next same call gets the same outcome.
-        _log.warning("told, and not on record: %s: %s", action.id, error)
+        _log.warning("cannot record that the caller got the outcome of %s: %s", action.id, error)
 
 
 async def _is_over(gate: Gate, action: Action, caller: Caller) -> bool:

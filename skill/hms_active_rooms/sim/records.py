@@ -44,7 +44,7 @@ class IdSource:
         self._random = random.Random(seed)  # noqa: S311 - ids of a simulation, no secrets
 
     def object_id(self) -> str:
-        """A new id of 24 hex digits in lower case, as of MongoDB."""
+        """A new id of 24 lower-case hex digits, like those of MongoDB."""
         return f"{self._random.getrandbits(96):024x}"
 
     def uuid(self) -> str:
@@ -104,7 +104,7 @@ _LISTED: Final = ("id", "name", "user_id", "metadata", "role", "joined_at")
 
 @dataclass(slots=True)
 class Peer:
-    """One connection of a user. A `ghost` is one that broke, unnoticed by the server so far."""
+    """One connection of a user. A `ghost` has lost it, and the server has not noticed this yet."""
 
     id: str
     name: str

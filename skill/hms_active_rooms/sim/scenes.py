@@ -80,7 +80,7 @@ class Scene(_Part):
 
 
 def load_scene(scene: str | Path) -> Scene:
-    """Load a built-in scene by name, or a .yaml file by path. SceneError: missing or invalid."""
+    """Load a built-in scene by name, or a .yaml file by path. May raise SceneError."""
     path = Path(scene)
     if isinstance(scene, str) and not scene.endswith((".yaml", ".yml")):
         if scene not in ROOM_IDS:

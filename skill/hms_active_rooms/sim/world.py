@@ -237,7 +237,7 @@ class World:
         /,
         **more: Json,
     ) -> None:
-        """Append a webhook event as the docs have it. `more`: what only this kind has."""
+        """Append a webhook event, as in the docs. `more` has the fields of this kind only."""
         data: dict[str, Json] = {"room_id": room.id, "room_name": room.name}
         data["template_id"] = room.template_id
         if session is not None:
@@ -253,7 +253,7 @@ class World:
     def later(
         self, seconds: float, happens: Callable[[datetime], None], *, requested: bool = True
     ) -> None:
-        """Call `happens(at)` after so many seconds. `requested`: `settle` waits for it."""
+        """Call `happens(at)` after `seconds`. `settle` waits only for `requested` changes."""
         at = self.now() + timedelta(seconds=seconds)
         heapq.heappush(self._due, (at, next(self._order), happens, requested))
 
