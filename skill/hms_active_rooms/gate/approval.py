@@ -331,7 +331,7 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
 
 
 def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float | None) -> Action:
-    """Return the next revision of a call. It expires in `ttl_s` seconds or, if that is None, with `row`."""
+    """Return the next revision of a call. It expires in `ttl_s` seconds; None: when `row` does."""
     kept = ("call_key", "thread", "requester", "gate", "content")
     return Action(
         id=action_id(row.call_key, row.revision + 1),

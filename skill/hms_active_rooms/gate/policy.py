@@ -132,7 +132,7 @@ class Policy(BaseModel):
         return given
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy with other values, all of them validated (which pydantic's method is not)."""
+        """Return a copy with other values. This validates them; pydantic's own method does not."""
         return self.model_validate({**dict(self), **(update or {})})
 
     @classmethod
@@ -218,7 +218,7 @@ _NOT_TOML: Final = (ValueError, RecursionError)
 
 
 def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Read a policy file. Returns its settings, and for error messages where each stands."""
+    """Read a policy file. Returns its settings, and the place of each for error messages."""
     source = f"Policy file {quoted(str(path), 200)}"
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))

@@ -63,8 +63,8 @@ class Journal:
             memory. It is opened at the first use, and lost when it is closed or the process ends.
         clock: returns the time, aware UTC.
         on_commit: called before and after each commit of a writing transaction.
-        key: a secret of at least 32 characters. With it, changes that somebody without the key made
-            in the database are found. None means `HMS_JOURNAL_KEY`, if it is set.
+        key: a secret of at least 32 characters. It seals each state change, so that a change by
+            somebody without the key is found. None means `HMS_JOURNAL_KEY`, if it is set.
         create: create the journal if there is none. With False, a missing journal is an error.
 
     Raises:
