@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -16,6 +17,7 @@ from forks import WAIT_S
 from hms_active_rooms.errors import JournalError
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import REQUESTS
+from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
 from hms_active_rooms.tokens import token_bound
@@ -145,6 +147,28 @@ def test_the_list_can_be_narrowed(sim: Simulation, waiting: str, call: Run) -> N
     assert text.out.splitlines()[1].endswith(f" {zone}")
 
 
+def test_the_exit_code_of_an_action_whose_record_is_broken_is_not_that_of_a_success(
+    waiting: str, call: Run, terminal: Open
+) -> None:
+    with closing(Journal()) as journal, journal.write() as tx:
+        tx.db.execute(actions.update().values(state="done"))
+    shown = call("actions", "show", waiting, "--wait", "0")
+    assert (shown.code, "done (broken record)" in shown.out) == (5, True)
+    code, told = ended(terminal("approve", waiting))
+    assert (code, "contradicts itself" in told) == (5, True)
+
+
+def test_a_no_that_comes_after_somebodys_yes_does_not_end_like_a_success(
+    sim: Simulation, waiting: str, terminal: Open
+) -> None:
+    second = terminal("approve", waiting)
+    second.expect(QUESTION)
+    assert answered(terminal("approve", waiting), "yes")[0] == 0
+    second.sendline("no")
+    code, told = ended(second)
+    assert (code, "Already approved by" in told, len(posts(sim))) == (1, True, 1)
+
+
 def test_an_action_whose_record_is_broken_is_not_listed_as_waiting(waiting: str, call: Run) -> None:
     listed = call("actions", HMS_JOURNAL_KEY="k" * 32)  # its row is from before the key
     assert f"{waiting}\tproposed (broken record)\t" in listed.out
@@ -240,7 +264,7 @@ def test_a_command_again_sends_what_was_approved_and_held_back_only_on_a_termina
     assert "remove_peers" not in [request.operation for request in sim.requests]
     code, rest = ended(terminal(*remove))
     assert code == 0
-    assert "Approved already by" in rest
+    assert "Already approved by" in rest
     assert 'Remove "Spam Bot"' in rest
 
 
@@ -260,7 +284,7 @@ def test_an_action_another_worker_approved_is_sent_without_a_second_question(
     third = terminal("approve", waiting)
     code, rest = ended(third)
     assert code == 0
-    assert "Approved already by" in rest
+    assert "Already approved by" in rest
     assert len(posts(sim)) == 2
 
 

@@ -1671,6 +1671,57 @@ async def test_what_was_approved_and_held_back_is_run_by_the_next_same_call_unas
     assert kinds(gate, action).count("held") == 1
 
 
+async def test_edited_words_that_were_held_back_are_sent_by_the_next_same_call() -> None:
+    room, clock = classroom(), Clock()
+    gate = gate_on(room, clock=clock, actions_per_minute=1)
+    await carried_out(gate, send("another"))
+    asked = await gate.propose(send(), call_number(2))
+    edit = Edit(asked.digest, {"message": "good morning"})
+    edited = (await gate.decide(asked.id, edit, by="ada", way="page")).action
+    with pytest.raises(PolicyRefusal):
+        await gate.run(edited)
+    await clock.sleep(61)
+    again = await gate.propose(send(), call_number(3))
+    assert again.id == edited.id
+    assert "The person edited the words" in outcome(await gate.run(again))
+    assert [body["message"] for _, body in room.posts] == ["another", "good morning"]
+
+
+@pytest.mark.parametrize("unasked", ["for the session", "by the policy"])
+async def test_a_message_that_may_have_arrived_is_not_sent_again_unasked(unasked: str) -> None:
+    room = classroom()
+    gate = gate_on(room, relaxed={"hms-send-message"} if unasked == "by the policy" else ())
+    if unasked == "for the session":
+        await gate.run(await approved(gate, send("first"), scope="session"))
+
+    def lost(_: str) -> NoReturn:
+        raise TimedOut("No answer.", executed="maybe")
+
+    room.after = lost
+    unknown = await gate.run(await gate.propose(send(), call_number(2)))
+    assert unknown.state == "unknown"
+    again = await gate.propose(send(), call_number(3))
+    assert again.state == "proposed"
+    assert "The message may have reached the room" in gate.request(again).note
+    assert (await gate.propose(send("another"), call_number(4))).state == "approved"
+
+
+async def test_a_room_that_never_stands_still_is_asked_about_and_not_read_for_ever() -> None:
+    room = StandInRoom([peer(number) for number in range(1, 60)])
+    gate = gate_on(room, max_peers=20_000, unattended={"hms-remove-peers"})
+    action, read = await gate.propose(remove_role(), HERE), room.retrieve_active_room
+    assert action.state == "approved"
+
+    async def joined(room_id: str) -> ActiveRoom:
+        room.peers.append(peer(100 + len(room.peers)))
+        return await read(room_id)
+
+    room.retrieve_active_room = joined  # type: ignore[method-assign]
+    asked = await gate.run(action)
+    assert (asked.state, asked.note) == ("proposed", "1 more people took the role.")
+    assert room.posts == []
+
+
 @pytest.mark.parametrize(
     "other",
     [

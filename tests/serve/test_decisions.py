@@ -13,6 +13,7 @@ from hms_active_rooms.errors import (
     ActiveRoomsError,
     InvalidCall,
     JournalError,
+    OutcomeUnknown,
     PolicyRefusal,
     ServerError,
     TimedOut,
@@ -22,6 +23,7 @@ from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import Decided, Reject
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin, Way
+from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.decisions import (
@@ -153,6 +155,35 @@ async def test_words_can_be_edited_and_run() -> None:
     assert [body["reason"] for _, body in room.posts] == ["bye"]
 
 
+async def test_other_words_for_what_was_approved_before_send_nothing() -> None:
+    room = students()
+    toolkit = kit(room)
+    action = await waiting(toolkit, "approved", **remove(1, reason="spam"))
+    words = {"name": REMOVE, "args": {**action.call.arguments(), "reason": "bye"}}
+    edit = {"type": "edit", "digest": action.digest, "edited_action": words}
+    second = await say(toolkit, action, edit, "ada")
+    assert (second.counted, second.action.state, room.posts) == (False, "approved", [])
+    assert 'Already approved by "bob"' in second.text
+    assert (await say(toolkit, action, yes(action), "ada")).action.state == "done"
+    assert [body["reason"] for _, body in room.posts] == ["spam"]
+
+
+@pytest.mark.parametrize("state", ["approved", "done"])
+async def test_of_a_broken_record_nothing_is_claimed(state: str) -> None:
+    room = students()
+    toolkit = kit(room)
+    action = await waiting(toolkit)
+    with toolkit.gate.journal.write() as tx:
+        tx.db.execute(actions.update().values(state=state, decided_by="eve", decided_way="page"))
+    with pytest.raises(OutcomeUnknown, match="Nobody can tell whether the action") as found:
+        await say(toolkit, action, yes(action), "ada")
+    told = str(found.value)
+    assert "contradicts itself" in told
+    assert f"The action {action.id} was sent" not in told
+    assert "stays approved" not in told
+    assert room.posts == []
+
+
 async def test_a_change_since_then_is_asked_about_again() -> None:
     room = students()
     toolkit = kit(room)
@@ -161,7 +192,7 @@ async def test_a_change_since_then_is_asked_about_again() -> None:
     verdict = await say(toolkit, action, yes(action), "ada")
     assert verdict.action.state == "proposed"
     assert verdict.action.id != action.id
-    assert "Asked again as action" in verdict.text
+    assert "asked again, as action" in verdict.text
     assert room.posts == []
 
 

@@ -204,7 +204,7 @@ async def test_a_change_since_then_is_asked_about_again() -> None:
         assert new["action_id"] != action["action_id"]
         assert again.headers["location"] == f"/v1/actions/{new['action_id']}"
         told = problem(await ada.approve(action), 409, "stale_digest")
-        assert told["detail"].count("Asked again as action") == 1
+        assert told["detail"].count("asked again, as action") == 1
         assert room.posts == []
         assert (await ada.approve(new)).status_code == 200
     assert len(room.posts) == 1

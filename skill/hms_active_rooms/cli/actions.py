@@ -13,7 +13,7 @@ from typer import Argument, Context, Option
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.main import BY_STATE, DONE, FAILED, INTERRUPTED
+from hms_active_rooms.cli.main import BY_STATE, DONE, FAILED, INTERRUPTED, exit_code
 from hms_active_rooms.cli.screen import at, time_left
 from hms_active_rooms.cli.settings import (
     ActionId,
@@ -141,7 +141,7 @@ def show(
         row = row if wait is None else newest
         told, events = book.story(row.id)
         row, now = told or row, book.now()
-    code = DONE if wait is None else BY_STATE[row.state]
+    code = DONE if wait is None else exit_code(row)
     if json:
         record = view(row).model_dump(mode="json")
         screen.document({**record, "events": [*map(_event, events)], "newest": newest.id})
@@ -260,8 +260,6 @@ def approve(action: ActionId, settings: Settings) -> int:
         )
     with open_gate(settings, row.room_id) as gate:
         screen.err(f"Asked by {quoted(row.requester)} at {screen.at(row.created_at)}.")
-        if row.state == "approved":
-            screen.err(f"Approved already by {quoted(row.decided_by)}, and not sent yet.")
         blocking.run(gate.check_allowed(row))
         return ask_here(gate, row, settings)
 
@@ -290,20 +288,25 @@ def reject(
         late = "" if row.state == "rejected" else "Too late to reject."
         screen.err(" ".join(filter(None, (late, already(row), outcome(row)))))
     # Not DONE if the action was executed before the person rejected it.
-    return DONE if row.state == "rejected" else BY_STATE[row.state] or FAILED
+    return DONE if row.state == "rejected" else exit_code(row) or FAILED
 
 
 def ask_here(gate: Gate, action: records.Action, settings: Settings) -> int:
     from hms_active_rooms.cli.person import Desk, Interrupted, finish, still_open
+    from hms_active_rooms.gate.view import already, describe
 
+    desk = Desk(settings)
+    if action.state == "approved" and (words := already(action)):
+        screen.err(screen.told(f"{words} It was not sent yet.\n{describe(action)}"))
     try:
-        action = finish(gate, action, Desk(settings))
+        action = finish(gate, action, desk)
     except Interrupted as stopped:
         if left := still_open(stopped.action, settings):
             screen.err(left)
             return INTERRUPTED
         action = stopped.action
-    return report(action, settings)
+    code = report(action, settings)
+    return FAILED if code == DONE and desk.said_no else code
 
 
 def report(action: records.Action, settings: Settings) -> int:
@@ -311,7 +314,7 @@ def report(action: records.Action, settings: Settings) -> int:
     from hms_active_rooms.cli.person import next_step
     from hms_active_rooms.gate.view import outcome, view
 
-    code = BY_STATE[action.state]
+    code = exit_code(action)
     if settings.json:
         screen.document(view(action).model_dump(mode="json"))
         return code

@@ -18,7 +18,7 @@ from hms_active_rooms.errors import ActiveRoomsError, ConfigurationError, Invali
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
-    from hms_active_rooms.gate.journal.records import State
+    from hms_active_rooms.gate.journal.records import Action, State
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -39,13 +39,18 @@ BY_STATE: Final[dict[State, int]] = {
     "sent": UNKNOWN,
     "unknown": UNKNOWN,
 }
-"""The exit code for each state of an action."""
+"""The exit code for each state of an action. See `exit_code`."""
 
 _ON_RECORD = "To see what was executed: hms-active-rooms actions"
 _CHANGING = ("send", "remove", "end", "approve", "chat")
 _LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 _ends: list[int] = [signal.SIGINT]
 """The first is the signal that ended the command. `_end` inserts it."""
+
+
+def exit_code(action: Action) -> int:
+    """The exit code for how an action ended. If its record is broken, nobody knows how it ended."""
+    return UNKNOWN if action.contradiction else BY_STATE[action.state]
 
 
 def run() -> None:

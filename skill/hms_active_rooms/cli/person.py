@@ -26,6 +26,7 @@ from hms_active_rooms.gate.approval import (
     Decision,
     Edit,
     Refuse,
+    Reject,
 )
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import UNSENT, Action, Way
@@ -51,6 +52,7 @@ class Desk:
     repeat `settings`."""
 
     way: Way = "terminal"  # how the person is asked, as the journal records it
+    said_no = False  # whether the person's last answer was a no
     session = False  # whether "session" is an answer, which also approves later messages
     place = (1, 1)  # number of the next question, and of questions asked together
 
@@ -156,7 +158,7 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
         try:
             if action.state == "approved":
                 then = ", then looking at the room" if action.call.visible else ""
-                desk.notice(f"Sending it{then} ...")
+                desk.notice(f"Sending it if nothing has changed{then} ...")
             with screen.progress("Waiting for 100ms", desk.shown):
                 action = blocking.run(gate.run(action))
             if action.state != "proposed":
@@ -168,7 +170,7 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
             answer = ask(gate.request(action), desk, on_bad=decide)
             if answer is None:
                 return action
-            decided = decide(answer)
+            decided, desk.said_no = decide(answer), isinstance(answer, Reject)
         except KeyboardInterrupt:
             desk.notice("")  # a line end after ^C
             raise Interrupted(blocking.run(gate.latest(action.id))) from None

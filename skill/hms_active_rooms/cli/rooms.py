@@ -163,7 +163,6 @@ def _change(
     from hms_active_rooms.cli.person import somebody_here
     from hms_active_rooms.gate.actions import parse_call
     from hms_active_rooms.gate.journal.records import Origin, by_person
-    from hms_active_rooms.gate.view import describe
 
     refuse_bytes(given)
     words = {name.lstrip("-"): value for name, value in given.items() if value is not None}
@@ -177,9 +176,6 @@ def _change(
         who = f"cli:{person_here()}"
         action = blocking.run(gate.propose(call, Origin(who, str(uuid4()), "1", who)))
         held = action.state == "approved" and by_person(action.decided_way)
-        if held and somebody_here():
-            approved = f"Approved already by {quoted(action.decided_by)}, and not sent yet:"
-            screen.err(screen.told(f"{approved}\n{describe(action)}"))
         if somebody_here() or not (held or action.state == "proposed"):
             return ask_here(gate, action, settings)
     return report(action, settings)

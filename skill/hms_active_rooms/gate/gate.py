@@ -100,6 +100,9 @@ _STILL_APPROVED: Final = (
     "use `approve` again, to send it."
 )
 
+_MOST_UNASKED: Final = 20
+"""If the room changes so often that a call gets more revisions, a person is asked about the next."""
+
 _LONGEST_LEASE = timedelta(hours=2)
 """No lease (the time in which a worker may be sending an action) is as long as this."""
 
@@ -268,8 +271,9 @@ class Gate:
                 except BrokenRecord:
                     before, may_run_unasked = None, False
                     action = replace(action, note=_BROKEN_BEFORE)
-            same = before is not None and before.call == action.call and action.state == "proposed"
-            if before and same and _is_held_back(tx, before, self.policy):
+            same = before is not None and records.may_be_same(before.call, action.call)
+            may_run = same and action.state == "proposed"
+            if before and may_run and _is_held_back(tx, before, self.policy):
                 _lead(tx, action.call_key, before)
                 _lead(tx, made_as, before)
                 by, own = action.requester, action.call_key
@@ -277,6 +281,8 @@ class Gate:
                 return before
             if sent is not None and not action.note:
                 action = replace(action, note=sent_before(sent, tx.now()))
+                # A message that may have arrived is not sent a second time unasked.
+                may_run_unasked &= sent.call.visible or sent.executed != "maybe"
             row = action if found is None else found
             if found is None:
                 if may_run_unasked and action.state == "proposed":
@@ -590,9 +596,9 @@ class Gate:
             return tx.move(row, "expired", by="gate", way="claim", reason=text)
         successor = approval.next_revision(row, full, tx.now(), ttl_s=self.policy.approval_ttl_s)
         successor = replace(successor.bound(full, impact), note=reason, edited_from=row.edited_from)
-        if may_run_unasked:
+        if may_run_unasked and successor.revision <= _MOST_UNASKED:
             successor = self._unasked(tx, successor)
-        text = f"{reason} Asked again as action {successor.id}."
+        text = f"{reason} The action {successor.id} replaces this one."
         data = {"next": successor.id}
         tx.move(row, "expired", by="gate", way="claim", reason=text, data=data)
         return tx.insert(successor)

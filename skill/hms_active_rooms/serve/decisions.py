@@ -21,7 +21,7 @@ from hms_active_rooms.errors import (
     OutcomeUnknown,
     PolicyRefusal,
 )
-from hms_active_rooms.gate.approval import BadAnswerError, Reject, parse_answer
+from hms_active_rooms.gate.approval import Approve, BadAnswerError, Reject, parse_answer
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import FINAL, OUTSIDE, Action, Event, Way
 from hms_active_rooms.gate.sending import Waits, nobody_waits
@@ -128,8 +128,11 @@ async def _decide(
         wrong.problem = decided.problem
         raise wrong
     approving = not isinstance(decision, Reject)
-    if action.state == "approved" and approving and not decided.problem:
-        # A second yes also sends an action that was approved and not sent.
+    if action.state == "approved" and (
+        decided.counted or (isinstance(decision, Approve) and not decided.problem)
+    ):
+        # A second yes also sends an action that was approved and not sent. An edit does not,
+        # since this person wants other words.
         action = await run(gate, action, waits)
     if not decided.counted or (approving and action.state == "rejected"):
         return await already_decided(gate, action)
@@ -157,7 +160,8 @@ def told(action: Action, newest: Action) -> str:
 
 def _now(action: Action) -> str:
     if action.state == "proposed" and action.revision > 1:
-        return f"Asked again as action {action.id}: {action.note} Nothing was executed."
+        again = f"The person is asked again, as action {action.id}"
+        return f"{again}: {action.note} Nothing was executed."
     return f"{outcome(action)} {remedy(action)}".rstrip()
 
 
@@ -217,7 +221,7 @@ async def run(gate: Gate, action: Action, waits: Waits = nobody_waits) -> Action
 
 def _by_row(error: ActiveRoomsError, row: Action | None, action_id: str) -> ActiveRoomsError:
     """The error with the `executed` of `row`, which is None if the journal cannot be read."""
-    if row is None:
+    if row is None or row.contradiction:
         hidden = isinstance(error, JournalError) and error.executed == "no"
         text = f"Nobody can tell whether the action {action_id} was sent."
         return OutcomeUnknown(f"{error} {text}") if hidden else error

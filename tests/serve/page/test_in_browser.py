@@ -172,7 +172,7 @@ def test_a_change_since_then_is_a_new_question_and_the_old_click_does_nothing(
     ada.seen("[data-is=approve]")
     room.peers[0] = peer(1, role="teacher")
     ada.click("[data-is=approve]")
-    ada.text_of(".told", "Asked again as action")
+    ada.text_of(".told", "asked again, as action")
     assert 'role "teacher"' in ada.text_of(".card pre", "Asked again:")
     assert room.posts == []
     ada.click(f".card:not(#action-{action.id}) [data-is=approve]")
