@@ -23,6 +23,7 @@ from hms_active_rooms.capability import capability
 from hms_active_rooms.cli.serving import Where
 from hms_active_rooms.errors import JournalError, ServerError, TimedOut
 from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.journal.tables import asks
 from hms_active_rooms.serve.calls import DATA, input_schema
 from hms_active_rooms.serve.decisions import all_ended
 from hms_active_rooms.serve.limits import MOST_A_MINUTE, refusals_of
@@ -443,6 +444,17 @@ async def test_a_forged_state_is_refused() -> None:
         with pytest.raises(MCPError, match="requestState"):
             await mcp.call_tool(REMOVE, remove(), input_responses=answers, request_state=forged)
     assert room.posts == []
+
+
+@pytest.mark.parametrize("stored", [["zz"], [], {}])
+async def test_a_server_starts_although_the_key_in_its_journal_was_changed(stored: object) -> None:
+    room = students()
+    toolkit = kit(room)
+    build_server(toolkit)
+    with toolkit.gate.journal.write() as tx:
+        tx.db.execute(asks.update().values(items=stored))
+    async with client(toolkit, "auto", Person([YES])) as mcp:
+        assert (await mcp.call_tool(REMOVE, remove())).structured_content["state"] == "done"
 
 
 async def test_the_state_of_one_call_answers_no_other() -> None:

@@ -22,6 +22,7 @@ from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
+from hms_active_rooms.gate.journal.tables import asks
 from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.decisions import meanwhile
@@ -276,6 +277,27 @@ async def test_a_broken_record_keeps_nobody_from_being_told_of_the_next(receiver
     async with meanwhile(tell_of_questions(toolkit.gate, settings, sleep=only_once)):
         told = await receiver.told(1)
     assert [each["action_id"] for each in told] == [whole.id]
+
+
+@pytest.mark.parametrize("items", [["soon"], [], {}, ["2026-01-01T00:00:00"]])
+async def test_a_changed_record_of_a_try_keeps_nobody_from_being_told(
+    items: object, receiver: Receiver
+) -> None:
+    receiver.statuses = [500, 200]
+    clock = Clock()
+    toolkit = kit(students(), Journal(":memory:", clock=clock))
+    first = await waits(toolkit, 1)
+
+    def change() -> None:
+        with toolkit.gate.journal.write() as tx:
+            tx.db.execute(asks.update().values(items=items))
+
+    receiver.meanwhile = change
+    async with notifier(toolkit, receiver.url, clock):
+        await receiver.told(1)
+        second = await waits(toolkit, 2)
+        told = await receiver.told(3)
+    assert {each["action_id"] for each in told} == {first.id, second.id}
 
 
 async def test_after_the_clock_was_set_back_a_notice_is_sent_again_as_ever(

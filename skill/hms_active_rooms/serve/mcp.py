@@ -177,7 +177,7 @@ def _shared_key(journal: Journal) -> bytes:
     place = f"{KEPT}key of MCP request states"
     with journal.write() as tx:
         tx.ask(place, [secrets.token_hex(32)])  # the first one stays
-        return bytes.fromhex(tx.asked_at(place)[0])
+        return hashed(tx.asked_at(place)[0])
 
 
 def entry(server: Server[Any]) -> Entry:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, Literal, get_args
 from urllib.parse import urlsplit
@@ -27,7 +27,7 @@ from hms_active_rooms.errors import ConfigurationError, JournalError
 from hms_active_rooms.gate.actions.impact import people_count
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.journal.records import Action
+from hms_active_rooms.gate.journal.records import NO_TIME, Action
 from hms_active_rooms.gate.sending import write_in_thread
 from hms_active_rooms.gate.view import describe
 from hms_active_rooms.serve.app import Lifespan
@@ -177,7 +177,7 @@ def _begin(journal: Journal, action_id: str, place: str) -> bool:
     recent, or if the action no longer waits."""
     with journal.read() as view:
         row, told = view.get(action_id), view.asked_at(f"{place}told")
-        tries = [] if told else [datetime.fromisoformat(at) for [at] in view.asked_below(place)]
+        tries = [] if told else [_time(at) for at, *_ in view.asked_below(place)]
     if told or row is None or row.state != "proposed":
         return False
     pause = timedelta(seconds=min(_PAUSE_S * 2 ** (len(tries) - 1), _LONGEST_PAUSE_S))
@@ -185,6 +185,13 @@ def _begin(journal: Journal, action_id: str, place: str) -> bool:
         return False
     with journal.write() as tx:
         return tx.ask(f"{place}{len(tries)}", [tx.now().isoformat()])
+
+
+def _time(text: str) -> datetime:
+    """A recorded time. If somebody has changed it into something else, it counts as long ago."""
+    with suppress(ValueError, OverflowError):
+        return datetime.fromisoformat(text).astimezone(UTC)
+    return NO_TIME
 
 
 def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:

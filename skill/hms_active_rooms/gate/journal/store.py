@@ -90,7 +90,7 @@ _ADD_ROW = actions.insert()
 
 
 def _ids(items: object) -> list[str]:
-    return list(map(str, items)) if isinstance(items, list) else ["unreadable"]
+    return list(map(str, items)) if items and isinstance(items, list) else ["unreadable"]
 
 
 @dataclass(frozen=True)
