@@ -173,6 +173,24 @@ def test_whoever_answers_after_another_edited_the_words_is_told_what_became_of_t
     assert len(room.posts) == 1
 
 
+def test_other_words_for_what_another_approved_meanwhile_send_nothing() -> None:
+    room = StandInRoom([peer(1)])
+    gate = gate_on(room)
+    call = parse_call("hms-send-message", {"room_id": STAND_IN, "message": "helo"})
+    action = blocking.run(gate.propose(call, Origin("t", "m", "c", "cli")))
+
+    class Second(Typed):
+        def read(self, prompt: str) -> str | None:
+            yes = Approve(action.digest)
+            blocking.run(gate.decide(action.id, yes, by="bob", way="page"))
+            return super().read(prompt)
+
+    desk = Second("edit", "hello", "yes")
+    assert finish(gate, action, desk).state == "approved"
+    assert any('Already approved by "bob" (page)' in text for text in desk.seen)
+    assert room.posts == []
+
+
 @pytest.mark.parametrize(
     ("tool", "looks"), [("hms-send-message", False), ("hms-end-active-room", True)]
 )

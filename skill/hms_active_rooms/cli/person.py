@@ -182,6 +182,8 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
         if not decided.counted and words:
             desk.notice(words)
         action = decided.newest
+        if isinstance(answer, Edit) and not decided.counted and action.state == "approved":
+            return action  # this person wants other words than those that were approved
         said_yes = decided.counted and action.state == "approved"
 
 
