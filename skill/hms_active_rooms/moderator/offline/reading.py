@@ -754,7 +754,13 @@ class _Line:
             words = last.words if last.verb == "tell" else ""
             return Order("tell", () if everyone else who, words, about=about, again=True)
         if root.data != "tell":
-            bare = kinds == ["END"] and first.text != "end"  # "stop!"
+            front = " ".join(t.text for t in tree.children if isinstance(t, tuple))
+            ends = (
+                ("end", "close", "wrap up")
+                if re.search("let's|let us|time to", front)
+                else ("end",)
+            )
+            bare = kinds == ["END"] and first.text not in ends  # "stop!"
             skipped = _COURTESY | LEADS | MARKS | {"BUT", "BACK"}
             said = " ".join(one.told for one in self.tokens[:i] if one.type not in skipped)
             of_room = self.orders or re.fullmatch(w.section("of_room"), said)
@@ -772,7 +778,7 @@ class _Line:
         if asks or not (called or all(m.groups for m in who)):
             return None
         head = " ".join(one.text for one in leaves if one.type in ("NOTE", "TELL", "SEND"))
-        to_some = re.search(r"private|direct|\b[dp]m\b|\bmake\b", head)
+        to_some = re.search(r"private|direct|\b[dp]m\b|\bmake (?!.*announce)", head)
         goes_on = "ROOM" in kinds or (bool(self.orders) and not self.orders[-1].words)
         spoken = first.text in ("say", "shout", "write") and about and not goes_on
         if not named and (to_some or spoken):

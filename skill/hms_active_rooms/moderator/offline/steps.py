@@ -53,7 +53,7 @@ _FIGURE: Final = re.compile(
     r"(?i)\d+(?:[:.]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|\w+ty|half|noon"
     r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b"
 )
-_TOO: Final = frozenset(("too", "as well", "also", "now"))
+_TOO: Final = frozenset(("too", "as well", "also", "now", "instead", "actually"))
 _NAMING: Final = classes("NAME BACK PLEASE FRONT COMMA STOP DET LEAD THAT")
 _AGAIN: Final = _NAMING | {"ROLE", "SAME", "AND", "negation", "FOR", "TO", "SEND"}
 _CHOOSING: Final = _NAMING | {"NUMBER", "KICK", "TO", "HE", "IT", "S"}
@@ -414,7 +414,7 @@ class _Turn:
     def _tell(self, order: Order) -> Plan:
         last = self.before.order
         to_all = last and last.verb == "tell" and not last.who
-        too = order.again or re.search(r"(?i)\b(now|too|also|as well)\b", self.said)
+        too = order.again or re.search(r"(?i)\b(now|too|also|as well|again)\b", self.said)
         if too and not order.words and last and last.verb == "tell":
             order = replace(order, words=last.words)
         if not order.words:
@@ -444,6 +444,10 @@ class _Turn:
         if not self.room or last is None or verb in ("look", "status", "end", "help", "verify"):
             return None
         asked = self.said.rstrip().endswith("?")
+        if not asked and re.match("(?i)(not )?to (?!be honest|whom?|what)", self.said):
+            told = read(f"tell them {self.said}")  # after "tell Ann", "to wave" is what to tell her
+            reading = told if [one.verb for one in told.orders] == ["tell"] else reading
+            verb = "tell" if reading is told else verb
         if verb == last.verb == "tell" and not (last.words or options):
             words, who = reading.orders[0].words, reading.orders[0].who
             fragment = re.match("(about|of|for|on)\\b", words)  # "ask her about her homework"
