@@ -23,7 +23,7 @@ from hms_active_rooms.capability import capability
 from hms_active_rooms.cli.serving import Where
 from hms_active_rooms.errors import JournalError, ServerError, TimedOut
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.journal.tables import asks
+from hms_active_rooms.gate.journal.tables import actions, asks
 from hms_active_rooms.serve.calls import DATA, input_schema
 from hms_active_rooms.serve.decisions import all_ended
 from hms_active_rooms.serve.limits import MOST_A_MINUTE, refusals_of
@@ -455,6 +455,22 @@ async def test_a_server_starts_although_the_key_in_its_journal_was_changed(store
         tx.db.execute(asks.update().values(items=stored))
     async with client(toolkit, "auto", Person([YES])) as mcp:
         assert (await mcp.call_tool(REMOVE, remove())).structured_content["state"] == "done"
+
+
+@modes
+async def test_nobody_is_asked_about_an_action_whose_record_is_broken(mode: str) -> None:
+    room, person = students(), Person([CANCEL])
+    toolkit = kit(room)
+    async with client(toolkit, mode, person) as mcp:
+        await mcp.call_tool(REMOVE, remove(reason="spam"))
+        with toolkit.gate.journal.write() as tx:
+            tx.db.execute(actions.update().values(arguments=remove(reason="forged")))
+        person.answers = [YES]
+        told = await mcp.call_tool(REMOVE, remove(reason="spam"))
+    assert len(person.questions) == 1
+    assert "contradicts itself" in text(told)
+    assert "A person decides" not in text(told)
+    assert room.posts == []
 
 
 async def test_the_state_of_one_call_answers_no_other() -> None:

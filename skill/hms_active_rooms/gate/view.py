@@ -223,20 +223,18 @@ def view(
         people: the most people to show. None shows all people, and every text in full; use None
             only for a file, never for a model or a terminal.
     """
-    waiting = action.state == "proposed" and not action.contradiction
     same = {name: getattr(action, name, None) for name in ActionView.model_fields}
     result = {name: getattr(action.result, name, None) for name in ResultView.model_fields}
     told = sorted(action.result.people, key=lambda person: person.outcome in _OUT)[:people]
     left_out = len(action.result.people) - len(told)
     other = {
         "action_id": action.id,
-        "waiting": waiting,
         "arguments": action.call.arguments(),
         "text": text or outcome(action),
         "question": describe(action),
         "editable": sorted(action.call.editable),
         "deadline": action.expires_at,
-        "approve_at": approve_at if waiting else "",
+        "approve_at": approve_at if action.waiting else "",
         "decided_by": "" if action.contradiction else who(action.decided_by, action.decided_way),
         "result": {**result, "people": told, "people_left_out": left_out},
     }

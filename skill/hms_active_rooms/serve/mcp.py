@@ -412,7 +412,7 @@ class _Change:
                 settling = calls.settle(self.gate, action, self._waits)
                 action = await self._with_progress(action.id, settling)
             may_ask = can_ask and not heard.closed and count < MOST_QUESTIONS
-            if action.state != "proposed" or not may_ask:
+            if not (action.waiting and may_ask):
                 return _result(await self._told(action, began, overruled))
             count += 1
             if not heard.shown:

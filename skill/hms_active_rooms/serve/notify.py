@@ -149,8 +149,7 @@ async def tell_of_questions(
     while True:
         try:
             for action in await asyncio.to_thread(find, rooms=gate.policy.only_rooms):
-                if not action.contradiction:
-                    await _tell(gate.journal, action, settings, page)
+                await _tell(gate.journal, action, settings, page)
         except JournalError as error:
             _log.warning("notices cannot be sent now: %s", error)
         await sleep(LOOK_S)
@@ -178,7 +177,7 @@ def _begin(journal: Journal, action_id: str, place: str) -> bool:
     with journal.read() as view:
         row, told = view.get(action_id), view.asked_at(f"{place}told")
         tries = [] if told else [_time(at) for at, *_ in view.asked_below(place)]
-    if told or row is None or row.state != "proposed":
+    if told or row is None or not row.waiting:
         return False
     pause = timedelta(seconds=min(_PAUSE_S * 2 ** (len(tries) - 1), _LONGEST_PAUSE_S))
     if any(abs(journal.now() - at) < pause for at in tries):  # a clock can be set back

@@ -337,7 +337,7 @@ class _Rest:
 
 
 def _accepted(answer: Json, action: Action | None) -> Json:
-    if action is not None and action.state == "proposed":
+    if action is not None and action.waiting:
         answer.status_code = 202
         answer.headers["location"] = f"/v1/actions/{action.id}"
     return answer

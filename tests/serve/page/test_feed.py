@@ -17,6 +17,7 @@ from hms_active_rooms.api.models import Peers
 from hms_active_rooms.errors import TimedOut
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.store import Reading
+from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.decisions import decide_and_run
@@ -167,6 +168,17 @@ async def test_what_is_too_late_waits_no_more_and_is_moved() -> None:
         await clock.sleep(601)
         await news(feed, lambda n: not n["waiting"])
     assert (await toolkit.gate.get(action_id)).state == "expired"
+
+
+async def test_an_action_whose_record_is_broken_is_no_question() -> None:
+    toolkit = kit(students())
+    changed, whole = await propose(toolkit, 1), await propose(toolkit, 2)
+    with toolkit.gate.journal.write() as tx:
+        tx.db.execute(actions.update().where(actions.c.id == changed).values(note="x"))
+    feed = Feed(toolkit.gate, QUICK)
+    async with feed.running():
+        told = await news(feed, lambda n: n["waiting"])
+    assert ([each["action_id"] for each in told["waiting"]], told["more"]) == ([whole], 0)
 
 
 async def test_trouble_is_told_and_the_reading_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,6 +199,11 @@ class Action:
             raise BrokenRecord(f"The record of the action {self.id} {self.contradiction}.")
 
     @property
+    def waiting(self) -> bool:
+        """True if a person has to decide. Nobody can decide on an action whose record is broken."""
+        return self.state == "proposed" and not self.contradiction
+
+    @property
     def ended(self) -> bool:
         """Whether nothing more will be sent for this action. Its outcome may be unknown."""
         return self.state in FINAL or self.state == "unknown"

@@ -113,8 +113,10 @@ class Feed:
         mine: Any = {"rooms": self._gate.policy.only_rooms}
         asked: Any = {**mine, "state": "proposed"}
         with self._gate.journal.read() as reading:
-            waiting = reading.actions(**asked, oldest_first=True, limit=MAX_WAITING)
-            return reading.count(**asked), waiting, reading.actions(**mine, limit=_NEWEST)
+            found = reading.actions(**asked, oldest_first=True, limit=MAX_WAITING)
+            waiting = [action for action in found if action.waiting]
+            count = reading.count(**asked) - (len(found) - len(waiting))
+            return count, waiting, reading.actions(**mine, limit=_NEWEST)
 
     async def _record_shown(self, waiting: Sequence[Action]) -> None:
         self._shown &= {row.id for row in waiting}

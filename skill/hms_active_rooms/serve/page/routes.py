@@ -212,7 +212,7 @@ class Page:
         action, events, newest = await show(self._gate, request.path_params["action_id"].lower())
         # Somebody who opens a waiting action in the journal's list sees its question too.
         seen = any(event.kind == "asked" and event.way == WAY for event in events)
-        if action.state == "proposed" and not seen:
+        if action.waiting and not seen:
             await self._gate.asked(action, WAY)
         return {
             **action_view(action),
