@@ -147,6 +147,13 @@ def test_a_wrong_order_to_the_simulator_is_told_in_plain_words(
         told(words)
 
 
+@pytest.mark.parametrize("name", ["", ".", "..."])
+def test_a_name_without_a_letter_is_told_in_quotes(name: str) -> None:
+    with pytest.raises(InvalidCall) as refused:
+        checked("hms-list-peers", {"room_id": ROOM, name: 1})
+    assert str(refused.value) == f'"{name}": there is no such argument.'
+
+
 def test_a_value_of_a_kind_that_has_no_words_yet_is_refused_without_pydantics() -> None:
     class Odd(BaseModel):
         when: bytes = Field(max_length=1)

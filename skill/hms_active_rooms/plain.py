@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from hms_active_rooms.untrusted import shortened
+from hms_active_rooms.untrusted import quoted, shortened
 
 _WORDS: Final = {
     "string": "give a text",
@@ -49,6 +49,9 @@ def explain(error: ValidationError | Sequence[Mapping[str, Any]], kind: str = "a
     told = []
     for one in (error.errors() if isinstance(error, ValidationError) else error)[:5]:
         tag = one.get("ctx", {}).get("discriminator", "").strip("'")
-        place = [shortened(str(part), 40) for part in (*one["loc"], tag) if part != ""]
+        place = [
+            text if (text := shortened(str(part), 40)).strip(".") else quoted(text)
+            for part in (*one["loc"], *([tag] if tag else []))
+        ]
         told.append(f"{'.'.join(place) or f'{kind}s'}: {plain(one, kind)}")
     return "; ".join(told)

@@ -124,6 +124,59 @@ def test_what_was_approved_elsewhere_and_is_held_by_the_limit_stays_approved_and
     assert len(posts(sim)) == 2
 
 
+def test_a_question_that_this_journal_does_not_have_is_asked_anew(
+    sim: Simulation, call: Run, tmp_path: Path
+) -> None:
+    first = call("chat", sim.room_id, "--thread", "moved", given="kick Spam Bot\n")
+    assert first.code == 3
+    other = {"HMS_JOURNAL": f"sqlite:///{tmp_path}/other.sqlite"}
+    going_on = ("chat", sim.room_id, "--thread", "moved", "--approve-from-stdin")
+    done = call(*going_on, given="yes\n", **other)
+    assert done.code == 0
+    assert '[done] Removed "Spam Bot"' in done.out
+    assert len(posts(sim)) == 1
+
+
+def test_a_conversation_that_is_deleted_meanwhile_begins_anew(
+    sim: Simulation, call: Run, terminal: Open
+) -> None:
+    child = terminal("chat", sim.room_id, "--thread", "gone", **PLAIN)
+    child.expect(PROMPT)
+    child.sendline("kick Spam Bot")
+    child.expect(QUESTION)
+    assert call("chats", "prune", "--days", "0").code == 0
+    child.sendline("no")
+    child.expect("was deleted meanwhile")
+    child.expect(PROMPT)
+    child.sendline("who is here")
+    child.expect("15 people are here")
+    child.sendeof()
+    assert ended(child)[0] == 0
+    assert posts(sim) == []
+
+
+def test_a_yes_that_could_not_be_sent_is_told_to_be_still_open(
+    sim: Simulation, call: Run, terminal: Open
+) -> None:
+    child = terminal("chat", sim.room_id, **PLAIN)
+    child.expect(PROMPT)
+    child.sendline("kick Spam Bot")
+    child.expect(QUESTION)
+    sim.faults.add(Fault(kind="status", status=500, method="GET", times=None))
+    child.sendline("yes")
+    (row,) = call("actions", "--json").json["actions"]
+    child.expect(f"its approval is still open until .* approve {row['action_id']} sends the action")
+    child.expect("A new message here takes it back, too.")
+    child.expect(PROMPT)
+    child.sendline("hello")
+    child.expect(PROMPT)
+    child.sendeof()
+    assert ended(child)[0] == 0
+    (row,) = call("actions", "--json").json["actions"]
+    assert row["state"] == "rejected"
+    assert posts(sim) == []
+
+
 def test_what_was_rejected_elsewhere_is_told(sim: Simulation, call: Run) -> None:
     call("chat", sim.room_id, "--thread", "no", given="kick Spam Bot\n")
     (row,) = call("actions", "--json").json["actions"]

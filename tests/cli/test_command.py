@@ -209,6 +209,7 @@ def test_an_unexpected_error_is_one_line_unless_asked_for(environ: dict[str, str
     assert "s3cret" not in done.stderr
     written = process([*command, "--json"], environ)
     assert json.loads(written.stdout)["error"]["code"] == "unexpected"
+    assert "Traceback" not in process(command, {**environ, "HMS_DEBUG": "false"}).stderr
     done = process(command, {**environ, "HMS_DEBUG": "1"})
     assert done.returncode == 1
     assert "Traceback" in done.stderr

@@ -131,6 +131,12 @@ def until_refused(url: str) -> None:
     raise AssertionError("it still listens")
 
 
+def test_a_room_in_capitals_is_a_room_that_the_policy_names(sim: Simulation, run: Run) -> None:
+    named = ("mcp", "--stdio", "--room", sim.room_id.upper())
+    assert "does not name" in run(*named, HMS_POLICY_ROOMS="0" * 24).err
+    assert run(*named, HMS_POLICY_ROOMS=sim.room_id).code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "complaint"),
     [

@@ -120,6 +120,16 @@ def test_a_journal_that_cannot_be_opened_says_why_and_only_a_file_is_shown_whole
         with pytest.raises(ConfigurationError, match=r"cannot be opened\.") as refused:
             Journal(url)
         assert ("takes a URL" in refused.value.hint) == shown
+    for url, why in (
+        ("sqlite:///j.sqlite?mode=rw", "for a file it can set mode=ro and timeout"),
+        ("sqlite:///what?.sqlite", 'the "\\?"'),
+        ("postgresql://x/y?sslmode=a&sslmode=b", "given twice"),
+        ("mysql://ada:s3cret@host/name", "SQLite or in PostgreSQL"),
+    ):
+        with pytest.raises(ConfigurationError, match=why) as refused:
+            Journal(url)
+        assert "more packages" not in refused.value.hint
+        assert "s3cret" not in f"{refused.value} {refused.value.hint}"
     with pytest.raises(ConfigurationError) as refused:
         Journal(r"C:\j.sqlite")
     assert 'Write: "sqlite:///C:' in refused.value.hint

@@ -142,6 +142,18 @@ def test_what_to_do_about_a_server_that_refuses_is_said(
     assert "Nothing is sent" in refused.value.hint
 
 
+def test_after_a_transaction_that_the_server_stops_a_person_is_told_to_try_again(url: str) -> None:
+    journal = Journal(url)
+    with pytest.raises(JournalError) as refused, journal.write() as tx:
+        tx.db.exec_driver_sql("SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(60)")
+    assert "Try again" in refused.value.hint
+    with pytest.raises(JournalError) as refused, journal.write() as tx:
+        tx.db.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+    assert "Try again" in refused.value.hint
+    assert "ended the session" in refused.value.hint
+    journal.close()
+
+
 def test_a_journal_that_stays_locked_is_told_after_ten_seconds(url: str) -> None:
     journal, other = Journal(url), sa.create_engine(url, poolclass=sa.NullPool)
     with other.begin() as db:

@@ -154,6 +154,22 @@ def test_only_the_page_and_healthz_do_without_the_token(path: str, found: str) -
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8", "sec_fetch_dest": "document"}
 
 
+@pytest.mark.parametrize("page", ["/approvals", "/approvals/"])
+@pytest.mark.parametrize("token", ["", TOKEN])
+def test_a_link_whose_sign_was_escaped_leads_to_the_page_and_into_no_log(
+    token: str, page: str
+) -> None:
+    settings = guard_settings(
+        "127.0.0.1", callers={"": token} if token else None, own_login=("/approvals",)
+    )
+    asked = {"host": ["127.0.0.1:9090"]}
+    refused = judge(settings, f"{page}#login=S-x_&name=Ada L\r\n\u00e9", asked, "GET")
+    assert isinstance(refused, Refused)
+    assert refused.status_code == 307  # what is below 400 is not recorded
+    assert (refused.headers or {})["location"] == f"{page}#login=S-x_&name=Ada%20L%0D%0A%C3%A9"
+    assert verdict(settings, f"{page}x#login=S", method="GET") != "page"
+
+
 @pytest.mark.parametrize("given", [BROWSER, {"accept": "text/html"}])
 @pytest.mark.parametrize("token", ["", TOKEN])
 def test_a_browser_at_the_root_is_sent_to_the_page(token: str, given: dict[str, str]) -> None:

@@ -18,6 +18,8 @@ Exit codes:
   3  the change was not sent: it waits for a person to approve it
   4  the change was not sent: rejected, not allowed, or not answered in time
   5  the change may have been executed, and is not sent again
+  130, 143, 129  Ctrl-C or another signal ended the command; see the text
+  141  the program that read the output went away
 
 \b
 Settings (environment):

@@ -32,7 +32,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.errors import GraphRecursionError
+from langgraph.errors import EmptyInputError, GraphRecursionError
 from langgraph.types import Interrupt, StateSnapshot
 
 from hms_active_rooms import blocking
@@ -136,8 +136,14 @@ class Conversation:
             while asked or (asked := self._streamed(given)):
                 if not all(self._decided(pause.value["action_requests"]) for pause in asked):
                     return False
-                # The graph goes on without an answer, since the journal has all decisions.
+                # The graph goes on without an answer, since the journal has all decisions. What the
+                # journal does not have (another one, or pruned) the graph asks about anew.
                 given, asked = None, ()
+            if given is None:  # a person was asked, and a yes may not have been sent
+                with suppress(ActiveRoomsError):
+                    for row in [row for row in self._rows() if row.state == "approved"]:
+                        also = "A new message here takes it back, too."
+                        self._io.notice(f"{still_open(row, self._io.settings)} {also}")
         except sqlite3.Error:  # from the checkpointer; the journal raises JournalError
             self._tell_what_is_left(since)
             raise
@@ -182,6 +188,10 @@ class Conversation:
         except GraphRecursionError:
             text = "The moderator took too many steps and was stopped."
             self._io.emit({**failed, "code": "steps", "message": text})
+        except EmptyInputError:
+            text = "This conversation was deleted meanwhile, for example by `chats prune`."
+            begins = {"hint": "Your next message begins it anew."}
+            self._io.emit({**failed, "code": "deleted", "message": text, **begins})
         except Exception as error:
             # An interrupt of the graph is no exception here: it comes as an update, see above.
             if error is not self._failures.last:
@@ -219,8 +229,8 @@ class Conversation:
 
     def _decided(self, requests: Sequence[Mapping[str, Any]]) -> bool:
         """Ask about each request. Returns False if nobody can be asked, or the input ended."""
-        rows = [blocking.run(self._gate.get(request["action_id"])) for request in requests]
-        waiting = [row for row in rows if row.state == "proposed"]
+        rows = [self._gate.journal.get(request["action_id"]) for request in requests]
+        waiting = [row for row in rows if row is not None and row.state == "proposed"]
         for number, row in enumerate(waiting, 1):
             if self._io.cannot_ask:
                 self._pending(waiting, self._io.cannot_ask)

@@ -57,7 +57,7 @@ def run() -> None:
     """Run the command with which this process was started, and exit."""
     gc.set_threshold(200_000)  # nearly all objects live until the command ends
     screen.prepare_streams()
-    if os.environ.get("HMS_DEBUG", "") in ("", "0"):
+    if os.environ.get("HMS_DEBUG", "").strip() != "1":
         sys.excepthook = _unexpected
     # Registered first, so it runs last: after it, a signal would kill the process.
     atexit.register(on_signals, signal.SIG_IGN)

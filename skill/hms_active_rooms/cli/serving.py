@@ -238,14 +238,14 @@ def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=shape)
     environ = settings.environ()
     policy = Policy.from_env(environ)
-    named = () if ANY_ROOM in policy.rooms else policy.rooms
-    if named and (foreign := [room for room in rooms if room not in named]):
-        raise ConfigurationError(
-            f"The policy does not name room {quoted(foreign[0])}.",
-            hint="Leave out --room, or add the room to the policy.",
-        )
     if rooms:
-        policy = Policy.from_env(environ, rooms=tuple(rooms))
+        named, policy = policy.rooms, Policy.from_env(environ, rooms=tuple(rooms))
+        foreign = [room for room in policy.rooms if room not in named]
+        if named and ANY_ROOM not in named and foreign:
+            raise ConfigurationError(
+                f"The policy does not name room {quoted(foreign[0])}.",
+                hint="Leave out --room, or add the room to the policy.",
+            )
     if not policy.rooms:
         raise ConfigurationError(
             "No room is allowed, so the tools cannot do anything.",

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -251,6 +251,11 @@ def judge(
     if settings.own_login and path == "/" and asks_html:
         # MCP is at "/", which a browser cannot show.
         return _refused(307, "page", "The approvals page has another path.", settings.own_login[0])
+    page, sign, link = path.partition("#")
+    if sign and page.rstrip("/") in settings.own_login:
+        # Some programs write the "#" of a link as %23. A refusal would put its secret in the log.
+        where = f"{page}#{quote(link, safe='=&')}"
+        return _refused(307, "page", "The approvals page has another path.", where)
     if not origins and not _site_fits(settings, path, headers):
         return _refused(403, "site", "This server accepts no requests from other sites.")
     if not settings.callers and any(_PROXIED.fullmatch(name) for name in headers):

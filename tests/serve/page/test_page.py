@@ -285,6 +285,7 @@ def test_the_journal_is_filtered_by_state_and_room(served: Served, ada: Browser)
 
     assert ids() == [second.id, first.id]
     assert ids(state="rejected", room=ROOM) == [first.id]
+    assert ada.get("/journal", params={"room": "64F0"}).status_code == 422
     assert ids(state="proposed") == [second.id]
     assert ids(state="done") == []
 

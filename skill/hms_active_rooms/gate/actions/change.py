@@ -75,16 +75,17 @@ class Arguments(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _absent(cls, given: object) -> object:
-        """Drop optional arguments that are null or blank, since models in strict mode send them."""
+        """Drop optional arguments that are null or "", since models in strict mode send them. A text of
+        only spaces is an error. Without its audience, a message would go to everyone."""
         if not isinstance(given, Mapping):
             return given
         if "body" in given:
             raise ValueError("give the arguments beside room_id, not inside body")
+        for name in cls.model_fields:
+            if isinstance(value := given.get(name), str) and value.isspace():
+                raise ValueError(f"{name} has only spaces")
         optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
-        absent = [
-            k for k, v in given.items() if v is None or (isinstance(v, str) and not v.strip())
-        ]
-        return {k: v for k, v in given.items() if k not in absent or k not in optional}
+        return {k: v for k, v in given.items() if v not in (None, "") or k not in optional}
 
 
 class StateChange(Arguments, ABC):

@@ -66,6 +66,7 @@ _RECOVER = (
 )
 _UNSENT = "Nothing is sent without a record. "
 _LOCKED = "Try again, or stop the program that locks the journal."
+_ENDED = "Try again. The server stopped, or ended the session, as idle_in_transaction_session_timeout does."
 _WRONG_URL = "Correct the parameter in the journal's URL."
 _REPAIR = {
     "bad value for": _WRONG_URL,
@@ -80,12 +81,14 @@ _REPAIR = {
     "unable to open": "Name a file that this user may read and write.",
     "readonly": "Let this user read and write the journal, and the files beside it.",
     "permission denied": "Let this database user read, write and create the journal's tables.",
-    "read-only transaction": "Use the primary server, not a copy that can only be read.",
+    "read-only transaction": "Use the primary server, not a copy that can only be read. On the primary, turn default_transaction_read_only off for this user and database.",
     "schema has been selected": "Create the schema that search_path names.",
     "resolve host": "Check that the URL names the server.",
     "statement pooling": "Set PgBouncer's pool_mode to transaction.",
-    "connection": "Check that the server runs, and accepts the user that the URL names.",
+    **dict.fromkeys(("connection is lost", "terminating connection"), _ENDED),
+    "connection": "Check that the server runs, has the database, and accepts the user that the URL names.",
     "timeout": "Stop the program that locks the journal, or raise the timeout.",
+    "canceling": "Try again. The database's administrator, or the server itself, stopped the statement.",
 }
 """Hints for the user, by a part of the database's error message in lower case."""
 
@@ -139,14 +142,14 @@ class Database:
         if parsed.drivername in ("postgres", "postgresql"):
             parsed = parsed.set(drivername="postgresql+psycopg")
         if parsed.get_dialect().is_async:
-            raise sa.exc.ArgumentError("the journal's driver must not be asynchronous")
+            raise _unusable("its driver must not be asynchronous")
         if "?" in url and not parsed.query:
-            raise sa.exc.ArgumentError('the "?" and all after it would be ignored')
+            raise _unusable('the "?" and all after it would be ignored')
         # Only `host` may be given several times: the servers to try.
         if not all(
             isinstance(value, str) or name == "host" for name, value in parsed.query.items()
         ):
-            raise sa.exc.ArgumentError("a parameter of the URL is given twice")
+            raise _unusable("a parameter is given twice")
         reads: sa.Engine
         if parsed.get_backend_name() == "postgresql":
             writes = _postgresql(parsed)
@@ -154,7 +157,7 @@ class Database:
                 postgresql_readonly=True, isolation_level="REPEATABLE READ"
             )
         elif parsed.get_backend_name() != "sqlite":
-            raise sa.exc.ArgumentError("a journal must be in SQLite or in PostgreSQL")
+            raise _unusable("a journal must be in SQLite or in PostgreSQL")
         elif not parsed.database:
             # SQLite would keep such a journal in memory, and nobody would notice.
             raise ConfigurationError(
@@ -306,6 +309,13 @@ if hasattr(os, "register_at_fork"):
         before=_before_fork,
         after_in_parent=lambda: _after_fork(False),
         after_in_child=lambda: _after_fork(True),
+    )
+
+
+def _unusable(why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"The journal's URL cannot be used: {why}.",
+        hint="HMS_JOURNAL or --journal takes sqlite:///FILE or postgresql+psycopg://HOST/NAME.",
     )
 
 
@@ -487,13 +497,13 @@ def _refused(reason: str) -> JournalError:
 
 
 def _path(url: sa.URL, name: str) -> Path:
-    """The file that a URL names. Raises ArgumentError if SQLAlchemy would ignore a part of the URL."""
+    """The file that a URL names. Raises ConfigurationError if SQLAlchemy would ignore a part of it."""
     if not name.startswith("file:"):
         known = not url.query.keys() - _SQLITE_HAS and url.query.get("mode", "ro") == "ro"
     elif known := "uri" in url.query and not set("?#") & set(name):
         name = unquote(re.sub("^//(localhost)?(?=/)", "", name.removeprefix("file:")))
     if not known:
-        raise sa.exc.ArgumentError("a part of the URL would be ignored")
+        raise _unusable("a part of it would be ignored; for a file it can set mode=ro and timeout")
     return Path(name)
 
 

@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
 from hms_active_rooms.gate.journal.records import FINAL, State, Way
 from hms_active_rooms.serve.app import Entry
@@ -233,7 +234,7 @@ class Page:
         states: dict[str, State] = {state: state for state in get_args(State)}
         if (text := given.get("state", "")) and text not in states:
             raise InvalidCall("There is no such state.", hint="")
-        room = given.get("room") or None
+        room = parse_room_id(given["room"]) if given.get("room") else None
         rows = await list_actions(
             self._gate, state=states.get(text), room_id=room, limit=JOURNAL_ROWS
         )
