@@ -121,7 +121,7 @@ def next_step(action: Action, settings: Settings) -> str:
                 f"{approve} sends the action, {reject} takes the approval back."
             )
         case "sent":
-            return f"To wait for the outcome (or read the room, if the sender stopped): {approve}"
+            return f"To wait for the outcome, or to read the room if the sender stopped: {approve}"
         case "unknown" if action.call.visible:
             return f"First see who is in the room: hms-active-rooms peers {action.room_id}"
         case "unknown":
