@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -289,8 +289,11 @@ class _Line:
         for n, one in enumerate(self.orders):
             tells = one.verb == "tell"
             corrects = "BACK" in self.kinds or any(t.text == "sorry" for t in self.tokens)
-            if one.again and corrects and reason:
-                raise _Blocked("negation")  # "sorry, it is at 5, tell her that"
+            other = "COLON" in self.kinds and {m.said for m in one.who} - {"him", "her"}
+            if one.again and reason and (corrects or other):
+                raise _Blocked(
+                    "negation"
+                )  # "sorry, it is 5, tell her that", "Ann: hi. Tell Bob that"
             words, why = (one.words or reason or "", None) if tells else (one.words, reason)
             self.orders[n] = replace(one, words=words, reason=why)
         return tuple(self.orders)
@@ -320,6 +323,8 @@ class _Line:
         states = is_so if last.type == "WORD" else last.type == "OURS" and last.text[:2] == "we"
         pointed = self.kinds[i] == "END" or self.kinds[i + 1 : i + 2] == ["PRON"]
         asks = "ASK" in self.kinds[j : i + 1] and len(told) > 2 and last.type != "TO"
+        said = " ".join(one.told for one in self.tokens[gap : i + 1])
+        asks = asks or bool(re.search(w.section("leads_on"), said))
         return (asks or (states and pointed)) and not _BARS & {*self.kinds[gap:j]}
 
     def _parts(self, start: int, end: int) -> Iterator[_Part]:
@@ -387,7 +392,8 @@ class _Line:
             elif self._last == "end" and re.search(w.section("locking"), f"{led} {told}"):
                 self.orders[-1] = replace(self.orders[-1], lock=True)
             elif part.asked and not self.orders and "question" not in kinds and self._look(part):
-                pass  # "Is Ann here? Kick her."
+                if "WORD" in kinds and not {"HERE", "IN", "ROOM"} & {*kinds}:
+                    raise _Blocked("question")  # "Is Ann rude? Kick her.", not "Is Ann here?"
             elif order and not order.words and re.fullmatch(r"\w+ was (meant )?for NAME", told):
                 pass  # "Oops, that was for Ann, send it to her."
             else:
@@ -434,7 +440,7 @@ class _Line:
             why = "condition"  # "Should he come back, ..." and "Ann must agree first."
         elif behind and "BACK" in kinds and part.joint in _SENTENCE:
             why = "negation"
-        elif not why and behind and self._spares(part, kinds):
+        elif not why and behind and not self._given(part) and self._spares(part, kinds):
             why = "exception"
         elif not why and self._aimless(part, kinds, so, order):
             why = "not_understood"
@@ -446,8 +452,8 @@ class _Line:
     ) -> frozenset[str]:
         """The bars that do no harm in these words, because of how the words stand to an order."""
         first, behind, sentence = kinds[0], bool(self.orders), part.joint in _SENTENCE
-        before = self.tokens[: part.start][-2:]
-        if so == "so" or any("reason" in one.text for one in before):
+        before = [one for one in self.tokens[: part.start] if one.text not in POLITE][-2:]
+        if so == "so" or self._given(part):
             return _BARS - _NEVER
         if "UNLOCK" in {one.type for one in before} and first in _SUBJECTS:
             return _SOFT  # "do not lock it, the next class comes in later"
@@ -473,6 +479,10 @@ class _Line:
         # "Kick Ann, he is rude, tomorrow" and "... , or not"
         late = {"delay"} & set(kinds[-3:])
         return soft - (set(kinds[-2:]) - {"negation", "reported"}) - late - {kinds[-1]}
+
+    def _given(self, part: _Part) -> bool:
+        """Whether these words are given as the reason: "the reason is ..."."""
+        return any("reason" in one.text for one in self.tokens[: part.start][-2:])
 
     def _spares(self, part: _Part, kinds: list[str]) -> bool:
         """Whether these words leave somebody out of the group of the previous order."""
@@ -503,8 +513,15 @@ class _Line:
         if not behind:
             led = part.joint not in ("BECAUSE", "FOR") and so in ("COLON", "NAME", "AND")
             return led and not (so == "COLON" and order and self._explains(part, order))
-        owned = self.tokens[part.start].text in ("his", "her", "their")
-        thing = (owned and len(kinds) < 3 + (part.joint == "AND")) or kinds == ["DET", "WORD"]
+        spoken = self.tokens[part.start : part.end]
+        roles = {group.role for one in spoken if one.who for group in one.who.groups}
+        if roles and set(kinds) <= LEADS | {"ROLE"} and self._last == "remove":
+            # "kick Ann, the teacher"
+            return roles != {p.role for m in self.orders[-1].who for p in m.people}
+        owned = spoken[0].text in ("his", "her", "their")
+        acts = re.search("(s|ed|ing)$", spoken[-1].text)  # not "her screen share"
+        owned = owned and len(kinds) < 3 + (part.joint == "AND" or not acts)
+        thing = owned or kinds == ["DET", "WORD"]
         if thing and part.joint not in ("BECAUSE", "FOR") and len(kinds) > 1:
             return True  # "kick Ann, her video" and "kick Ann and his friend"
         # "End the room. Confirm with Ann first." and "end the room, 5 pm"
@@ -563,6 +580,8 @@ class _Line:
         """What these words ask about the room or its people. None if they ask nothing."""
         passed, spoken = _COURTESY - {"HERE"}, self.tokens[part.start : part.end]
         plain = [one for one in spoken if one.type not in passed]
+        if plain and plain[0].text.startswith("before "):  # "before we start, who is here?"
+            plain = [*dropwhile(lambda one: one.type not in ("LIST", "FIND", "COUNT"), plain)]
         kinds = [one.type for one in plain]
         start, held = kinds[0] if kinds else "", set(kinds)
         shows = start in ("TAKE", "SEND") and plain[0].text in _SHOWING and held <= _SHOWN
@@ -638,14 +657,16 @@ class _Line:
     def _message(self, i: int, parser: Any, fed: list[Token], start: int) -> _Found:
         """A message, whose words begin there, up to the next order, or to the end if they are marked."""
         end, more, by = self._message_end(start, fed[-1].type), list[Token](), fed[-1].type
-        last = end
+        cut = self._sent(start, end, fed)
+        last = cut or end
         while self.kinds[last - 1] in ("PLEASE", "STOP", "ONLY", "COMMA") and last > start + 1:
             if self.kinds[last - 2] == "AND" and self.tokens[last - 1].text not in POLITE:
                 break
             last -= 1
-        to = next((j for j in range(last - 1, start, -1) if self.kinds[j] == "TO"), last)
-        if by == "SAY" and set(self.kinds[to + 1 : last]) <= _AUDIENCE:
-            more = self.tokens[to:last]
+        mark = next((j for j in range(start, last) if self.kinds[j] == "MARK"), last)
+        to = next((j for j in range(mark - 1, start, -1) if self.kinds[j] == "TO"), last)
+        if by == "SAY" and set(self.kinds[to + 1 : mark]) <= _AUDIENCE | {"PLEASE"}:
+            more = self.tokens[to:mark]
         heard = [kind for kind in self.kinds[start:last] if kind not in LEADS]
         people = _PERSON | {"EVERYONE"} if "BUT" in heard else _PERSON
         told = any(one == "TO" and next_ in people for one, next_ in pairwise(heard))
@@ -658,9 +679,15 @@ class _Line:
             raise _Blocked("no_end")
         # "Could you tell Ann that we start? Thank you!"
         thanks = self.kinds[last - 1] == "ASKED" and "ASK" in self.kinds[i:start] and by != "COLON"
-        behind = self.tokens[last if thanks else end :]
+        behind = self.tokens[last if thanks or cut else end :]
+        end = len(self.tokens) if cut else end
         ends = [*more, *behind, Token("STOP", "", len(self.line), 0)]
         words = self.typed[self.tokens[start].start : ends[0].start].strip(" ,")
+        if more and mark < last:  # "say hello to Ann and tell her we start"
+            if {*self.kinds[start:to]} != {"PLEASE"} or not {*self.kinds[mark + 1 : end]} - MARKS:
+                raise _Blocked("no_end")
+            behind = [*self.tokens[end:], ends[-1]]
+            words += f", {self.typed[self.tokens[mark].end : behind[0].start].strip(' ,:')}"
         only = self.tokens[start]
         bare = last == start + 1 and (only.type == "TO" or only.text in w.listed("no_message"))
         if bare or not words.strip(" .,:;!?-…–—\"'()"):
@@ -668,7 +695,8 @@ class _Line:
         led = " ".join("-" if t.text in POLITE else t.type for t in self.tokens[i:start])
         if re.search("(NAME|ROLE) PLEASE AND", led):
             raise _Blocked("no_end")  # "tell Ann hi and Bob bye"
-        for one in (self.tokens[start]._replace(type="WORDS"), *more, None):
+        heads = [one for one in more if one.type != "PLEASE"]
+        for one in (self.tokens[start]._replace(type="WORDS"), *heads, None):
             parser = parser and _fed(parser, one)
         if parser is None:
             return _Found(None, i, False)
@@ -679,6 +707,19 @@ class _Line:
         if single or self.roster.total:
             self.told = min(self.told, only.start)
         return _Found(self._meant(parser, fed, words, i), end, "ASK" in self.kinds[i:start])
+
+    def _sent(self, start: int, end: int, fed: Sequence[Token]) -> int:
+        """Where "send it to them" begins, behind an announcement: "crew should know this: ..." Else 0."""
+        kinds = {one.type for one in fed}
+        sent = re.search(w.section("sent"), " ".join(one.told for one in self.tokens[start:]))
+        if not sent or {"TELL", "SEND", "SAY", "LET"} & kinds:
+            return 0
+        framed = "MUST" in kinds or {"ONLY", "NOTE", "KNOW"} & {one.type for one in fed[-2:]}
+        whole = sent["whole"] is not None and not sent["odd"]
+        if framed and not whole:
+            raise _Blocked("several")  # "... Send it to Bob."
+        at = start + sent.string[: sent.start()].count(" ")
+        return at if at <= end and whole and (framed or sent["to"] or sent["let"]) else 0
 
     def _message_end(self, start: int, by: str) -> int:
         """Where the words of a message end. Of marked words ("that ...") a further order is a part,
@@ -816,7 +857,7 @@ class _Line:
             return (self.roster.unsure(said, name, leads=leads),)
         if role and (
             ("BOTH" in held and not name and role.groups[0].count != 2)
-            or ("LEAD" in held and held["LEAD"].text == "one")
+            or ("LEAD" in held and held["LEAD"].text.endswith(("one", " on", " on the")))
         ):
             raise _Blocked("exception")  # "both students" of twelve
         if name and role:
@@ -835,6 +876,10 @@ class _Line:
             return (role._replace(sure=role.sure or every),)
         if name:
             unsure = self._plural(held["NAME"]) or "EVERY" in held
+            # "Mrs Kelly" may be the mother of the only Kelly who is here.
+            titled = "LEAD" in held and held["LEAD"].text in ("mr", "mrs", "ms", "mister")
+            if titled and self.roster.group("parent"):
+                unsure = unsure or any(p.role in w.section("young") for p in name.people)
             return (name._replace(sure=name.sure and not unsure),)
         return () if "EVERYONE" in held else (Mention(parts[-1].text, is_pronoun=True),)
 

@@ -47,7 +47,7 @@ _MAX_TURNS_BACK: Final = 8
 _MAX_LOOKS: Final = 16
 _SHORT_ID: Final = re.compile("[0-9a-fA-F]{8}[0-9a-fA-F-]{0,28}")
 _STATUS: Final = Order("status")
-_LOOKING: Final = frozenset(("", "look", "status", "everyone", "who", *CHANGES))
+_LOOKING: Final = frozenset(("", "look", "status", "everyone", "who", "lock_only", *CHANGES))
 _NO_ANSWER: Final = ("unreadable", "injection", "negation")
 _FIGURE: Final = re.compile(
     r"(?i)\d+(?:[:.]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|\w+ty|half|noon"
@@ -188,7 +188,7 @@ class _Turn:
         looks = verb in _LOOKING and reading.why not in ("unreadable", "injection")
         if room and looks and (reading.unknown or named):
             reading = read(self.said, here._roster(reading.unknown))
-        orders = here._resent() or reading.orders or here._again(reading)
+        orders = here._further() or here._resent() or reading.orders or here._again(reading)
         if not orders:
             heard = reading.why not in ("injection", "reported", "unreadable")
             here._stop(reading.why, heard=self.said if heard else "")
@@ -402,6 +402,8 @@ class _Turn:
         plural = re.search(r"\w\ws\b", words) or (last and any(m.groups for m in last.who))
         unclear = "them" in word and not order.about and plural
         unclear = unclear and len(focus) == 1 and isinstance(focus[0], Peer)
+        own = re.match(r"(?i)s?he\b", words) and not order.about  # "tell Ann she is late"
+        unclear = unclear or (own and word != ("her" if words[0] in "sS" else "him"))
         unclear = unclear or (word == "it" and not order.about and last and last.verb == "tell")
         gone = any(isinstance(one, Peer) and one not in roster.peers for one in focus)
         many = word in ("they", "'em", "em") or "them" in word
@@ -430,8 +432,11 @@ class _Turn:
         told = chain(*(m.options for m in read(order.words, self._roster()).people))
         named = tuple(dict.fromkeys(p for p in told if p not in who))
         of_before = re.search(r"(?i)\b(?:s?he|him|s?he's)\b", order.words)
-        focus = named or (self.before.focus if of_before else who)
-        return replace(self._acted(order, who), focus=focus)
+        own = who if re.match(r"(?i)s?he\b", order.words) else ()  # "tell Ann she is late"
+        focus = named or ((*self.before.focus, *own) if of_before else who)
+        if len(who) == 1 and not any(isinstance(one, Peer) for one in named):
+            focus = focus if of_before else (*named, *who)  # "tell Ann to leave the crew alone"
+        return replace(self._acted(order, who), focus=tuple(dict.fromkeys(focus)))
 
     # --- what refers to the turn before -----------------------------------------------------------
 
@@ -506,13 +511,26 @@ class _Turn:
             return ()  # "tell Ann that Bob is rude", then "no, I meant Cy"
         other = _AGAIN - ({"SEND"} if last.verb == "remove" else set())
         yes = any(t.type != "NAME" and (t.text[:1] == "y" or t.text == "that was") for t in tokens)
-        yes = yes or bool(re.search(r"(?i)\bsorry [A-Z]", self.said))  # it may be said to her
+        yes = yes or any(a.text == "sorry" and b.who for a, b in pairwise(tokens))  # said to her
         if yes or not (set(kinds) <= other and _means_it(tokens)) or len(people) != 1 + spared:
             return ()
         if spared and meant[-1].groups and any(who.people for who, _ in people):
             return ()  # "not Ann, the student"
         who = meant[-1]._replace(sure=meant[-1].sure or not meant[-1].people)
         return (replace(last, who=(who,), about=(), but=(), reason=None),)
+
+    def _further(self) -> tuple[Order, ...]:
+        """A further message: "and Priya that we start", "and also that we start". Empty if it is none."""
+        last, lead = self.before.order, re.match(r"(?i)(and|plus)( also)?( to)? (?=\w)", self.said)
+        if not (lead and last and last.verb == "tell" and last.words and self.before.calls):
+            return ()
+        rest = re.sub("(?i)^(also )?that ", "everyone that ", self.said[lead.end() :])
+        reading = read(f"tell {rest}", self._roster(read(f"tell {rest}").unknown))
+        told = " ".join(one.type for one in reading.tokens if one.type not in LEADS - {"THAT"})
+        if len(reading.orders) != 1 or not re.match(section("further"), told):
+            return ()
+        [order] = reading.orders  # of "and that we end at nine" the audience is the last one
+        return (replace(order, who=order.who if rest in self.said else last.who),)
 
     def _resent(self) -> tuple[Order, ...]:
         """The last message with another number or day: "sorry, make that 3:30". Empty if the sentence says
@@ -528,11 +546,13 @@ class _Turn:
         corrects, known = rest & listed("corrects"), own | listed("corrects") | listed("resends")
         if not (len(old) == len(new) == 1 and corrects and rest <= known):
             return ()
-        both_at = f"at {old[0]}" in last.words and f"at {new[0]}" in said
+        at = f"at {old[0]}" in last.words
+        unfit = ({"day", "date"} & rest and at) or ("time" in rest and own & listed("numbered"))
+        both_at = at and f"at {new[0]}" in said
         alike = both_at or _shape(old[0]) == _shape(new[0])
         to = not {"him", "her"} & rest or [m.people for m in last.who if not m.groups]
         other = re.search(section("resends_not"), said.replace(new[0].lower(), "#"))
-        if other or not (alike and to and (len(told) == 1 or "not" in rest)):
+        if other or unfit or not (alike and to and (len(told) == 1 or "not" in rest)):
             return ()
         return (replace(last, words=last.words.replace(old[0], new[0])),)
 

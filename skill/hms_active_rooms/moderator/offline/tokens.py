@@ -126,6 +126,7 @@ def _mended(token: Token, roster: Roster) -> str:
     """The text, spelled as `words.yaml` has it if a letter was missing, doubled or moved."""
     word, mended = token.text, w.section("mended").split()
     roles = [form for role in roster.by_role for form in forms(role) if len(role) > 5]
+    roles = [form for form in roles if form != f"{word}r"]  # "to dance" beside dancers
     if token.type != "WORD" or word in w.vocabulary():
         return word
     from rapidfuzz.distance import OSA
