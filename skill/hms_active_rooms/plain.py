@@ -49,9 +49,7 @@ def explain(error: ValidationError | Sequence[Mapping[str, Any]], kind: str = "a
     told = []
     for one in (error.errors() if isinstance(error, ValidationError) else error)[:5]:
         tag = one.get("ctx", {}).get("discriminator", "").strip("'")
-        place = [
-            text if (text := shortened(str(part), 40)).strip(".") else quoted(text)
-            for part in (*one["loc"], *([tag] if tag else []))
-        ]
-        told.append(f"{'.'.join(place) or f'{kind}s'}: {plain(one, kind)}")
+        names = [shortened(str(part), 40) for part in (*one["loc"], *filter(None, [tag]))]
+        place = ".".join(name if name.strip(".") else quoted(name) for name in names)
+        told.append(f"{place or f'{kind}s'}: {plain(one, kind)}")
     return "; ".join(told)

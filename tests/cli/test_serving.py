@@ -131,6 +131,13 @@ def until_refused(url: str) -> None:
     raise AssertionError("it still listens")
 
 
+def test_a_journal_in_memory_is_told_to_whoever_starts_a_server(sim: Simulation, run: Run) -> None:
+    done = run("mcp", "--stdio", "--room", sim.room_id, HMS_JOURNAL=":memory:")
+    assert done.code == 0
+    assert "`approve` finds nothing in it" in done.err
+    assert "in memory" not in run("mcp", "--stdio", "--room", sim.room_id).err
+
+
 def test_a_room_in_capitals_is_a_room_that_the_policy_names(sim: Simulation, run: Run) -> None:
     named = ("mcp", "--stdio", "--room", sim.room_id.upper())
     assert "does not name" in run(*named, HMS_POLICY_ROOMS="0" * 24).err

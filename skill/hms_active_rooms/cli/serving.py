@@ -237,6 +237,10 @@ def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit
     shape = "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=shape)
     environ = settings.environ()
+    if settings.forgotten:
+        screen.err(
+            "Warning: the journal is in memory. `approve` finds nothing in it, and it is lost at the end."
+        )
     policy = Policy.from_env(environ)
     if rooms:
         named, policy = policy.rooms, Policy.from_env(environ, rooms=tuple(rooms))

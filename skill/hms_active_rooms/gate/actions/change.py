@@ -75,16 +75,16 @@ class Arguments(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _absent(cls, given: object) -> object:
-        """Drop optional arguments that are null or "", since models in strict mode send them. A text of
-        only spaces is an error. Without its audience, a message would go to everyone."""
+        """Drop optional arguments that are null or "", since models in strict mode send them. If one has
+        only spaces, raise an error. Without its audience, a message would go to everyone."""
         if not isinstance(given, Mapping):
             return given
         if "body" in given:
             raise ValueError("give the arguments beside room_id, not inside body")
-        for name in cls.model_fields:
+        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
+        for name in sorted(optional):
             if isinstance(value := given.get(name), str) and value.isspace():
                 raise ValueError(f"{name} has only spaces")
-        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
         return {k: v for k, v in given.items() if v not in (None, "") or k not in optional}
 
 

@@ -160,21 +160,14 @@ class Database:
             raise _unusable("a journal must be in SQLite or in PostgreSQL")
         elif not parsed.database:
             # SQLite would keep such a journal in memory, and nobody would notice.
-            raise ConfigurationError(
-                "The journal's URL has no path, so it names no file.",
-                hint="Set HMS_JOURNAL or --journal to sqlite:/// and then the whole path, as in "
-                "sqlite:////home/ada/journal.sqlite.",
-            )
+            raise _unusable("it has no path, so it names no file")
         elif self._in_memory:
             reads = writes = _sqlite(parsed, "memory")
         else:
             name = parsed.database
             path = _path(parsed, name)
             if _UNEXPANDED.match(name):
-                raise ConfigurationError(
-                    f"The journal {self.place} cannot be opened: only shells read ~ and variables.",
-                    hint="Write the whole path of the file.",
-                )
+                raise _unusable("only shells read ~ and variables")
             read_only = parsed.query.get("mode") == "ro"
             if (read_only or not create) and not path.exists():
                 raise self._missing()
@@ -315,7 +308,8 @@ if hasattr(os, "register_at_fork"):
 def _unusable(why: str) -> ConfigurationError:
     return ConfigurationError(
         f"The journal's URL cannot be used: {why}.",
-        hint="HMS_JOURNAL or --journal takes sqlite:///FILE or postgresql+psycopg://HOST/NAME.",
+        hint="HMS_JOURNAL or --journal takes sqlite:/// and then the whole path, as in "
+        "sqlite:////home/ada/journal.sqlite, or postgresql+psycopg://HOST/NAME.",
     )
 
 
