@@ -518,10 +518,9 @@ class _Line:
         if roles and set(kinds) <= LEADS | {"ROLE"} and self._last == "remove":
             # "kick Ann, the teacher"
             return roles != {p.role for m in self.orders[-1].who for p in m.people}
-        owned = spoken[0].text in ("his", "her", "their")
         acts = re.search("(s|ed|ing)$", spoken[-1].text)  # not "her screen share"
-        owned = owned and len(kinds) < 3 + (part.joint == "AND" or not acts)
-        thing = owned or kinds == ["DET", "WORD"]
+        short = len(kinds) < 3 + (part.joint == "AND" or not acts)
+        thing = (spoken[0].text in ("his", "her", "their") and short) or kinds == ["DET", "WORD"]
         if thing and part.joint not in ("BECAUSE", "FOR") and len(kinds) > 1:
             return True  # "kick Ann, her video" and "kick Ann and his friend"
         # "End the room. Confirm with Ann first." and "end the room, 5 pm"
@@ -666,7 +665,7 @@ class _Line:
         mark = next((j for j in range(start, last) if self.kinds[j] == "MARK"), last)
         to = next((j for j in range(mark - 1, start, -1) if self.kinds[j] == "TO"), last)
         if by == "SAY" and set(self.kinds[to + 1 : mark]) <= _AUDIENCE | {"PLEASE"}:
-            more = self.tokens[to:mark]
+            more = [one for one in self.tokens[to:mark] if one.type != "PLEASE"]
         heard = [kind for kind in self.kinds[start:last] if kind not in LEADS]
         people = _PERSON | {"EVERYONE"} if "BUT" in heard else _PERSON
         told = any(one == "TO" and next_ in people for one, next_ in pairwise(heard))
@@ -695,8 +694,7 @@ class _Line:
         led = " ".join("-" if t.text in POLITE else t.type for t in self.tokens[i:start])
         if re.search("(NAME|ROLE) PLEASE AND", led):
             raise _Blocked("no_end")  # "tell Ann hi and Bob bye"
-        heads = [one for one in more if one.type != "PLEASE"]
-        for one in (self.tokens[start]._replace(type="WORDS"), *heads, None):
+        for one in (self.tokens[start]._replace(type="WORDS"), *more, None):
             parser = parser and _fed(parser, one)
         if parser is None:
             return _Found(None, i, False)
@@ -796,12 +794,8 @@ class _Line:
             return Order("tell", () if everyone else who, words, about=about, again=True)
         if root.data != "tell":
             front = " ".join(t.text for t in tree.children if isinstance(t, tuple))
-            ends = (
-                ("end", "close", "wrap up")
-                if re.search("let's|let us|time to", front)
-                else ("end",)
-            )
-            bare = kinds == ["END"] and first.text not in ends  # "stop!"
+            closes = first.text in ("close", "wrap up") and re.search("let's|let us|time to", front)
+            bare = kinds == ["END"] and first.text != "end" and not closes  # "stop!"
             skipped = _COURTESY | LEADS | MARKS | {"BUT", "BACK"}
             said = " ".join(one.told for one in self.tokens[:i] if one.type not in skipped)
             of_room = self.orders or re.fullmatch(w.section("of_room"), said)

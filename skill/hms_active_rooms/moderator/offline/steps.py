@@ -548,8 +548,7 @@ class _Turn:
             return ()
         at = f"at {old[0]}" in last.words
         unfit = ({"day", "date"} & rest and at) or ("time" in rest and own & listed("numbered"))
-        both_at = at and f"at {new[0]}" in said
-        alike = both_at or _shape(old[0]) == _shape(new[0])
+        alike = (at and f"at {new[0]}" in said) or _shape(old[0]) == _shape(new[0])
         to = not {"him", "her"} & rest or [m.people for m in last.who if not m.groups]
         other = re.search(section("resends_not"), said.replace(new[0].lower(), "#"))
         if other or unfit or not (alike and to and (len(told) == 1 or "not" in rest)):

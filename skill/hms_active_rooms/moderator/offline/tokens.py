@@ -125,8 +125,8 @@ def _stem(word: str, ends: str) -> str:
 def _mended(token: Token, roster: Roster) -> str:
     """The text, spelled as `words.yaml` has it if a letter was missing, doubled or moved."""
     word, mended = token.text, w.section("mended").split()
-    roles = [form for role in roster.by_role for form in forms(role) if len(role) > 5]
-    roles = [form for form in roles if form != f"{word}r"]  # "to dance" beside dancers
+    named = [role for role in roster.by_role if len(role) > 5 and role != f"{word}r"]
+    roles = [form for role in named for form in forms(role)]  # "to dance" means no dancer
     if token.type != "WORD" or word in w.vocabulary():
         return word
     from rapidfuzz.distance import OSA
