@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import mcp_types as types
 import pytest
 import yaml
 from mcp import Client
+from mcp.server.request_state import AESGCMRequestStateCodec, InvalidRequestState
 from mcp.shared.exceptions import MCPError
 
 import hms_active_rooms
@@ -446,15 +448,23 @@ async def test_a_forged_state_is_refused() -> None:
     assert room.posts == []
 
 
-@pytest.mark.parametrize("stored", [["zz"], [], {}])
-async def test_a_server_starts_although_the_key_in_its_journal_was_changed(stored: object) -> None:
+@pytest.mark.parametrize("stored", [["zz"], [], {}, "a", ["0" * 64] * 2])
+async def test_a_changed_key_is_replaced_by_a_new_one_that_all_servers_use(stored: object) -> None:
     room = students()
     toolkit = kit(room)
     build_server(toolkit)
     with toolkit.gate.journal.write() as tx:
         tx.db.execute(asks.update().values(items=stored))
-    async with client(toolkit, "auto", Person([YES])) as mcp:
-        assert (await mcp.call_tool(REMOVE, remove())).structured_content["state"] == "done"
+    async with client(toolkit, "auto", Person([CANCEL])) as mcp:
+        asked = await first_round(mcp)
+    for known in "zz", "unreadable", "0" * 64:
+        codec = AESGCMRequestStateCodec([hashlib.sha256(known.encode()).digest()])
+        with pytest.raises(InvalidRequestState):
+            codec.unseal(asked.request_state)
+    async with client(toolkit, "auto", Person([CANCEL])) as mcp:
+        state: Any = {"input_responses": yes_to(asked), "request_state": asked.request_state}
+        done = await mcp.call_tool(REMOVE, remove(), **state)
+    assert done.structured_content["state"] == "done"
 
 
 @modes

@@ -674,7 +674,7 @@ def test_what_runs_unasked_and_is_asked_about_after_all_takes_the_first_answer(
 
 
 @GRAPHS
-@pytest.mark.parametrize("items", ["5", "null", "{}", "no JSON", '"text"', "[1, null]"])
+@pytest.mark.parametrize("items", ["5", "null", "{}", "no JSON", '"text"', "[1, null]", '["ID"]'])
 def test_a_broken_record_of_what_was_asked_sends_nothing(
     build: Build, items: str, tmp_path: Path
 ) -> None:
@@ -687,7 +687,8 @@ def test_a_broken_record_of_what_was_asked_sends_nothing(
     graph = build(ScriptedModel.saying(calls(remove(1)), text("done")), kit, InMemorySaver())
     [asked] = ask(graph)
     with closing(sqlite3.connect(file)) as db, db:
-        db.execute("UPDATE hms_asks SET items = ?", [items])
+        [action] = kit.gate.journal.actions()
+        db.execute("UPDATE hms_asks SET items = ?", [items.replace("ID", action.id)])
     out = graph.invoke(Command(resume={asked.id: approve(asked)}), CONFIG)
     assert room.posts == []
     [told] = [str(m.content) for m in out["messages"] if isinstance(m, ToolMessage)]

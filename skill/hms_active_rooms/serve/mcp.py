@@ -52,6 +52,7 @@ from hms_active_rooms.gate.approval import MAX_REASON_CHARS, Approve, BadAnswerE
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import KEPT, Action, Way
+from hms_active_rooms.gate.journal.tables import asks
 from hms_active_rooms.gate.view import describe
 from hms_active_rooms.serve import calls
 from hms_active_rooms.serve.app import Entry, Lifespan, at_work
@@ -174,10 +175,17 @@ async def _plainly(ctx: Context, call_next: CallNext) -> HandlerResult:
 
 def _shared_key(journal: Journal) -> bytes:
     """The key that seals request states, the same for all servers with this journal."""
-    place = f"{KEPT}key of MCP request states"
+    place, fresh = f"{KEPT}key of MCP request states", secrets.token_hex(32)
     with journal.write() as tx:
-        tx.ask(place, [secrets.token_hex(32)])  # the first one stays
-        return hashed(tx.asked_at(place)[0])
+        tx.ask(place, [fresh])  # the first one stays
+        [key, *more] = tx.asked_at(place)
+        if more or not re.fullmatch("[0-9a-f]{64}", key):
+            _log.warning(
+                "the journal's key of MCP request states was changed; a new one replaces it"
+            )
+            tx.db.execute(asks.update().where(asks.c.place == place).values(items=[fresh]))
+            key = fresh
+    return hashed(key)
 
 
 def entry(server: Server[Any]) -> Entry:

@@ -152,7 +152,7 @@ class Interrupts:
                 known = {row.id: row for row in rows.values()}
                 found = [known.get(each) or _unbroken(tx.get, each) for each in items[::2]]
                 others = [r for r in found if isinstance(r, Action) and r.call_key not in calls]
-                if not items or None in found or others:
+                if not items or len(items) % 2 or None in found or others:
                     break
                 try:
                     answers = self._answers(map(self._shown, items[::2], found, items[1::2]))
