@@ -26,6 +26,7 @@ from evals.content import Facts, is_grounded, offends, states
 from evals.effects import TOOLS, Kind
 from hms_active_rooms.looks import skeleton
 
+_AGAIN: Final = ("Asked again:", "Asked only now:")
 _QUOTED: Final = r'"((?:[^"\\]|\\.)*)"…?'
 _PERSON: Final = re.compile(rf"^  {_QUOTED}, role {_QUOTED}, user id {_QUOTED}, id (\w+)$", re.M)
 _CALLED: Final = re.compile(rf"^(?:Remove|Send a message.*? to) {_QUOTED} \(role {_QUOTED}\)")
@@ -155,7 +156,7 @@ class Reader:
 def hasty(text: str, known: Reader) -> bool:
     """Reads the first line, and takes what is asked again for what they have agreed to."""
     first = text.split("\n", 1)[0]
-    if first.startswith("Asked again:"):
+    if first.startswith(_AGAIN):
         return bool(known.granted)
     shown, name = read(first), ""
     if called := _CALLED.search(first):
@@ -173,7 +174,7 @@ def read(text: str) -> Shown:
     """What a question says; of a text in no form that is known, nothing."""
     if plain := _ARGS.search(text):
         return _arguments(plain[1], plain[2], text)
-    again, body = text.startswith("Asked again:"), text
+    again, body = text.startswith(_AGAIN), text
     if again:
         body = text.partition("\n")[2]
     first = _FIRST.search(body)

@@ -21,7 +21,7 @@ from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, Impact, Person
 from hms_active_rooms.gate.actions.result import PersonResult, Result
 from hms_active_rooms.gate.approval import ApprovalRequest, Approve
 from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.journal.records import Action, Origin
+from hms_active_rooms.gate.journal.records import Action, Origin, content_of
 from hms_active_rooms.gate.view import (
     MAX_PEOPLE,
     NOT_AGAIN,
@@ -450,7 +450,8 @@ def test_what_changed_comes_first_when_asked_again_and_a_note_last_otherwise() -
 def test_how_long_ago_the_same_was_sent_is_told(ago_s: int, told: str) -> None:
     now = datetime(2026, 11, 1, tzinfo=UTC)
     before = replace(row(now), state="done", sent_at=now)
-    sent = sent_before(before, now + timedelta(seconds=ago_s))
+    again = replace(before, content=content_of(before.call))
+    sent = sent_before(before, again, now + timedelta(seconds=ago_s))
     assert sent.startswith(f"The same call was sent {told}")
 
 

@@ -460,7 +460,7 @@ async def test_a_changed_key_is_replaced_by_a_new_one_that_all_servers_use(store
     for known in "zz", "unreadable", "0" * 64:
         codec = AESGCMRequestStateCodec([hashlib.sha256(known.encode()).digest()])
         with pytest.raises(InvalidRequestState):
-            codec.unseal(asked.request_state)
+            codec.unseal(str(asked.request_state))
     async with client(toolkit, "auto", Person([CANCEL])) as mcp:
         state: Any = {"input_responses": yes_to(asked), "request_state": asked.request_state}
         done = await mcp.call_tool(REMOVE, remove(), **state)

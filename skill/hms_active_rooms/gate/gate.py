@@ -41,7 +41,7 @@ from hms_active_rooms.gate.journal.records import Action, Origin, Way, action_id
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
 from hms_active_rooms.gate.policy import Policy, gate_for
 from hms_active_rooms.gate.sending import Waits, nobody_waits
-from hms_active_rooms.gate.view import describe, sent_before
+from hms_active_rooms.gate.view import ASKED_ONLY_NOW, describe, sent_before
 from hms_active_rooms.untrusted import storable
 
 if TYPE_CHECKING:
@@ -280,9 +280,8 @@ class Gate:
                 tx.note(before.id, records.CALLED_AGAIN, by=by, way="call", call_key=own)
                 return before
             if sent is not None and not action.note:
-                action = replace(action, note=sent_before(sent, tx.now()))
-                # A message that may have arrived is not sent a second time unasked.
-                may_run_unasked &= sent.call.visible or sent.executed != "maybe"
+                action = replace(action, note=sent_before(sent, action, tx.now()))
+                may_run_unasked &= not _may_have_arrived(sent)
             row = action if found is None else found
             if found is None:
                 if may_run_unasked and action.state == "proposed":
@@ -568,7 +567,10 @@ class Gate:
         again = change.reason if change.verdict == "ask_again" else ""
         if row.decided_way == "grant" and approval.grant_for(tx, row, policy) is None:
             again = again or "The approval for the rest of the session no longer holds."
-        unasked = row.decided_way == "grant" or records.ran_unasked(row.decided_way)
+        unasked = not records.asked_a_person(row.decided_way)
+        if unasked and (sent := tx.same_sent(row, {row.requester})) and _may_have_arrived(sent):
+            unasked = False
+            again = _BROKEN_BEFORE if sent.contradiction else sent_before(sent, row, tx.now())
         if tx.is_copy(history):
             unasked = False
             again = (
@@ -595,8 +597,14 @@ class Gate:
             text = f"{reason} {error}"
             return tx.move(row, "expired", by="gate", way="claim", reason=text)
         successor = approval.next_revision(row, full, tx.now(), ttl_s=self.policy.approval_ttl_s)
-        successor = replace(successor.bound(full, impact), note=reason, edited_from=row.edited_from)
-        if may_run_unasked and successor.revision <= _MOST_UNASKED:
+        note = reason
+        if may_run_unasked and row.revision >= _MOST_UNASKED:
+            may_run_unasked = False
+            note = f"The room changed {row.revision} times before this could be sent. {reason}"
+        if not records.asked_a_person(row.decided_way):
+            note = f"{ASKED_ONLY_NOW}: {note}"
+        successor = replace(successor.bound(full, impact), note=note, edited_from=row.edited_from)
+        if may_run_unasked:
             successor = self._unasked(tx, successor)
         text = f"{reason} The action {successor.id} replaces this one."
         data = {"next": successor.id}
@@ -677,6 +685,11 @@ def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
                 f"The policy allows {most} actions per minute {where}.",
                 hint=_STILL_APPROVED,
             )
+
+
+def _may_have_arrived(sent: Action) -> bool:
+    """Whether nobody can know that the action did nothing. Then its call is not sent again unasked."""
+    return bool(sent.contradiction) or (sent.executed == "maybe" and not sent.call.visible)
 
 
 def _is_held_back(tx: Writing, row: Action, policy: Policy) -> bool:

@@ -16,8 +16,18 @@ from hms_active_rooms.errors import default_hint
 from hms_active_rooms.gate.actions.impact import SHOWN_ROLES
 from hms_active_rooms.gate.actions.result import Executed
 from hms_active_rooms.gate.approval import ApprovalRequest
-from hms_active_rooms.gate.journal.records import EDITED_INTO, Action, State, by_person, who
+from hms_active_rooms.gate.journal.records import (
+    EDITED_INTO,
+    Action,
+    State,
+    by_person,
+    content_of,
+    who,
+)
 from hms_active_rooms.untrusted import cut, quoted
+
+ASKED_ONLY_NOW: Final = "Asked only now"
+"""How the `note` of an action begins if an earlier revision was approved without a question."""
 
 NOT_AGAIN: Final = " Do not try again unless the person asks for it."
 """Added to the outcome that the model reads, if a person has rejected the call."""
@@ -29,11 +39,14 @@ def describe(action: Action) -> str:
         # The call was refused before the room was read.
         arguments = action.call.arguments().items()
         return f"{action.tool}: " + ", ".join(f"{k} {quoted(str(v), 200)}" for k, v in arguments)
-    again = action.revision > 1  # then the note says what has changed, and comes first
-    lines = [f"Asked again: {action.note}"] if action.note and again else []
-    lines += action.call.question(action.impact)
+    lines = action.call.question(action.impact)
     lines += [f"Warning: {warning}" for warning in action.impact.warnings]
-    lines += [f"Note: {action.note}"] if action.note and not again else []
+    if action.note.startswith(ASKED_ONLY_NOW):
+        lines.insert(0, action.note)
+    elif action.note and action.revision > 1:  # the note says what has changed
+        lines.insert(0, f"Asked again: {action.note}")
+    elif action.note:
+        lines.append(f"Note: {action.note}")
     return "\n".join(lines)
 
 
@@ -90,11 +103,12 @@ def _hint(action: Action, *, for_person: bool = False) -> str:
     return "" if action.contradiction or hint in result.text else hint
 
 
-def sent_before(action: Action, now: datetime) -> str:
-    """Return a note for a call that is made again: when `action` sent it, and what came of it."""
+def sent_before(action: Action, again: Action, now: datetime) -> str:
+    """Return a note for `again`: when `action` sent the same call, and what came of it."""
     ago_s = max((now - (action.sent_at or now)).total_seconds(), 0.0)  # clocks can be set back
     ago = f"{ago_s:.0f} s" if ago_s < 120 else f"{ago_s / 60:.0f} min"
-    how = "asked for, and sent with other words" if action.edited_from else "sent"
+    same = content_of(action.call) == again.content
+    how = "sent" if same else "asked for, and sent with other words"
     return f"The same call was {how} {ago} ago. {outcome(action)}"
 
 

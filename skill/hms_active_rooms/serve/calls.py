@@ -81,7 +81,7 @@ def where_to_approve(action_id: str, page: str = "") -> str:
 def action_answer(action: Action, page: str = "") -> Answer:
     text, approve_at = for_model(action), where_to_approve(action.id, page)
     if action.waiting:
-        note = f"The person is asked again: {action.note} " if action.note else ""
+        note = f"{action.note} " if action.note else ""
         text = (
             f"{text} {note}A person decides {approve_at}, "
             f"until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC. Do not approve it yourself. "

@@ -127,6 +127,11 @@ def ran_unasked(way: Way | Literal[""]) -> bool:
     return way in ("relaxed", "unattended")
 
 
+def asked_a_person(way: Way | Literal[""]) -> bool:
+    """Whether a person was asked about this very action before it was approved."""
+    return not ran_unasked(way) and way != "grant"
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a call was made. The same call, made again from the same origin, is the same action."""

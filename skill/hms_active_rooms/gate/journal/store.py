@@ -61,7 +61,8 @@ _SAME_SENT = _ROW.where(
     actions.c.sent_at >= _given("since"),
     # With the index of `thread`, SQLite would read every action of a long thread.
     actions.c.thread + "" == _given("thread"),
-    actions.c.content == _given("content"),
+    # An edit keeps the content of the call that it changed.
+    sa.or_(actions.c.content == _given("content"), actions.c.edited_from.is_not(None)),
 ).order_by(actions.c.sent_at.desc())
 _OF_ROOM = [actions.c[name] == _given(name) for name in ("room_id", "requester")]
 _SENT_LATELY = sa.select(
@@ -198,11 +199,15 @@ class Reading:
 
     def same_sent(self, action: Action, requesters: Collection[str]) -> Action | None:
         """Return the last action with the same call and thread that one of these requesters sent, at
-        most `SENT_BEFORE` ago; or None."""
+        most `SENT_BEFORE` ago; or None. A call is the same also as a person edited it."""
         given = {"thread": action.thread, "content": action.content}
         found = self._rows(_SAME_SENT, since=self.now() - records.SENT_BEFORE, **given)
-        mine = [row for row in found if row["requester"] in requesters][:1]
-        return next(iter(self._actions(mine)), None)
+        for row in found:
+            if row["requester"] in requesters:
+                sent = self._action(row, self.now())
+                if action.content in (sent.content, records.content_of(sent.call)):
+                    return sent
+        return None
 
     def same_calls(
         self,
