@@ -40,9 +40,9 @@ def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
 
 
 def refuse_unknown(environ: Mapping[str, str], also_known: Collection[str] = ()) -> None:
-    """Raise ConfigurationError if a variable begins with `HMS_` but is not a setting, or is a setting
-    in another spelling, such as `hms-room` or `HMSROOM`. A misspelt setting could leave a protection
-    off. `also_known` has more names to allow."""
+    """Raise ConfigurationError for a variable that begins with `HMS_` and is not a setting, and for
+    another spelling of a setting, such as `hms-room` or `HMSROOM`. If they were ignored, a protection
+    could stay off. `also_known` has more names to allow."""
     ours, families = set(map(_letters, KNOWN)), tuple(map(_letters, FAMILIES))
     for name in environ:
         # Files of settings may begin with a byte order mark, or have "export" before a name.

@@ -59,6 +59,8 @@ def test_anything_else_is_refused_without_showing_it() -> None:
         with pytest.raises(ConfigurationError) as caught:
             checked_base_url(url, "HMS_BASE_URL")
         assert "HMS_BASE_URL" in str(caught.value)
+        if "://" not in url:
+            assert "Begin with https://" in caught.value.hint
         assert "hunter2" not in caught.value.for_model()
 
 

@@ -416,6 +416,7 @@ def test_requests_that_a_server_refused_are_listed_newest_first(
     _, *shown = call("actions", "--refused").out.splitlines()
     assert ["from 10.0.0.2" in shown[0], "from 10.0.0.1" in shown[1]] == [True, True]
     assert "\x1b" not in shown[0]
+    assert '(token): "GET /v1/tools' in shown[0]
     [newest] = call("actions", "--refused", "--limit", "1", "--json").json["refused"]
     assert (newest["kind"], newest["way"], newest["by"]) == ("refused", "token", "10.0.0.2")
     place = Path(environ["XDG_STATE_HOME"]) / "hms-active-rooms" / "journal.sqlite"

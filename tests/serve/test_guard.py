@@ -101,16 +101,16 @@ def test_a_port_that_no_machine_has_is_refused(host: str, word: str) -> None:
 
 def test_a_token_is_told_from_every_other() -> None:
     for given, found in [
-        ([], "token"),
+        ([], "no_token"),
         (f"Bearer {TOKEN}", ""),
         (f"bearer  {TOKEN}", ""),
         (f"Bearer {APPROVER}", "approver"),
-        (f"Basic {TOKEN}", "token"),
-        (f"Bearer {TOKEN}x", "token"),
-        (f"Bearer {TOKEN[:-1]}", "token"),
-        ("Bearer ", "token"),
-        ("Bearer", "token"),
-        ([f"Bearer {TOKEN}", f"Bearer {TOKEN}"], "token"),
+        (f"Basic {TOKEN}", "wrong_token"),
+        (f"Bearer {TOKEN}x", "wrong_token"),
+        (f"Bearer {TOKEN[:-1]}", "wrong_token"),
+        ("Bearer ", "wrong_token"),
+        ("Bearer", "wrong_token"),
+        ([f"Bearer {TOKEN}", f"Bearer {TOKEN}"], "wrong_token"),
     ]:
         settings = guard_settings("127.0.0.1", callers={"": TOKEN}, approvers={"ada": APPROVER})
         assert verdict(settings, authorization=given) == found
@@ -132,7 +132,7 @@ def test_an_approvers_token_opens_nothing_but_rest(path: str) -> None:
 
 def test_an_empty_token_is_nobodys() -> None:
     settings = guard_settings("127.0.0.1", callers={"": TOKEN})
-    assert verdict(settings, authorization="Bearer ") == "token"
+    assert verdict(settings, authorization="Bearer ") == "wrong_token"
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ def test_an_empty_token_is_nobodys() -> None:
         ("/healthz", ""),
         ("/approvals", ""),
         ("/approvals/x", ""),
-        ("/approvalsx", "token"),
-        ("/healthz/x", "token"),
-        ("/", "token"),
+        ("/approvalsx", "no_token"),
+        ("/healthz/x", "no_token"),
+        ("/", "no_token"),
     ],
 )
 def test_only_the_page_and_healthz_do_without_the_token(path: str, found: str) -> None:
@@ -302,7 +302,7 @@ async def test_what_is_refused_never_reaches_the_application(
             assert (await http.post("/mcp", headers=good, content=b"{}")).text == "ok"
     assert seen == [(Principal(known=True), b"{}")]
     assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == [
-        "token",
+        "no_token",
         "origin",
         "host",
         "size",
@@ -518,4 +518,4 @@ def test_with_a_token_a_proxy_is_fine() -> None:
     settings = guard_settings("127.0.0.1", callers={"": TOKEN})
     bearer = {"authorization": f"Bearer {TOKEN}"}
     assert verdict(settings, "/v1/tools", x_forwarded_for="198.51.100.7", **bearer) == ""
-    assert verdict(settings, "/v1/tools", x_forwarded_for="198.51.100.7") == "token"
+    assert verdict(settings, "/v1/tools", x_forwarded_for="198.51.100.7") == "no_token"

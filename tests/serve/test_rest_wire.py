@@ -231,7 +231,7 @@ async def test_other_methods_are_told_which_are_allowed(path: str, allow: str) -
 async def test_without_a_token_nothing_is_answered() -> None:
     toolkit = kit(students())
     async with speaking(rest_app(toolkit), "", "another-token-0123456789") as clients:
-        for client in clients:
+        for client, code in zip(clients, ("no_token", "wrong_token"), strict=True):
             answers: list[httpx.Response] = [
                 await client.get("/v1/tools"),
                 await client.get("/v1/openapi.json"),
@@ -239,7 +239,7 @@ async def test_without_a_token_nothing_is_answered() -> None:
                 await client.get("/v1/actions"),
             ]
             for answer in answers:
-                assert "Bearer" in problem(answer, 401, "token")["hint"]
+                assert "Bearer" in problem(answer, 401, code)["hint"]
     assert toolkit.gate.journal.actions() == []
 
 

@@ -271,6 +271,7 @@ def test_a_filter_is_repeated_with_the_counts_of_what_matches() -> None:
     text = render_roster(roster(crowd, name="spam\nbot"))
     assert '3 match name="spam\\nbot", of which 2 as "student" and 1 as "teacher".' in text
     assert "Shown: 1 to 3 of 3." in text
+    assert '1 matches role="teacher".' in render_roster(roster(peers(2), role="teacher"))
 
 
 def test_what_is_not_there_is_said_plainly() -> None:

@@ -33,7 +33,8 @@ def checked_base_url(url: str, source: str = "The base URL") -> str:
     ):
         raise ConfigurationError(
             f"{source} is not a URL like https://host/v2.",
-            hint="Give only scheme, host, port and path. Leave out user name, password and query.",
+            hint="Begin with https:// (or http:// for a simulator on this machine). After it give host, port"
+            " and path. Leave out user name, password and query.",
         )
     if parts.scheme == "http" and not is_loopback(host):
         raise ConfigurationError(

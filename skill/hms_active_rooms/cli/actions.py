@@ -201,7 +201,7 @@ def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> Non
         export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
         screen.err(
             f"Kept {screen.counted(pruned.left, 'action')}: not exported yet, or changed since the export. "
-            f"Export them, then prune again: {export}"
+            f"To delete the rest, export to a new FILE, then prune again: {export}"
         )
 
 
@@ -229,7 +229,8 @@ def _event_line(event: records.Event) -> str:
     shown = {
         k: v for k, v in event.data.items() if v not in ("", None) and k not in ("digest", "file")
     }
-    data = ", ".join(f"{k} {quoted(str(v), 200)}" for k, v in shown.items())
+    names = {k: "" if k == "what" else f"{k} " for k in shown}  # the request that was refused
+    data = ", ".join(f"{names[k]}{quoted(str(v), 200)}" for k, v in shown.items())
     return f"{at(event.at)}  {event.kind}{by}{way}" + (f": {data}" if data else "")
 
 

@@ -14,11 +14,11 @@ _EPILOG: Final = """\b
 Exit codes:
   0  the command did what was asked
   1  the command failed; the error says whether anything was executed
-  2  a wrong argument or setting, or a name that fits nobody or several people
+  2  wrong argument, setting or name, or no terminal; the error says which
   3  the change was not sent: it waits for a person to approve it
   4  the change was not sent: rejected, not allowed, or not answered in time
   5  the change may have been executed, and is not sent again
-  130, 143, 129  Ctrl-C or another signal ended the command; see the text
+  130, 143, 129  ended by Ctrl-C or a signal; the output says what was sent
   141  the program that read the output went away
 
 \b
@@ -46,8 +46,8 @@ def _group(**settings: Any) -> typer.Typer:
 
 app = _group(
     name="hms-active-rooms",
-    help="Look into and moderate live 100ms rooms. A change is sent only after a person says yes. A"
-    " policy can let some changes go without a question.",
+    help="Look into and moderate live 100ms rooms. A change is sent only after a person says yes,"
+    " unless a policy lets it go without a question.",
     epilog=_EPILOG,
     add_completion=True,
     pretty_exceptions_enable=False,

@@ -64,10 +64,10 @@ def peers(
         int | None,
         Option(
             min=1,
-            help="The most rows to show. Default: 100. With --json: 50, never over 100, and fewer if they are long.",
+            help="The most rows to show. Default: 100. With --json: 50, at most 100, and fewer if the output would be too long; `left_out` counts the rest. Not with --all.",
         ),
     ] = None,
-    offset: Annotated[int, Option(min=0, help="Rows to skip.")] = 0,
+    offset: Annotated[int, Option(min=0, help="Rows to skip. Not with --all.")] = 0,
     all: All = False,
     json: Json = False,
     policy: PolicyFile = None,
@@ -119,7 +119,7 @@ def send(
         str, Option(help='Message type. Apps show type "chat" in their chat.')
     ] = "chat",
 ) -> int:
-    """Send a message to everyone, one peer or one role. Asks first."""
+    """Send a message to everyone, one peer or one role. Asks first, unless the policy says otherwise."""
     if to is not None and role is not None:
         raise InvalidCall("Give --to or --role, not both.")
     given = {"message": message, "--role": role, "--type": type}

@@ -59,11 +59,12 @@ def mcp(
         bool, Option("--stdio", help="Serve one client, on standard input and output.")
     ] = False,
 ) -> None:
-    """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
+    """Serve the tools to MCP clients, until Ctrl-C. Asks a person before a change, unless the policy
+    says otherwise.
 
     If you set HMS_SERVER_TOKEN, or HMS_SERVER_TOKENS ("name=token,name=token"), clients must send a
-    bearer token. Without it, every program on this machine may call the tools. A server that other
-    machines can reach does not start without it.
+    bearer token. If neither is set, every program on this machine may call the tools, and a server
+    that other machines can reach does not start.
     """
     with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.mcp import build_server, serve_stdio
@@ -110,8 +111,8 @@ def serve(
     out.
 
     If you set HMS_SERVER_TOKEN, or HMS_SERVER_TOKENS ("name=token,name=token"), programs must send a
-    bearer token to call tools. Without it, every program on this machine may call them. A server
-    that other machines can reach does not start without it.
+    bearer token to call tools. If neither is set, every program on this machine may call them, and a
+    server that other machines can reach does not start.
 
     To approve by REST, a program sends another token: HMS_APPROVER_TOKEN or
     HMS_APPROVER_TOKEN_<NAME>.

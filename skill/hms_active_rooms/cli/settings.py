@@ -39,7 +39,7 @@ All = Annotated[
     Option(
         "--all",
         callback=screen.refuse_a_terminal,
-        help="Print all that 100ms sent, as JSON lines. Only to a file or pipe.",
+        help="Print all people and all fields, as JSON lines. Only to a file or pipe.",
     ),
 ]
 JournalUrl = Annotated[

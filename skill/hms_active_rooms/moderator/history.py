@@ -73,7 +73,7 @@ def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCa
 
 
 def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
-    """How many of this turn's last changes in a row were rejected or expired."""
+    """How many changes were rejected or expired in this turn, since its last one that ended otherwise."""
     count = 0
     for message in reversed(this_turn(messages)):
         if not isinstance(message, ToolMessage):

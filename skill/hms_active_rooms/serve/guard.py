@@ -54,7 +54,10 @@ _DRAIN_S: Final = 2.0
 _HINTS: Final = {
     "host": "If the Host is right, start the server with --allow-host NAME.",
     "origin": "If the Origin is right, start the server with HMS_SERVER_URL=URL.",
-    "token": "Send the header Authorization: Bearer TOKEN, with a token of this server.",
+    **dict.fromkeys(
+        ("no_token", "wrong_token"),
+        "Send the header Authorization: Bearer TOKEN, with a token of this server.",
+    ),
     "proxy": "Start the server with a token in HMS_SERVER_TOKEN or HMS_SERVER_TOKENS.",
 }
 _MORE_HEADERS: Final = {
@@ -264,7 +267,7 @@ def judge(
     if isinstance(who, Principal) and who.approves and not path.startswith("/v1/"):
         return _refused(403, "approver", "An approver's token is for REST only.")
     if who is None and settings.callers and not _needs_no_token(settings, path):
-        return _refused(401, "token", "The request needs a bearer token.")
+        return _refused(401, "no_token", "The request needs a bearer token.")
     # uvicorn has refused a length that is no number.
     lengths = [length[:12] for length in headers.get("content-length", []) if length.isdecimal()]
     if any(int(length) > settings.max_body_bytes for length in lengths):
@@ -297,7 +300,7 @@ def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refused
     scheme, _, given = values[0].partition(" ")
     found = settings.principals.get(hashed(given.strip()))
     if found is None or len(values) > 1 or scheme.lower() != "bearer":
-        return _refused(401, "token", "The bearer token is wrong.")
+        return _refused(401, "wrong_token", "The bearer token is wrong.")
     return found
 
 

@@ -75,8 +75,8 @@ class Refusals:
         return 0.0
 
     def add(self, word: str, what: str, by: str) -> None:
-        """Log and record a refused request; after many for one reason in a minute, only count it.
-        `word` is the reason, `by` the sender, and `what` the request without query, headers and
+        """Log, record and count a refused request. The journal gets only the first `MOST_A_MINUTE` of a
+        minute for one reason, and so does the log if the reason is `BUSY`. `word` is the reason, `by` the sender, and `what` the request without query, headers and
         body."""
         self._begin_minute()
         self._refused[word] += 1

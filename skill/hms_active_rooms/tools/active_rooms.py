@@ -34,7 +34,8 @@ _ELSEWHERE: tuple[Way, ...] = ("page", "rest", "terminal", "elicitation")
 
 
 class ActiveRoomsTool(StructuredTool):
-    """A StructuredTool that passes the call's id to its function, and keeps its argument model."""
+    """A StructuredTool that passes the call's id to its function, and shows LangChain its own argument
+    model instead of a copy."""
 
     @property
     def tool_call_schema(self) -> type[BaseModel]:

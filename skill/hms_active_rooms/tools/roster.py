@@ -200,7 +200,8 @@ def counts(view: Roster) -> list[str]:
         # If a role is asked for, its counts by role say nothing new.
         roles = () if "role" in view.filters else view.matching_by_role
         of_which = _counts(", of which ", roles, view.matching)
-        lines.append(f"{view.matching:,} match {_wording(view)}{of_which}.")
+        match = "matches" if view.matching == 1 else "match"
+        lines.append(f"{view.matching:,} {match} {_wording(view)}{of_which}.")
     return lines
 
 

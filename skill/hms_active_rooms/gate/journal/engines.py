@@ -113,15 +113,15 @@ class Database:
         except (sa.exc.ArgumentError, ImportError, OSError, ValueError, RuntimeError) as error:
             why = error.strerror if isinstance(error, OSError) else ""
             hint = (
-                "HMS_JOURNAL or --journal takes sqlite:///FILE or postgresql+psycopg://HOST/NAME. "
+                "HMS_JOURNAL, --journal or journal= takes sqlite:///FILE or postgresql+psycopg://HOST/NAME. "
                 f"PostgreSQL needs more packages: {how_to_install('postgres')}."
             )
             drive = _DRIVE.match(url)
             if why:
-                hint = "Name a file that can be written: HMS_JOURNAL or --journal sqlite:///FILE."
+                hint = "Name a file that can be written, as sqlite:///FILE."
             elif drive or not set(":@=") & set(url):  # a URL with these may hold a password
                 path = quoted(file_url(Path(url) if drive else Path(url).absolute()), 300)
-                hint = f"HMS_JOURNAL or --journal takes a URL, not a path. Write: {path}."
+                hint = f"HMS_JOURNAL, --journal or journal= takes a URL, not a path. Write: {path}."
             raise ConfigurationError(
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.", hint=hint
             ) from None
@@ -308,7 +308,7 @@ if hasattr(os, "register_at_fork"):
 def _unusable(why: str) -> ConfigurationError:
     return ConfigurationError(
         f"The journal's URL cannot be used: {why}.",
-        hint="HMS_JOURNAL or --journal takes sqlite:/// and then the whole path, as in "
+        hint="HMS_JOURNAL, --journal or journal= takes sqlite:/// and then the whole path, as in "
         "sqlite:////home/ada/journal.sqlite, or postgresql+psycopg://HOST/NAME.",
     )
 
