@@ -264,7 +264,11 @@ async def test_a_success_whose_body_breaks_off_is_one(receiver: Receiver) -> Non
     assert [each["action_id"] for each in told] == [first.id, second.id]
 
 
-async def test_a_broken_record_keeps_nobody_from_being_told_of_the_next(receiver: Receiver) -> None:
+@pytest.mark.parametrize("most", [100, 1])
+async def test_a_broken_record_keeps_nobody_from_being_told_of_the_next(
+    most: int, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hms_active_rooms.serve.notify.MOST_WAITING", most)
     toolkit = kit(students())
     broken, whole = await waits(toolkit, 1), await waits(toolkit, 2)
     with toolkit.gate.journal.write() as tx:

@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -145,10 +144,14 @@ async def tell_of_questions(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
     """Send a notice of each action that waits, until cancelled. `page` is as in `notice`."""
-    find = partial(gate.journal.actions, state="proposed", oldest_first=True, limit=MOST_WAITING)
+
+    def waiting() -> list[Action]:
+        with gate.journal.read() as view:
+            return view.waiting(limit=MOST_WAITING, rooms=gate.policy.only_rooms)[0]
+
     while True:
         try:
-            for action in await asyncio.to_thread(find, rooms=gate.policy.only_rooms):
+            for action in await asyncio.to_thread(waiting):
                 await _tell(gate.journal, action, settings, page)
         except JournalError as error:
             _log.warning("notices cannot be sent now: %s", error)

@@ -170,7 +170,11 @@ async def test_what_is_too_late_waits_no_more_and_is_moved() -> None:
     assert (await toolkit.gate.get(action_id)).state == "expired"
 
 
-async def test_an_action_whose_record_is_broken_is_no_question() -> None:
+@pytest.mark.parametrize("most", [MAX_WAITING, 1])
+async def test_an_action_whose_record_is_broken_is_no_question(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hms_active_rooms.serve.page.feed.MAX_WAITING", most)
     toolkit = kit(students())
     changed, whole = await propose(toolkit, 1), await propose(toolkit, 2)
     with toolkit.gate.journal.write() as tx:

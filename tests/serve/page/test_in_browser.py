@@ -15,8 +15,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from hms_active_rooms.api.models import Acknowledgement
+from hms_active_rooms.gate.approval import Approve
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
+from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.serve.page.routes import PATH
 from serve.page.browser import Viewer, chromium, requested
 from serve.page.served import Served, running_page
@@ -178,6 +180,25 @@ def test_a_change_since_then_is_a_new_question_and_the_old_click_does_nothing(
     ada.click(f".card:not(#action-{action.id}) [data-is=approve]")
     ada.text_of(".told", "Removed")
     assert len(room.posts) == 1
+
+
+@pytest.mark.parametrize("approve", [False, True])
+def test_nobody_is_asked_about_a_record_that_breaks_while_it_is_shown(
+    approve: bool, page: Callable[..., Served], chrome: Chrome
+) -> None:
+    served = page(students())
+    action, gate = served.waiting(), served.toolkit.gate
+    ada = Viewer(chrome, served).log_in()
+    ada.seen("[data-is=approve]")
+    if approve:
+        served.do(gate.decide(action.id, Approve(action.digest), by="bob", way="terminal"))
+    with gate.journal.write() as tx:
+        tx.db.execute(actions.update().values(note="x"))
+    ada.text_of(".told", "contradicts itself")
+    assert not ada.chrome.find_element(By.CSS_SELECTOR, "[data-is=approve]").is_displayed()
+    ada.click("#journal summary")
+    ada.text_of("#journal ul", "proposed")
+    assert not ada.chrome.find_element(By.CSS_SELECTOR, "#journal [data-is=open]").is_displayed()
 
 
 def test_the_words_can_be_changed(page: Callable[..., Served], chrome: Chrome) -> None:

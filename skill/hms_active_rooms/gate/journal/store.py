@@ -234,13 +234,26 @@ class Reading:
         *states: State,
         oldest_first: bool = False,
         limit: int | None = 50,
+        offset: int = 0,
         **which: Unpack[Which],
     ) -> list[Action]:
         """Return at most `limit` actions that match `which` and one of the `states`."""
         age = actions.c.created_at
         query = _ROW.where(*self._filters(which, *states))
         query = query.order_by(age if oldest_first else age.desc(), actions.c.id)
-        return self._actions(self.found(query.limit(limit)))
+        return self._actions(self.found(query.limit(limit).offset(offset)))
+
+    def waiting(self, *, limit: int, rooms: Collection[str] | None) -> tuple[list[Action], int]:
+        """Return the oldest actions that wait for a person, at most `limit`, and the number of those
+        that are left out. Skips broken records."""
+        which: Which = {"state": "proposed", "rooms": rooms}
+        found, read, ends = list[Action](), 0, False
+        while not ends:
+            page = self.actions(oldest_first=True, limit=limit, offset=read, **which)
+            found += [action for action in page if action.waiting]
+            read += len(page)
+            ends = len(page) < limit or len(found) >= limit
+        return found[:limit], self.count(**which) - read + len(found[limit:])
 
     def count(self, **which: Unpack[Which]) -> int:
         query = sa.select(sa.func.count()).select_from(actions).where(*self._filters(which))

@@ -33,7 +33,7 @@ class Card {
   constructor(question) {
     this.question = question;
     this.busy = this.asking = this.ended = false;
-    this.state = "proposed";
+    this.decidable = true;
     this.words = {};
     const node = this.node = copyOf("card");
     node.id = `action-${question.action_id}`;
@@ -75,7 +75,7 @@ class Card {
   }
 
   get open() {
-    return !this.ended && ["proposed", "approved"].includes(this.state);
+    return !this.ended && this.decidable;
   }
 
   get late() {
@@ -91,7 +91,7 @@ class Card {
     try {
       const verdict = await call(`/actions/${this.question.action_id}`, answer);
       part(this.node, "note").textContent = "";
-      this.state = "decided";
+      this.decidable = false;
       this.tell((verdict.counted ? "" : "Your decision did not count. ") + verdict.text, verdict.ended);
     } catch (error) {
       part(this.node, "note").textContent = error instanceof Told ? error.message :
@@ -108,7 +108,7 @@ class Card {
     try {
       const now = await call(`/actions/${this.question.action_id}`);
       if (!this.busy && !this.ended) {
-        this.state = now.state;
+        this.decidable = now.decidable;
         this.tell(now.told, now.ended);
       }
     } catch {
@@ -183,7 +183,7 @@ export function showQuestion(question) {
 export function showAction(action) {
   showQuestion(action);
   const card = cards.get(action.action_id);
-  card.state = action.state;
+  card.decidable = action.decidable;
   if (!card.open) card.tell(action.told, action.ended);
   card.node.scrollIntoView();
 }

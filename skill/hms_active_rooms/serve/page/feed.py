@@ -18,7 +18,7 @@ from typing import Any, Final
 from hms_active_rooms.api.models import ActiveRoom, Peer
 from hms_active_rooms.errors import ActiveRoomsError, NotActive
 from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.journal.records import Action, Event, by_person, who
+from hms_active_rooms.gate.journal.records import UNSENT, Action, Event, by_person, who
 from hms_active_rooms.gate.policy import ANY_ROOM
 from hms_active_rooms.gate.view import view
 from hms_active_rooms.serve.guard import hashed
@@ -96,27 +96,26 @@ class Feed:
 
     async def _read_journal(self) -> None:
         try:
-            count, waiting, newest = await asyncio.to_thread(self._look)
+            waiting, more, newest = await asyncio.to_thread(self._look)
             questions = [action_view(row) for row in waiting]
             await self._record_shown(waiting)
         except ActiveRoomsError as error:
             self._found(trouble=str(error))
             return
-        before, now = ([(row.id, row.state) for row in rows] for rows in (self._newest, newest))
+        before, now = (
+            [(row.id, row.state, row.contradiction) for row in rows]
+            for rows in (self._newest, newest)
+        )
         changes = self._picture["changes"] + (before != now)
-        more = max(count - len(waiting), 0)
         self._newest = newest
         self._found(waiting=questions, more=more, changes=changes, trouble="")
 
-    def _look(self) -> tuple[int, list[Action], list[Action]]:
-        """The number of actions that wait, the oldest of them, and the newest actions of all."""
-        mine: Any = {"rooms": self._gate.policy.only_rooms}
-        asked: Any = {**mine, "state": "proposed"}
+    def _look(self) -> tuple[list[Action], int, list[Action]]:
+        """The oldest actions that wait, how many more do, and the newest actions of all."""
+        rooms = self._gate.policy.only_rooms
         with self._gate.journal.read() as reading:
-            found = reading.actions(**asked, oldest_first=True, limit=MAX_WAITING)
-            waiting = [action for action in found if action.waiting]
-            count = reading.count(**asked) - (len(found) - len(waiting))
-            return count, waiting, reading.actions(**mine, limit=_NEWEST)
+            waiting, more = reading.waiting(limit=MAX_WAITING, rooms=rooms)
+            return waiting, more, reading.actions(rooms=rooms, limit=_NEWEST)
 
     async def _record_shown(self, waiting: Sequence[Action]) -> None:
         self._shown &= {row.id for row in waiting}
@@ -175,10 +174,12 @@ def room_view(room_id: str, room: ActiveRoom | None, people: Sequence[Peer]) -> 
 
 def action_view(action: Action) -> dict[str, Any]:
     """An `ActionView` for the page, without the list of people, since the question names them.
-    `label` is "refused" for a rejection that no person made, else the state."""
+    `label` is "refused" for a rejection that no person made, else the state. `decidable`: a decision
+    can still count."""
     refused = action.state == "rejected" and not by_person(action.decided_way)
     told = view(action, people=0).model_dump(mode="json")
-    return {**told, "label": "refused" if refused else action.state}
+    decidable = action.state in UNSENT and not action.contradiction
+    return {**told, "label": "refused" if refused else action.state, "decidable": decidable}
 
 
 def event_view(event: Event) -> dict[str, Any]:

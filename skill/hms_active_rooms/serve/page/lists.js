@@ -90,7 +90,7 @@ class Entry {
     const pre = part(this.node, "question");
     pre.hidden = !action.impact; // refused before the room was read
     pre.textContent = action.question;
-    part(this.node, "open").hidden = !action.impact || !["proposed", "approved"].includes(action.state);
+    part(this.node, "open").hidden = !action.impact || !action.decidable;
     part(this.node, "events").replaceChildren(...action.events.map((event) => {
       const who = [event.by, event.way && `(${event.way})`].filter(Boolean).join(" ");
       return element("li", [timeOf(event.at), event.kind, who, event.text].filter(Boolean).join(" · "));
