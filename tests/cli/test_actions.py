@@ -15,6 +15,7 @@ import pytest
 from cli.running import QUESTION, Open, Run, answered, ended, executed
 from forks import WAIT_S
 from hms_active_rooms.errors import JournalError
+from hms_active_rooms.gate.approval import Edit, record_decision
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import REQUESTS
 from hms_active_rooms.gate.journal.tables import actions
@@ -158,13 +159,34 @@ def test_the_exit_code_of_an_action_whose_record_is_broken_is_not_that_of_a_succ
     assert (code, "contradicts itself" in told) == (5, True)
 
 
-def test_a_no_that_comes_after_somebodys_yes_does_not_end_like_a_success(
-    sim: Simulation, waiting: str, terminal: Open
+def test_a_no_to_an_action_whose_newest_record_is_broken_does_not_end_like_a_success(
+    sim: Simulation, call: Run
+) -> None:
+    first = str(call("end", sim.room_id, "--json").json["action_id"])
+    with closing(Journal()) as journal:
+        with journal.write() as tx:
+            row = tx.get(first)
+            assert row is not None
+            edit = Edit(row.digest, {"reason": "over"})
+            newest = record_decision(tx, first, edit, by="ada", way="page").action
+        with journal.write() as tx:
+            forged = actions.update().where(actions.c.id == newest.id)
+            tx.db.execute(forged.values(state="rejected"))
+    done = call("reject", first)
+    assert (done.code, "contradicts itself" in done.err) == (5, True)
+
+
+@pytest.mark.parametrize("answers", [["no"], ["edit", "other words", "yes"]])
+def test_a_no_or_an_edit_that_comes_after_somebodys_yes_does_not_end_like_a_success(
+    sim: Simulation, waiting: str, terminal: Open, answers: list[str]
 ) -> None:
     second = terminal("approve", waiting)
     second.expect(QUESTION)
     assert answered(terminal("approve", waiting), "yes")[0] == 0
-    second.sendline("no")
+    second.sendline(answers[0])
+    for prompt, line in zip(("New reason", "with these words"), answers[1:], strict=False):
+        second.expect(prompt)
+        second.sendline(line)
     code, told = ended(second)
     assert (code, "Already approved by" in told, len(posts(sim))) == (1, True, 1)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from cli.running import QUESTION, Open, Run, answered, ended, executed
 from forks import Terminal
+from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
 from simulated import names, posts
@@ -209,6 +212,23 @@ def test_ctrl_c_at_a_question_decides_nothing(sim: Simulation, call: Run, termin
     (row,) = call("actions", "--json").json["actions"]
     assert row["state"] == "proposed"
     assert posts(sim) == []
+
+
+def test_ctrl_c_does_not_end_like_a_success_if_a_forged_record_says_done(
+    sim: Simulation, terminal: Open
+) -> None:
+    sim.faults.add(Fault(kind="hang", method="POST", when="after", times=None))
+    child = terminal("chat", sim.room_id, **PLAIN)
+    child.expect(PROMPT)
+    child.sendline("kick Spam Bot")
+    child.expect(QUESTION)
+    child.sendline("yes")
+    executed(sim)
+    with closing(Journal()) as journal, journal.write() as tx:
+        tx.db.execute(actions.update().values(state="done"))
+    child.sendintr()
+    code, rest = ended(child)
+    assert (code, "Traceback" in rest) == (5, False)
 
 
 def test_ctrl_c_while_a_request_is_on_its_way_says_that_it_may_have_been_executed(

@@ -22,7 +22,9 @@ from hms_active_rooms.errors import JournalError
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import ApprovalRequest
 from hms_active_rooms.gate.journal.records import Action, Origin, Way
+from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.gate.policy import Policy
+from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from scripted import ScriptedModel, calls, text
@@ -410,3 +412,57 @@ def test_an_edit_that_was_given_up_is_asked_about_again(
     assert not converse(two_removals(sim), io)
     assert [number for _, number, _ in io.questions] == [1, 1, 2, 2]
     assert posts(sim) == []
+
+
+def test_other_words_for_what_another_approved_meanwhile_send_nothing_and_it_stays_approved(
+    sim: Simulation, converse: Converse, toolkit: ActiveRoomsToolkit
+) -> None:
+    def approve(request: ApprovalRequest) -> None:
+        yes = toolkit.gate.decide(request.action_id, request.approve(), by="bob", way="page")
+        blocking.run(yes)
+
+    said = calls(("hms-send-message", {"room_id": sim.room_id, "message": "helo"}))
+    io = Talk("tell them", "edit", "hello", "yes")
+    io.meanwhile = approve
+    assert not converse(ScriptedModel.saying(said, text("done")), io)
+    assert posts(sim) == []
+    assert [event["state"] for event in io.of("outcome")] == ["approved"]
+    assert "The action was not sent, and its approval is still open" in io.notices[-1]
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_question_whose_record_breaks_ends_with_its_error(
+    sim: Simulation, converse: Converse, toolkit: ActiveRoomsToolkit, later: bool
+) -> None:
+    def breaks(_: ApprovalRequest) -> None:
+        with toolkit.gate.journal.write() as tx:
+            tx.db.execute(actions.update().values(note="forged"))
+
+    io = Talk("remove him", *([] if later else ["yes"]))
+    io.meanwhile = breaks
+    wanted = calls((REMOVE, {"room_id": sim.room_id, "peer_id": peer_id(sim, "Spam Bot")}))
+    assert converse(ScriptedModel.saying(wanted, text("done")), io) is later
+    if later:  # the input ended; the conversation is opened again
+        assert not converse(ScriptedModel.saying(text("done")), io)
+    [told] = io.of("outcome")
+    assert "contradicts itself" in told["text"]
+    assert len(io.questions) == 1
+    assert posts(sim) == []
+
+
+def test_only_a_conversation_that_has_the_call_says_that_a_new_message_takes_it_back(
+    sim: Simulation, toolkit: ActiveRoomsToolkit
+) -> None:
+    saver = InMemorySaver()
+
+    def deleted(_: ApprovalRequest) -> None:
+        saver.delete_thread("t")
+        sim.faults.add(Fault(kind="status", status=500, method="GET", times=None))
+
+    io = Talk("remove him", "yes")
+    io.meanwhile = deleted
+    wanted = calls((REMOVE, {"room_id": sim.room_id, "peer_id": peer_id(sim, "Spam Bot")}))
+    model = ScriptedModel.saying(wanted, text("done"))
+    Conversation(toolkit, io, model, saver, thread="t", room_id=sim.room_id).run()
+    assert "approval is still open" in io.notices[-1]
+    assert "takes it back, too" not in io.notices[-1]

@@ -189,6 +189,7 @@ def test_other_words_for_what_another_approved_meanwhile_send_nothing() -> None:
     assert finish(gate, action, desk).state == "approved"
     assert any('Already approved by "bob" (page)' in text for text in desk.seen)
     assert room.posts == []
+    assert desk.said_no
 
 
 @pytest.mark.parametrize(

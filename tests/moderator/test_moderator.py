@@ -63,6 +63,9 @@ class Conversation:
         ]
         return self.resume({"decisions": bound})
 
+    def go_on(self) -> Any:
+        return self._run(None)
+
     def resume(self, value: Any) -> Any:
         return self._run(Command(resume={self.interrupt().id: value}))
 
@@ -439,6 +442,33 @@ def test_a_row_that_is_broken_does_not_end_the_conversation(how: str) -> None:
     assert [row.state for row in rows if row] == ["rejected", "rejected"]
     assert how in " ".join(talk.results())
     assert talk.removed() == []
+
+
+def test_nobody_is_asked_about_a_question_whose_record_is_broken_now() -> None:
+    talk = Conversation(students(), ScriptedModel.saying(calls(remove(1)), text("done")))
+    [asked] = talk.say().value["action_requests"]
+    broken(talk, asked["action_id"], "contradicts itself")
+    assert talk.go_on() is None
+    assert "contradicts itself" in " ".join(talk.results())
+
+
+def test_other_words_for_what_was_approved_elsewhere_send_nothing_however_often_the_node_runs() -> (
+    None
+):
+    send = ("hms-send-message", {"room_id": ROOM, "message": "helo"})
+    model = ScriptedModel.saying(calls(send, remove(1), remove(2)), text("done"))
+    talk = Conversation(students(), model)
+    said, *_ = talk.say().value["action_requests"]
+    asyncio.run(
+        talk.kit.gate.decide(said["action_id"], Approve(said["digest"]), by="bob", way="page")
+    )
+    args = {**said["args"], "message": "hello"}
+    edit = {"type": "edit", "edited_action": {"name": said["name"], "args": args}}
+    talk.room.peers[0] = peer(1, role="teacher")  # so that this removal is asked about again
+    assert talk.answer(edit, APPROVE, REJECT) is not None
+    assert talk.answer(REJECT) is None
+    assert talk.room.posts == []
+    assert "approved, not sent" in talk.results()[0]
 
 
 def test_going_back_in_time_sends_nothing_again() -> None:

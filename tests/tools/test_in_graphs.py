@@ -28,6 +28,7 @@ from hms_active_rooms.api.models import ActiveRoom
 from hms_active_rooms.errors import ConfigurationError, InvalidCall, ServerError
 from hms_active_rooms.gate.approval import ApprovalRequest, Approve, Reject
 from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.serve.decisions import decide_and_run
 from scripted import ScriptedModel, calls, text
 from stand_in import ROOM, Clock, StandInRoom, peer
@@ -158,6 +159,42 @@ def test_what_somebody_approved_elsewhere_and_was_not_sent_can_still_be_turned_d
     [told] = [str(m.content) for m in out["messages"] if isinstance(m, ToolMessage)]
     assert told.startswith('Already approved by "bob" (page) at ') is yes_here
     assert ('rejected by "ada"' in told) is not yes_here
+
+
+@GRAPHS
+def test_other_words_for_what_somebody_approved_elsewhere_send_nothing(build: Build) -> None:
+    room = students()
+    kit = toolkit(room)
+    said = ("hms-send-message", {"room_id": ROOM, "message": "helo"})
+    graph = build(ScriptedModel.saying(calls(said), text("done")), kit, InMemorySaver())
+    [interrupt] = ask(graph)
+    action, digest = interrupt.value["action_id"], interrupt.value["digest"]
+    asyncio.run(kit.gate.decide(action, Approve(digest), by="bob", way="page"))
+
+    changed = {"name": said[0], "args": {**interrupt.value["args"], "message": "hello"}}
+    edit = {"type": "edit", "digest": digest, "edited_action": changed}
+    out = graph.invoke(Command(resume={interrupt.id: edit}), CONFIG)
+    assert room.posts == []
+    [told] = [str(m.content) for m in out["messages"] if isinstance(m, ToolMessage)]
+    assert told.startswith('Already approved by "bob" (page) at ')
+    assert "approved, not sent" in told
+    asyncio.run(kit.gate.run(action))  # the approval still holds for whoever sends it
+    assert [body["message"] for _, body in room.posts] == ["helo"]
+
+
+@GRAPHS
+def test_nobody_is_asked_about_a_question_whose_record_is_broken_now(build: Build) -> None:
+    room = students()
+    kit = toolkit(room)
+    graph = build(ScriptedModel.saying(calls(remove(1)), text("done")), kit, InMemorySaver())
+    ask(graph)
+    with kit.gate.journal.write() as tx:
+        tx.db.execute(actions.update().values(note="forged"))
+    out = graph.invoke(None, CONFIG)
+    assert "__interrupt__" not in out
+    [told] = [str(m.content) for m in out["messages"] if isinstance(m, ToolMessage)]
+    assert "contradicts itself" in told
+    assert room.posts == []
 
 
 @GRAPHS

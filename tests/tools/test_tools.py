@@ -62,6 +62,20 @@ def test_names_descriptions_and_hints_are_the_contracts() -> None:
         assert tool.metadata["idempotentHint"] is contract.hints.idempotent
 
 
+async def test_other_words_for_what_another_approved_meanwhile_send_nothing() -> None:
+    room = students()
+
+    async def confirm(request: ApprovalRequest) -> Any:
+        yes = Approve(request.digest)
+        await toolkit.gate.decide(request.action_id, yes, by="bob", way="page")
+        return request.edit(message="hello")
+
+    toolkit = kit(room, confirm)
+    told = await named(toolkit, "hms-send-message").ainvoke({"room_id": ROOM, "message": "helo"})
+    assert "approved, not sent" in told
+    assert room.posts == []
+
+
 @pytest.mark.parametrize("limit", [2, 2.0])  # providers that keep all numbers as doubles send 2.0
 def test_a_whole_number_is_one_however_json_writes_it(limit: object) -> None:
     found = call(named(kit(students()), "hms-list-peers"), room_id=ROOM, limit=limit, offset=1.0)

@@ -289,7 +289,9 @@ def reject(
         late = "" if row.state == "rejected" else "Too late to reject."
         screen.err(" ".join(filter(None, (late, already(row), outcome(row)))))
     # Not DONE if the action was executed before the person rejected it.
-    return DONE if row.state == "rejected" else exit_code(row) or FAILED
+    if row.state == "rejected" and not row.contradiction:
+        return DONE
+    return exit_code(row) or FAILED
 
 
 def ask_here(gate: Gate, action: records.Action, settings: Settings) -> int:

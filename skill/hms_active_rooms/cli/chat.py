@@ -22,7 +22,7 @@ from typer import Context, Option
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.main import BY_STATE, DONE, WAITING
+from hms_active_rooms.cli.main import DONE, WAITING, exit_code
 from hms_active_rooms.cli.screen import at
 from hms_active_rooms.cli.serving import simulator_errors
 from hms_active_rooms.cli.settings import (
@@ -114,7 +114,7 @@ def chat(
         try:
             waiting = talk.run(new=thread is None)
         except Interrupted as stopped:
-            return BY_STATE[stopped.action.state]
+            return exit_code(stopped.action)
     return WAITING if waiting else DONE
 
 

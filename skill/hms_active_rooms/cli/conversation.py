@@ -42,7 +42,7 @@ from hms_active_rooms.cli.settings import Settings
 from hms_active_rooms.errors import ActiveRoomsError
 from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.approval import ApprovalRequest
-from hms_active_rooms.gate.journal.records import FINAL, UNSENT, Action, by_person
+from hms_active_rooms.gate.journal.records import FINAL, Action, by_person
 from hms_active_rooms.gate.view import view
 from hms_active_rooms.moderator.moderator import ModeratorInput, build_moderator
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
@@ -81,6 +81,7 @@ class Conversation:
         self._gate, self._io, self._thread, self._room_id = toolkit.gate, io, thread, room_id
         self._failures = _ModelFailures()
         self._told: set[str] = set()
+        self._asked = set[str]()  # the calls (`call_key`) that this turn asks about
         self._config = RunnableConfig(
             configurable={"thread_id": thread},
             metadata={"room_id": room_id},
@@ -115,7 +116,7 @@ class Conversation:
                     return True
             else:
                 # The journal may have open actions though the graph has no open task.
-                self._pending([row for row in self._rows() if row.state in UNSENT])
+                self._pending(self._rows())
         while (text := self._io.message()) is not None:
             if LEAVE.fullmatch(text):
                 break
@@ -132,6 +133,7 @@ class Conversation:
         False if an action still waits for a person."""
         since = self._gate.journal.now()
         self._told.clear()
+        self._asked.clear()
         try:
             while asked or (asked := self._streamed(given)):
                 if not all(self._decided(pause.value["action_requests"]) for pause in asked):
@@ -141,9 +143,13 @@ class Conversation:
                 given, asked = None, ()
             if given is None:  # a person was asked, and a yes may not have been sent
                 with suppress(ActiveRoomsError):
-                    for row in [row for row in self._rows() if row.state == "approved"]:
-                        also = "A new message here takes it back, too."
-                        self._io.notice(f"{still_open(row, self._io.settings)} {also}")
+                    rows = [row for row in self._rows() if not row.contradiction]
+                    for row in [row for row in rows if row.state == "approved"]:
+                        told = still_open(row, self._io.settings)
+                        # A conversation that was deleted meanwhile does not have the call any more.
+                        if row.call_key in self._asked and self.state().values:
+                            told += " A new message here takes it back, too."
+                        self._io.notice(told)
         except sqlite3.Error:  # from the checkpointer; the journal raises JournalError
             self._tell_what_is_left(since)
             raise
@@ -157,7 +163,7 @@ class Conversation:
         sent = [r for r in rows if r.sent_at and r.sent_at >= since and r.id not in self._told]
         for row in sent:
             self._tell(row)
-        self._pending([row for row in rows if row.state in UNSENT])
+        self._pending(rows)
         if unclear := [row for row in sent if row.executed == "maybe"]:
             raise Interrupted(unclear[0]) from None
 
@@ -230,7 +236,8 @@ class Conversation:
     def _decided(self, requests: Sequence[Mapping[str, Any]]) -> bool:
         """Ask about each request. Returns False if nobody can be asked, or the input ended."""
         rows = [self._gate.journal.get(request["action_id"]) for request in requests]
-        waiting = [row for row in rows if row is not None and row.state == "proposed"]
+        self._asked.update(row.call_key for row in rows if row is not None)
+        waiting = [row for row in rows if row is not None and row.waiting]
         for number, row in enumerate(waiting, 1):
             if self._io.cannot_ask:
                 self._pending(waiting, self._io.cannot_ask)
@@ -247,10 +254,10 @@ class Conversation:
         return True
 
     def _pending(self, rows: Sequence[Action], *texts: str) -> None:
-        if rows:
-            ids = [row.id for row in rows]
-            texts += tuple(still_open(row, self._io.settings) for row in rows)
-            self._io.emit({"type": "pending", "action_ids": ids, "text": "\n".join(texts)})
+        left = {row.id: told for row in rows if (told := still_open(row, self._io.settings))}
+        if left:
+            text = "\n".join((*texts, *left.values()))
+            self._io.emit({"type": "pending", "action_ids": [*left], "text": text})
 
 
 class _ModelFailures(BaseCallbackHandler):

@@ -52,7 +52,7 @@ class Desk:
     repeat `settings`."""
 
     way: Way = "terminal"  # how the person is asked, as the journal records it
-    said_no = False  # whether the person's last answer was a no
+    said_no = False  # the person's last answer was a no, or other words that came too late
     session = False  # whether "session" is an answer, which also approves later messages
     place = (1, 1)  # number of the next question, and of questions asked together
 
@@ -170,7 +170,7 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
             answer = ask(gate.request(action), desk, on_bad=decide)
             if answer is None:
                 return action
-            decided, desk.said_no = decide(answer), isinstance(answer, Reject)
+            decided = decide(answer)
         except KeyboardInterrupt:
             desk.notice("")  # a line end after ^C
             raise Interrupted(blocking.run(gate.latest(action.id))) from None
@@ -178,11 +178,13 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
             left = still_open(blocking.run(gate.latest(action.id)), desk.settings)
             error.hint = " ".join(filter(None, (screen.hint_of(error), left)))
             raise
+        late_edit = isinstance(answer, Edit) and not decided.counted
+        desk.said_no = late_edit or isinstance(answer, Reject)
         words = decided.problem or already(decided.action, decided.newest)
         if not decided.counted and words:
             desk.notice(words)
         action = decided.newest
-        if isinstance(answer, Edit) and not decided.counted and action.state == "approved":
+        if late_edit and action.state == "approved":
             return action  # this person wants other words than those that were approved
         said_yes = decided.counted and action.state == "approved"
 

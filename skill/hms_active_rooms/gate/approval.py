@@ -252,6 +252,7 @@ def record_decision(
     row.check()
     if isinstance(answer, Refuse):  # not a person's no, so an approval stays
         answer, by, way = Reject(answer.reason), "gate", "gate"
+    decision: Decision | None = None
     try:
         decision = parse_answer(answer)
         named = decision.digest
@@ -264,7 +265,7 @@ def record_decision(
             case Reject():
                 return _reject(tx, row, decision.reason, by, way)
             case _ if row.state != "proposed":
-                return _did_not_count(tx, row, by, way)
+                return _did_not_count(tx, row, decision, by, way)
             case Approve(scope="session") if row.gate != "soft":
                 raise BadAnswerError("a destructive action cannot be approved for the session")
             case Approve(scope="session") if row.thread.startswith(records.OUTSIDE):
@@ -278,17 +279,24 @@ def record_decision(
                 return _edit(tx, row, decision, by, way)
     except BadAnswerError as error:
         tx.note(row.id, "bad_answer", by=storable(by), way=way, reason=storable(str(error)))
-        return _did_not_count(tx, row, problem=str(error))
+        return _did_not_count(tx, row, decision, problem=str(error))
 
 
 def _did_not_count(
-    tx: Writing, row: Action, by: str = "", way: Way = "gate", problem: str = ""
+    tx: Writing,
+    row: Action,
+    decision: Decision | None,
+    by: str = "",
+    way: Way = "gate",
+    problem: str = "",
 ) -> Decided:
-    newest, now = tx.latest(row.call_key), tx.expire_if_late(row)
+    newest, now = tx.latest(row.call_key) or row, tx.expire_if_late(row)
+    if isinstance(decision, Edit) and newest.state == "approved":
+        tx.note(newest.id, records.OTHER_WORDS, by=by, way=way)
     if records.by_person(way):
         why = "This answer came too late, or after another one."
         tx.note(row.id, "late_answer", by=by, way=way, reason=why)
-    return Decided(False, now, newest or row, problem)
+    return Decided(False, now, newest, problem)
 
 
 def _approve(tx: Writing, row: Action, by: str, way: Way, granted_in: str = "") -> Decided:
@@ -307,7 +315,7 @@ def _reject(tx: Writing, row: Action, reason: str, by: str, way: Way) -> Decided
     # action. The gate's own refusals do not.
     if records.by_person(way):
         tx.revoke_grants(row.thread, by=by, way=way)
-    return Decided(True, row, row) if counts else _did_not_count(tx, row, by, way)
+    return Decided(True, row, row) if counts else _did_not_count(tx, row, None, by, way)
 
 
 def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:

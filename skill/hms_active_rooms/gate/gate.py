@@ -382,8 +382,9 @@ class Gate:
             on_record: ids of actions whose question is recorded already. None: `ask` records all.
             problems: by action id, why the person's last answer did not count.
 
-        Returns for each action its newest revision (still `proposed` if nobody answered), or the
-        error that stopped it.
+        Returns for each action its newest revision, or the error that stopped it. The revision is
+        still `proposed` if nobody answered, and still `approved` if somebody wanted other words after
+        it was approved.
         """
         ended: list[Action | ActiveRoomsError] = [*actions]
         problems = dict(problems or {})
@@ -416,6 +417,10 @@ class Gate:
         if isinstance(action, ActiveRoomsError) or action.state in records.FINAL:
             return action
         try:
+            if action.state == "approved":
+                events = await asyncio.to_thread(self.journal.events, action.id)
+                if any(event.kind == records.OTHER_WORDS for event in events):
+                    return action
             return await self.run(action)
         except ActiveRoomsError as error:
             return error
@@ -699,7 +704,8 @@ def _is_held_back(tx: Writing, row: Action, policy: Policy) -> bool:
         return False
     if records.ran_unasked(row.decided_way) and not policy.runs_unasked(row.tool):
         return False
-    return any(event.kind == HELD for event in tx.events(row.id))
+    kinds = {event.kind for event in tx.events(row.id)}
+    return HELD in kinds and records.OTHER_WORDS not in kinds
 
 
 def drift(action: Action, room: Room, policy: Policy) -> Drift:

@@ -157,11 +157,12 @@ class Interrupts:
                 try:
                     answers = self._answers(map(self._shown, items[::2], found, items[1::2]))
                 except GraphInterrupt as nobody_answered:
-                    if any(isinstance(r, Action) and r.state == "proposed" for r in found):
+                    if any(isinstance(r, Action) and r.waiting for r in found):
                         pause = nobody_answered
                     else:
                         # A person has decided already, elsewhere or on the same call earlier in
-                        # this task. No answer may count here when the task runs again.
+                        # this task, or nobody can, as the record is broken. No answer may count
+                        # here when the task runs again.
                         tx.ask(_UNANSWERED + place, items)
                     continue
                 # Each answer is recorded once, however often the task runs again.

@@ -82,6 +82,10 @@ CALLED_AGAIN = "called_again"
 same peer, by a short and a full id. Or the earlier action was approved but could not be sent, and this
 call sends it. Then the earlier action gets this event, too."""
 
+OTHER_WORDS = "other_words"
+"""Kind of event: somebody wanted other words for an action that was approved already. Only a new command
+sends it (see `Gate.drive`)."""
+
 PRUNED = "pruned"
 """Kind of event: the action was exported and deleted. This event stays."""
 
