@@ -52,8 +52,8 @@ def skeleton(name: str) -> str:
 
 def glance(name: str) -> str:
     """Return a looser key than `skeleton`, for warnings. Blanks and punctuation are left out, "5"
-    becomes "s", "8" becomes "b", and "nn" becomes "m". "5am Lee", "Sann Lee" and "SamLee" have the
-    key of "Sam Lee"."""
+    becomes "s", "8" becomes "b", and "nn" becomes what "m" becomes. "5am Lee", "Sann Lee" and
+    "SamLee" have the key of "Sam Lee"."""
     looks = skeleton(name).replace("nn", "rn").translate(_DIGITS)
     return "".join(c for c in looks if unicodedata.category(c)[0] not in "PZ") or looks
 

@@ -117,7 +117,8 @@ def for_terminal(text: str) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """Return another program's error as one line, safe for a terminal, cut to 300 characters."""
+    """Return another program's error as one line, cut to 300 characters and then escaped, so that it
+    is safe for a terminal."""
     line = " ".join(str(error).split())
     return for_terminal(line[:300]) + ("…" if len(line) > 300 else "")
 

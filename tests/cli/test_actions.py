@@ -202,7 +202,7 @@ def test_a_question_nobody_answered_counts_as_expired(late: str, call: Run) -> N
     assert row["action_id"] == late
     shown = call("actions", "show", late, "--wait", "60")
     assert shown.code == 4
-    assert "Decided   not by a person (gate)" in shown.out
+    assert "Decided   by the program, not by a person (gate)" in shown.out
     assert call("actions", "show", late, "--json").json["decided_by"] == ""
 
 
@@ -213,7 +213,7 @@ def test_what_the_policy_refused_was_decided_by_nobody(sim: Simulation, call: Ru
     (row,) = call("actions", "--json").json["actions"]
     assert (row["state"], row["decided_by"], row["decided_way"]) == ("rejected", "", "policy")
     shown = call("actions", "show", row["action_id"]).out
-    assert "Decided   not by a person (policy)" in shown
+    assert "Decided   by the program, not by a person (policy)" in shown
     assert "by policy" not in shown
 
 
@@ -273,6 +273,7 @@ def test_an_action_that_was_refused_on_the_spot_can_be_shown(sim: Simulation, ca
     text = call("actions", "show", row["action_id"])
     assert text.code == 0
     assert "Nobody has the role" in text.out
+    assert "  refused; asked by cli:" in text.out
 
 
 def test_a_command_again_sends_what_was_approved_and_held_back_only_on_a_terminal_and_shows_it(
@@ -336,7 +337,7 @@ def test_the_list_says_whom_an_action_hits(sim: Simulation, call: Run) -> None:
     assert whom["send-message"] == '12 people as "student"'
     roles = '12 as "student" and 1 as "assistant" and 1 as "teacher" and 1 as "viewer"'
     assert whom["end-active-room"] == f"15 people: {roles}"
-    assert whom["remove-peers"] == "- (not allowed, so nobody was asked)"
+    assert whom["remove-peers"] == "- (refused before anybody was asked)"
 
 
 def test_an_approval_that_could_not_be_sent_is_said_to_be_still_open(

@@ -92,7 +92,7 @@ def actions(
                 row.id,
                 _state(row, now),
                 row.tool.removeprefix("hms-"),
-                row.impact.whom() if row.impact else "- (not allowed, so nobody was asked)",
+                row.impact.whom() if row.impact else "- (refused before anybody was asked)",
                 row.room_id,
                 shortened(row.requester, 30),
                 at(row.created_at),
@@ -147,7 +147,7 @@ def show(
         screen.document({**record, "events": [*map(_event, events)], "newest": newest.id})
         return code
     is_by_nobody = row.decided_way and not row.contradiction
-    nobody = f"not by a person ({row.decided_way})" if is_by_nobody else ""
+    nobody = f"by the program, not by a person ({row.decided_way})" if is_by_nobody else ""
     values = {
         "Action": row.id,
         "State": _state(row, now),
@@ -223,8 +223,10 @@ def _event(event: records.Event) -> dict[str, Any]:
 def _event_line(event: records.Event) -> str:
     from hms_active_rooms.gate.journal.records import who
 
-    role = "from" if event.kind == "refused" else "by"
-    by = f" {role} {shortened(name, 60)}" if (name := who(event.by, event.way)) else ""
+    role = " by"
+    if event.kind == "refused":  # a request, or an action that somebody asked for
+        role = " from" if "what" in event.data else "; asked by"
+    by = f"{role} {shortened(name, 60)}" if (name := who(event.by, event.way)) else ""
     way = f" ({shortened(event.way, 60)})" if event.way else ""
     shown = {
         k: v for k, v in event.data.items() if v not in ("", None) and k not in ("digest", "file")

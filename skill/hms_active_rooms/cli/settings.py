@@ -173,8 +173,9 @@ def person_here() -> str:
 
 
 def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
-    """Raises InvalidCall if an option was typed that does nothing together with `beside` (an option
-    or a subcommand). `names` are the parameters of such options; () means all."""
+    """Raises InvalidCall if the user typed an option that `beside` makes useless. `beside` is another
+    option or a subcommand, as typed. `names` are the parameters to check; without any, every option
+    of the command is checked."""
     for option in ctx.command.params:
         source = ctx.get_parameter_source(option.name or "")
         if source and source.name == "COMMANDLINE" and (not names or option.name in names):

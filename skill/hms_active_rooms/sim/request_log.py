@@ -40,7 +40,8 @@ class RequestLog:
             return entry
 
     def note(self, entry: LoggedRequest, **known: Any) -> LoggedRequest:
-        """Set more fields of a request, unless `clear` has removed it. Returns it."""
+        """Return a copy of `entry` with more fields set. The copy takes the place of `entry` in the log,
+        if `entry` is still there."""
         with self._changed:
             newer = replace(entry, **known)
             if self._entries.get(entry.seq) is entry:

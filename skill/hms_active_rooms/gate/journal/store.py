@@ -331,7 +331,8 @@ class Reading:
         return found
 
     def found(self, query: sa.Select[Any]) -> list[Row]:
-        """Return the rows of a query that is not worth compiling once."""
+        """Return the rows of a query. Unlike `_rows`, this keeps no compiled form, so it suits queries
+        that differ each time."""
         found = self.db.execute(query)
         names = tuple(found.keys())
         return [dict(zip(names, map(_text, row), strict=True)) for row in found]
