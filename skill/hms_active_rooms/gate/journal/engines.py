@@ -157,7 +157,7 @@ class Database:
                 postgresql_readonly=True, isolation_level="REPEATABLE READ"
             )
         elif parsed.get_backend_name() != "sqlite":
-            raise _unusable("a journal must be in SQLite or in PostgreSQL")
+            raise _unusable(f"a journal must be in SQLite or in PostgreSQL, not at {self.place}")
         elif not parsed.database:
             # SQLite would keep such a journal in memory, and nobody would notice.
             raise _unusable("it has no path, so it names no file")
