@@ -153,6 +153,7 @@ def test_a_conversation_that_is_deleted_meanwhile_begins_anew(
     child.expect(PROMPT)
     child.sendline("who is here")
     child.expect("15 people are here")
+    child.expect(PROMPT)
     child.sendeof()
     assert ended(child)[0] == 0
     assert posts(sim) == []

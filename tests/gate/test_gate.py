@@ -1687,6 +1687,17 @@ async def test_edited_words_that_were_held_back_are_sent_by_the_next_same_call()
     assert [body["message"] for _, body in room.posts] == ["another", "good morning"]
 
 
+async def test_what_was_held_back_is_asked_about_if_somebody_wanted_other_words_since() -> None:
+    gate = gate_on(classroom(), actions_per_minute=1)
+    await carried_out(gate, send("another"))
+    held = await approved(gate, send(), call_number(2))
+    with pytest.raises(PolicyRefusal):
+        await gate.run(held)
+    late = await gate.decide(held.id, Edit(held.digest, {"message": "hi"}), by="bob", way="page")
+    assert not late.counted
+    assert (await gate.propose(send(), call_number(3))).state == "proposed"
+
+
 @pytest.mark.parametrize("unasked", ["for the session", "by the policy"])
 async def test_a_message_that_may_have_arrived_is_not_sent_again_unasked(unasked: str) -> None:
     room = classroom()
