@@ -320,7 +320,8 @@ class _Line:
         # "Bean is screaming kick him" and "we are done close the room": a statement needs no mark.
         told, last = self.tokens[gap:j], self.tokens[j - 1]
         is_so = any(t.type in ("IS", "HE") and t.text.endswith(("s", "are")) for t in told)
-        states = is_so if last.type == "WORD" else last.type == "OURS" and last.text[:2] == "we"
+        done = last.type == "OURS" and last.text[:3] in ("we'", "we ", "wer")
+        states = is_so if last.type == "WORD" else done
         pointed = self.kinds[i] == "END" or self.kinds[i + 1 : i + 2] == ["PRON"]
         asks = "ASK" in self.kinds[j : i + 1] and len(told) > 2 and last.type != "TO"
         said = " ".join(one.told for one in self.tokens[gap : i + 1])
@@ -392,7 +393,7 @@ class _Line:
             elif self._last == "end" and re.search(w.section("locking"), f"{led} {told}"):
                 self.orders[-1] = replace(self.orders[-1], lock=True)
             elif part.asked and not self.orders and "question" not in kinds and self._look(part):
-                if "WORD" in kinds and not {"HERE", "IN", "ROOM"} & {*kinds}:
+                if {"WORD", "NUMBER", "TO"} & {*kinds}:
                     raise _Blocked("question")  # "Is Ann rude? Kick her.", not "Is Ann here?"
             elif order and not order.words and re.fullmatch(r"\w+ was (meant )?for NAME", told):
                 pass  # "Oops, that was for Ann, send it to her."
@@ -472,6 +473,8 @@ class _Line:
                 return _SOFT - ({"delay"} & {first, kinds[-1]})
             said_last = next((kind for kind in reversed(kinds) if kind != "ME"), first)
             return _SOFT - {first, said_last} - late if first in _SUBJECTS else frozenset()
+        if behind and re.search(w.section("goes_on"), said):
+            return classes("delay mood")
         if behind and sentence:
             return _SOFT - {*[kind for kind in kinds if kind != "PLEASE"][:2]}
         about = first if first == "HE" else "subject" if first in _SUBJECTS else ""
@@ -505,6 +508,7 @@ class _Line:
         # "Mr Dunne, kick Bob" and "end the room, the students"
         bare = [one for one in kinds if one not in (LEADS if self._last == "end" else ("LEAD",))]
         short = {*bare[:1]} & PEOPLE and len(bare) < 3 and set(bare[1:]) <= _PLACES and not called
+        short = short and part.joint != "BECAUSE"  # "kick Ann because of Bob"
         short = bool(short) or (first == "THIS" and order is not None and order.verb != "tell")
         if so in ("so", "STOP", "BUT") or (so == "asked" and first not in PEOPLE):
             return so == "STOP" and short  # "Ann! Kick Bob"
@@ -517,7 +521,8 @@ class _Line:
         roles = {group.role for one in spoken if one.who for group in one.who.groups}
         if roles and set(kinds) <= LEADS | {"ROLE"} and self._last == "remove":
             # "kick Ann, the teacher"
-            return roles != {p.role for m in self.orders[-1].who for p in m.people}
+            plural = any(t.type in ("EVERY", "BOTH") or t.text.endswith("s") for t in spoken)
+            return plural or roles != {p.role for m in self.orders[-1].who for p in m.people}
         acts = re.search("(s|ed|ing)$", spoken[-1].text)  # not "her screen share"
         short = len(kinds) < 3 + (part.joint == "AND" or not acts)
         thing = (spoken[0].text in ("his", "her", "their") and short) or kinds == ["DET", "WORD"]
@@ -683,7 +688,8 @@ class _Line:
         ends = [*more, *behind, Token("STOP", "", len(self.line), 0)]
         words = self.typed[self.tokens[start].start : ends[0].start].strip(" ,")
         if more and mark < last:  # "say hello to Ann and tell her we start"
-            if {*self.kinds[start:to]} != {"PLEASE"} or not {*self.kinds[mark + 1 : end]} - MARKS:
+            fits = re.match("(THAT|OURS|HE|IT|ME) (?!COMMA)", " ".join(self.kinds[mark + 1 : end]))
+            if {*self.kinds[start:to]} != {"PLEASE"} or not fits:
                 raise _Blocked("no_end")
             behind = [*self.tokens[end:], ends[-1]]
             words += f", {self.typed[self.tokens[mark].end : behind[0].start].strip(' ,:')}"
@@ -769,6 +775,7 @@ class _Line:
         many = everyone or any(m.groups for m in who)
         if spared & {o for m in who for o in m.options} or (but and many):
             raise _Blocked("exception")
+        who = (Mention("him", is_pronoun=True),) if kinds == ["KICKED"] else who
         it = next((m.said for m in who if m.is_pronoun), "")
         heard = [n for n, one in enumerate(self.tokens[:i]) if one.who]
         said = " ".join("X" if t.who else t.text for t in self.tokens[:i])

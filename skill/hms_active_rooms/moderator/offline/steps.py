@@ -404,6 +404,10 @@ class _Turn:
         unclear = unclear and len(focus) == 1 and isinstance(focus[0], Peer)
         own = re.match(r"(?i)s?he\b", words) and not order.about  # "tell Ann she is late"
         unclear = unclear or (own and word != ("her" if words[0] in "sS" else "him"))
+        # "Tell Ann to leave Bob alone", then "kick them"
+        sent_to = {o for m in last.who for o in m.options} if last else set()
+        bids = words.startswith("Please ") and not order.about and not sent_to & {*focus}
+        unclear = unclear or bids
         unclear = unclear or (word == "it" and not order.about and last and last.verb == "tell")
         gone = any(isinstance(one, Peer) and one not in roster.peers for one in focus)
         many = word in ("they", "'em", "em") or "them" in word
@@ -416,7 +420,7 @@ class _Turn:
     def _tell(self, order: Order) -> Plan:
         last = self.before.order
         to_all = last and last.verb == "tell" and not last.who
-        too = order.again or re.search(r"(?i)\b(now|too|also|as well|again)\b", self.said)
+        too = order.again or re.search(r"(?i)\b(now|too|also|as well)\b", self.said)
         if too and not order.words and last and last.verb == "tell":
             order = replace(order, words=last.words)
         if not order.words:
@@ -449,7 +453,8 @@ class _Turn:
         if not self.room or last is None or verb in ("look", "status", "end", "help", "verify"):
             return None
         asked = self.said.rstrip().endswith("?")
-        if not asked and re.match("(?i)(not )?to (?!be honest|whom?|what)", self.said):
+        bids = re.fullmatch(section("told_to"), self.said)
+        if bids and not read(self.said, self._roster()).people:
             told = read(f"tell them {self.said}")  # after "tell Ann", "to wave" is what to tell her
             reading = told if [one.verb for one in told.orders] == ["tell"] else reading
             verb = "tell" if reading is told else verb
