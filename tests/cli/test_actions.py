@@ -338,6 +338,10 @@ def test_the_list_says_whom_an_action_hits(sim: Simulation, call: Run) -> None:
     roles = '12 as "student" and 1 as "assistant" and 1 as "teacher" and 1 as "viewer"'
     assert whom["end-active-room"] == f"15 people: {roles}"
     assert whom["remove-peers"] == "- (refused before anybody was asked)"
+    with closing(Journal()) as journal, journal.write() as tx:
+        tx.db.execute(actions.update().values(arguments={}))
+    lines = call("actions").out.splitlines()[1:]
+    assert [line.split("\t")[3] for line in lines] == ["- (broken record)"] * 3
 
 
 def test_an_approval_that_could_not_be_sent_is_said_to_be_still_open(

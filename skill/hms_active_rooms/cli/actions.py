@@ -92,7 +92,7 @@ def actions(
                 row.id,
                 _state(row, now),
                 row.tool.removeprefix("hms-"),
-                row.impact.whom() if row.impact else "- (refused before anybody was asked)",
+                _whom(row),
                 row.room_id,
                 shortened(row.requester, 30),
                 at(row.created_at),
@@ -103,6 +103,12 @@ def actions(
         nothing = f"There are {which} in the journal {book.place}."
         heads = ("ACTION", "STATE", "WHAT", "WHOM", "ROOM", "ASKED BY", "WHEN")
         screen.table(heads, cells, nothing)
+
+
+def _whom(action: records.Action) -> str:
+    if action.impact is not None:
+        return action.impact.whom()
+    return "- (broken record)" if action.contradiction else "- (refused before anybody was asked)"
 
 
 def _state(action: records.Action, now: datetime) -> str:
