@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from itertools import dropwhile, pairwise
+from itertools import dropwhile, pairwise, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -586,6 +586,8 @@ class _Line:
         plain = [one for one in spoken if one.type not in passed]
         if plain and plain[0].text.startswith("before "):  # "before we start, who is here?"
             plain = [*dropwhile(lambda one: one.type not in ("LIST", "FIND", "COUNT"), plain)]
+        # "is Ann here or did she leave?"
+        plain = [*takewhile(lambda one: one.text != "or" or one is plain[0], plain)]
         kinds = [one.type for one in plain]
         start, held = kinds[0] if kinds else "", set(kinds)
         shows = start in ("TAKE", "SEND") and plain[0].text in _SHOWING and held <= _SHOWN
