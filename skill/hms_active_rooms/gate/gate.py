@@ -388,9 +388,9 @@ class Gate:
         """
         ended: list[Action | ActiveRoomsError] = [*actions]
         problems = dict(problems or {})
-        noted = None if on_record is None else {*on_record}
+        noted, just_approved = None if on_record is None else {*on_record}, set[str]()
         while True:
-            ended = await asyncio.gather(*map(self._driven, ended))
+            ended = await asyncio.gather(*(self._driven(one, just_approved) for one in ended))
             rows = {one.id: one for one in ended if isinstance(one, Action)}
             waiting = [one for one in rows.values() if one.state == "proposed"]
             if not waiting:
@@ -411,13 +411,16 @@ class Gate:
                 else:
                     newest = decided.newest
                     problems[newest.id] = decided.problem
+                    just_approved.update([newest.id] if decided.counted else [])
                 ended = [newest if getattr(e, "id", "") == action.id else e for e in ended]
 
-    async def _driven(self, action: Action | ActiveRoomsError) -> Action | ActiveRoomsError:
+    async def _driven(
+        self, action: Action | ActiveRoomsError, just_approved: Collection[str]
+    ) -> Action | ActiveRoomsError:
         if isinstance(action, ActiveRoomsError) or action.state in records.FINAL:
             return action
         try:
-            if action.state == "approved":
+            if action.state == "approved" and action.id not in just_approved:
                 events = await asyncio.to_thread(self.journal.events, action.id)
                 if any(event.kind == records.OTHER_WORDS for event in events):
                     return action
