@@ -371,6 +371,7 @@ class Gate:
         way: Way,
         on_record: Collection[str] | None = (),
         problems: Mapping[str, str] | None = None,
+        approved: Collection[str] = (),
     ) -> list[Action | ActiveRoomsError]:
         """Ask about the actions, record the answers and run what is approved, until all have ended.
         Ask again if the room has changed or an answer is not valid.
@@ -381,6 +382,7 @@ class Gate:
             way: how this person is asked.
             on_record: ids of actions whose question is recorded already. None: `ask` records all.
             problems: by action id, why the person's last answer did not count.
+            approved: ids of actions for which a yes was recorded just now.
 
         Returns for each action its newest revision, or the error that stopped it. The revision is
         still `proposed` if nobody answered, and still `approved` if somebody wanted other words after
@@ -388,7 +390,7 @@ class Gate:
         """
         ended: list[Action | ActiveRoomsError] = [*actions]
         problems = dict(problems or {})
-        noted, just_approved = None if on_record is None else {*on_record}, set[str]()
+        noted, just_approved = None if on_record is None else {*on_record}, {*approved}
         while True:
             ended = await asyncio.gather(*(self._driven(one, just_approved) for one in ended))
             rows = {one.id: one for one in ended if isinstance(one, Action)}

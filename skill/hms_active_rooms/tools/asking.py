@@ -127,6 +127,7 @@ class Interrupts:
         self._number = 0
         self._on_record = self._forgets = False
         self._problems: dict[str, str] = {}
+        self._approved = set[str]()
 
     async def rows(self, keys: Sequence[str]) -> dict[str, Action]:
         """Record the answers that LangGraph saved, each for its own questions. Then return the newest
@@ -184,6 +185,7 @@ class Interrupts:
                 same = [key for key, one in rows.items() if one.call_key == newest.call_key]
                 rows |= dict.fromkeys(same, newest)
                 self._problems[newest.id] = decided.problem
+                self._approved.update([newest.id] if decided.counted else [])
 
     def _shown(self, action_id: str, row: object, problem: str) -> ApprovalRequest:
         if isinstance(row, Action) and not row.contradiction:
@@ -216,9 +218,14 @@ class Interrupts:
 
     async def drive(self, actions: Sequence[Action]) -> list[Action | ActiveRoomsError]:
         """Call `Gate.drive`, and ask by interrupts. Raises GraphInterrupt if an answer is missing."""
-        by, problems = self._by, self._problems
         return await self._gate.drive(
-            actions, self._ask, by=by, way="interrupt", on_record=None, problems=problems
+            actions,
+            self._ask,
+            by=self._by,
+            way="interrupt",
+            on_record=None,
+            problems=self._problems,
+            approved=self._approved,
         )
 
     async def _ask(self, requests: Sequence[ApprovalRequest]) -> Sequence[object]:
