@@ -52,9 +52,9 @@ class ActiveRoomsClient:
     A wrong argument raises InvalidCall, and nothing is sent. Any other failure raises an ApiError.
     Its `executed` says whether the request may have been executed.
 
-    If a read fails for a reason that may pass, the client sends it again after a wait. After a 401 it
-    sends it again at once, with a new token. It never sends a write again. Before you do so yourself,
-    read the room: another session may be running.
+    If a read fails for a reason that may pass, the client repeats it after a wait, after a 401 at once
+    with a new token. It never repeats a write. Before you repeat one, read the room: if another session
+    runs by then, the write would be for that one.
 
     Args:
         auth: gives the management token.

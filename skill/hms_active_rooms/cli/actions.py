@@ -207,7 +207,7 @@ def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> Non
         export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
         screen.err(
             f"Kept {screen.counted(pruned.left, 'action')}: not exported yet, or changed since the export. "
-            f"To delete the rest, export to a new FILE, then prune again: {export}"
+            f"To delete them too, export to a new FILE, then prune again: {export}"
         )
 
 

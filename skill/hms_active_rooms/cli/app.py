@@ -13,8 +13,8 @@ from hms_active_rooms.cli.settings import spread
 _EPILOG: Final = """\b
 Exit codes:
   0  the command did what was asked
-  1  the command failed; the error says whether anything was executed
-  2  wrong argument, setting or name, or no terminal; the error says which
+  1  the command failed; nothing was executed, unless the error says so
+  2  wrong argument, setting or name, or `approve` without a terminal
   3  the change was not sent: it waits for a person to approve it
   4  the change was not sent: rejected, not allowed, or not answered in time
   5  the change may have been executed, and is not sent again

@@ -199,7 +199,7 @@ class Gate:
             shown: how the caller will show the question; the journal records this.
             place: the step of a graph that shows the question; only one call may ask there.
             always_ask: ask a person even if the policy lets the tool run unasked.
-            mine: other names of this requester; what was sent under them counts as its own.
+            mine: other names of this requester. A call sent under one of them counts as sent by it.
             admit: is called before a question is recorded; raises an error if no more may wait.
 
         Raises:

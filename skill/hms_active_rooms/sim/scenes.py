@@ -36,7 +36,7 @@ class _Part(BaseModel, extra="forbid", frozen=True): ...
 
 
 class SceneRoom(_Part):
-    """The room of a scene. For an `id` of "" see `room_id_of`."""
+    """The room of a scene. If `id` is "", `room_id_of` chooses one."""
 
     name: str
     id: RoomId = ""

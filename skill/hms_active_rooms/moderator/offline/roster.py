@@ -130,7 +130,7 @@ class Roster(BaseModel):
 
     def named(self, said: str, *, part: bool = True) -> Mention | None:
         """Whom these words mean: a whole name (accents and marks may be missing), an id, a role, or
-        words of a name. Everybody whose name looks the same may be meant too.
+        words of a name. If it is a name, the result also has everybody whose name looks the same.
 
         Args:
             part: whether words of a name are enough.
