@@ -133,7 +133,7 @@ def test_a_hostile_room_cannot_act_on_the_transcript(call: Run, options: tuple[s
     assert not ACTIVE.search(done.out + done.err)
     # Every line begins as one of ours: nobody's name got to the start of a line.
     if not options:
-        ours = "No language|Sending it|This room|Try:|> |moderator: |[|  |Approve? |Answer until|"
+        ours = "No language|Reading the room|This room|Try:|> |moderator: |[|  |Approve? |Answer until|"
         ours += "Remove |Warning: |That is no|No valid|Nothing was|error: |Asked again"
         for line in done.out.splitlines():
             assert line == "" or line.startswith(tuple(ours.split("|"))), line

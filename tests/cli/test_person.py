@@ -141,7 +141,7 @@ def test_a_yes_that_anothers_no_took_back_before_it_was_sent_is_told_whose_no_it
     class Overruled(Typed):
         def notice(self, text: str) -> None:
             super().notice(text)
-            if text.startswith("Sending it"):
+            if text.startswith("Reading the room"):
                 blocking.run(gate.decide(action.id, Reject("wait"), by="bob", way="page"))
 
     desk = Overruled("yes")
@@ -205,4 +205,4 @@ def test_a_person_is_told_of_a_look_only_where_the_room_can_show_something(
     desk = Typed("yes")
     assert finish(gate, action, desk).state == "done"
     assert any("looking at the room" in text for text in desk.seen) == looks
-    assert any(text.startswith("Sending it") for text in desk.seen)
+    assert any(text.startswith("Reading the room") for text in desk.seen)

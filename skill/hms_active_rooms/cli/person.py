@@ -157,8 +157,8 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
     while True:
         try:
             if action.state == "approved":
-                then = ", then looking at the room" if action.call.visible else ""
-                desk.notice(f"Sending it if nothing has changed{then} ...")
+                then = ", and looking at the room afterwards" if action.call.visible else ""
+                desk.notice(f"Reading the room once more before sending it{then} ...")
             with screen.progress("Waiting for 100ms", desk.shown):
                 action = blocking.run(gate.run(action))
             if action.state != "proposed":

@@ -61,10 +61,11 @@ def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSetting
 
 @asynccontextmanager
 async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
-    """A context in which a server runs, over HTTP or stdio. `lifespans` are open as long.
+    """A context in which a server runs, over HTTP or stdio.
 
-    The start sends actions that an earlier process left approved and unsent. (Of several servers with
-    one journal, only one sends each.) The end waits for open requests to 100ms.
+    Its start enters the `lifespans` and sends actions that an earlier process left approved and unsent.
+    (Of several servers with one journal, only one sends each.) Its end waits for open requests to 100ms,
+    and leaves the `lifespans`.
     """
     async with AsyncExitStack() as stack:
         for start in lifespans:

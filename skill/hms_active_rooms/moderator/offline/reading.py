@@ -96,7 +96,8 @@ class Order:
             `words.yaml` has under `talk` do not.
         who: the people it is for or about. A `tell` without people goes to everyone.
         words: the message, or what a look is for.
-        about: people who were named before it in the line. A pronoun may mean them.
+        about: people named earlier in the line than this order. A pronoun in the order may mean
+            them.
         again: whether the message is that of the order before it.
         but: people who are named as not meant.
     """
@@ -748,7 +749,11 @@ class _Line:
             # "Tell Ann to wave and end the talk": she is to do both.
             named = PEOPLE & {*self.kinds[j : j + 6]}
             both = infinitive and self.kinds[j] == "AND" and not (then or named)
-            closed = closed and not both
+            # "Tell them thank you, you can take a break" is all said to them.
+            you = (
+                re.match("(you|u) ", self.tokens[j + 1].text) if j + 1 < len(self.tokens) else None
+            )
+            closed = closed and not both and not (you and self.kinds[j] == "COMMA")
             if (closed and self._starts(j)) or self._tells(j):
                 return j
         return len(self.tokens)
