@@ -154,7 +154,7 @@ class NotActive(ApiError):
     """404 "session not active": nobody is in the room now."""
 
     code = "not_active"
-    default_hint = "The room has no running session, so there is nobody to act on."
+    default_hint = "The room has no running session, so nobody is in it."
 
 
 class PeerNotFound(ApiError):

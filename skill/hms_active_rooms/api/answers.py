@@ -107,7 +107,7 @@ def _unescaped(escape: re.Match[bytes]) -> bytes:
 
 def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
     """Read the body of a 2xx answer with `read`. `asked` has the ids, query and operation of the
-    request. Raises Unusable or an ApiError if the answer is incomplete, or answers something else."""
+    request. Raises Unusable or an ApiError unless it is the whole, current answer to this request."""
     nothing = answer.status in (204, 205) and read is read_done
     if not nothing and answer.status not in (200, 201, 202, 203):
         raise Unusable(wire.CUT_OFF, f"the answer is not whole (status {answer.status})")

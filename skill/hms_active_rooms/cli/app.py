@@ -13,7 +13,7 @@ from hms_active_rooms.cli.settings import spread
 _EPILOG: Final = """\b
 Exit codes:
   0  the command did what was asked
-  1  the command failed; nothing was executed, unless the error says so
+  1  the command failed; what was executed, if anything, is in the error
   2  wrong argument, setting or name, or `approve` without a terminal
   3  the change was not sent: it waits for a person to approve it
   4  the change was not sent: rejected, not allowed, or not answered in time

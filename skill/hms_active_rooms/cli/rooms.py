@@ -64,7 +64,7 @@ def peers(
         int | None,
         Option(
             min=1,
-            help="The most rows to show. Default: 100. With --json the default is 50 and the maximum 100, and long output has fewer; `left_out` counts the rest. Not with --all.",
+            help="The most rows to show. Default: 100. With --json: default 50, at most 100, and often fewer, since the output's size is limited too; `left_out` says how many follow. Not with --all.",
         ),
     ] = None,
     offset: Annotated[int, Option(min=0, help="Rows to skip. Not with --all.")] = 0,

@@ -249,6 +249,6 @@ def progress(text: str, stream: TextIO | None) -> Iterator[Callable[[], None]]:
 def fields(values: Mapping[str, str]) -> None:
     """Write names and values to standard output, aligned, without empty values."""
     known = {name: value for name, value in values.items() if value}
-    width = max(map(len, known))
+    width = max(map(len, known), default=0)
     for name, value in known.items():
         out(value, f"{name:<{width}}  ", " " * (width + 2))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.records import Action
     from hms_active_rooms.gate.policy import Policy
 
-Result = TypeVar("Result")
+Found = TypeVar("Found")
 
 Room = Annotated[str, Argument(metavar="ROOM", help="Room id: 24 hex characters.")]
 ActionId = Annotated[str, Argument(metavar="ACTION", help="Action id; `actions` lists them.")]
@@ -150,7 +150,7 @@ def open_gate(settings: Settings, room: str) -> Iterator[Gate]:
             blocking.run(client.aclose)
 
 
-def read_room(settings: Settings, room: str, look: Callable[[Gate], Work[Result]]) -> Result:
+def read_room(settings: Settings, room: str, look: Callable[[Gate], Work[Found]]) -> Found:
     """Call `look` with a gate, and return its result. Nothing is recorded."""
     with (
         open_gate(replace(settings, journal=":memory:"), room) as gate,
@@ -200,7 +200,7 @@ def refuse_bytes(given: Mapping[str, object]) -> None:
             refuse_unstorable(name, value)
 
 
-def spread(command: Callable[..., Result]) -> Callable[..., Result]:
+def spread(command: Callable[..., Found]) -> Callable[..., Found]:
     """Make a command for typer: each field of a dataclass parameter becomes an option."""
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
@@ -211,7 +211,7 @@ def spread(command: Callable[..., Result]) -> Callable[..., Result]:
         hints |= get_type_hints(kind, include_extras=True)
 
     @wraps(command)
-    def called(**given: Any) -> Result:
+    def called(**given: Any) -> Found:
         for name, kind in groups.items():
             given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
         return command(**given)

@@ -30,8 +30,8 @@ def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 
 def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[AnyMessage]:
     """Updates for LangGraph's `add_messages` that keep a conversation small. They delete the turns
-    before the last `KEPT_TURNS`. `readers` are the names of the tools that only read. Of the results
-    of each, a short text replaces all but the newest."""
+    before the last `KEPT_TURNS`. `readers` are the names of the tools that only read. Of each of these,
+    only the newest result stays; a short text takes the place of the older ones."""
     asked = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
     cut = asked[-KEPT_TURNS] if len(asked) > KEPT_TURNS else 0
     updates: list[AnyMessage] = [

@@ -260,9 +260,9 @@ def _rest(view: Roster) -> str:
 def artifact(room_id: str, view: Roster) -> dict[str, Any]:
     """Return a roster as a dict of plain values of a limited size, for programs.
 
-    `by_role` has only the largest roles. `peers` has the peers of the rows, each with at most 20
-    fields, in which long texts are cut. `short_ids` maps short ids to full ids. The other keys are
-    fields of `Roster`.
+    `by_role` has only the largest roles. `peers` has the people in the roster's rows: each has at most
+    20 fields, and long texts are cut. `short_ids` maps short ids to full ids. `room_id` is the
+    argument; the other keys are attributes of `Roster`.
     """
     return {
         "room_id": room_id,
