@@ -1103,6 +1103,26 @@ async def test_a_broken_row_that_says_it_is_being_sent_keeps_nobody_waiting(
     assert (await gate.run(decided.action)).state == "done"
 
 
+@pytest.mark.parametrize(
+    ("limit", "shown", "left_out"),
+    [(1, [2], 2), (2, [2, 3], 1), (3, [2, 3, 4], 0), (9, [2, 3, 4], 0)],
+)
+def test_broken_rows_take_no_places_among_those_that_wait(
+    limit: int, shown: list[int], left_out: int
+) -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    made = [insert(journal, row(clock() + timedelta(seconds=n), f"k{n}")) for n in range(5)]
+    insert(journal, row(clock(), "other", room_id="64f0c1a5500de00000000009"))
+    insert(journal, row(clock(), "decided", state="rejected"))
+    with journal.write() as tx:
+        broken = [action.id for action in made[:2]]
+        tx.db.execute(actions.update().where(actions.c.id.in_(broken)).values(note="x"))
+    with journal.read() as reading:
+        waiting, more = reading.waiting(limit=limit, rooms=[ROOM])
+    assert ([action.id for action in waiting], more) == ([made[n].id for n in shown], left_out)
+
+
 # --- archiving ----------------------------------------------------------------------------------
 
 
