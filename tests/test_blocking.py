@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -123,6 +125,45 @@ def test_an_interruption_cancels_the_coroutine_first() -> None:
     finally:
         signal.signal(signal.SIGUSR1, previous)
     assert happened == ["cleaned up"]
+
+
+def interrupted(line: int) -> bool:
+    """Whether Ctrl-C came before a call had ended, if it comes at this line of `concurrent.futures`."""
+    seen = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal seen
+        if event == "line" and "futures" in frame.f_code.co_filename:
+            seen += 1
+            if seen == line:
+                sys.settrace(before)
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        blocking.run(lambda: asyncio.sleep(0.02))
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_an_interruption_at_any_line_of_the_wait_leaves_a_loop_that_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(blocking, "GRACE_S", 0.5)
+    for line in range(1, 1000):
+        came = interrupted(line)
+        after = threading.Thread(target=blocking.run, args=(whoami,), daemon=True)
+        after.start()
+        after.join(10)
+        assert not after.is_alive(), line
+        if not came:
+            return
+    raise AssertionError("the wait never ended")
 
 
 def test_a_loop_that_ended_is_replaced() -> None:

@@ -11,7 +11,7 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextvars import copy_context
 from typing import Any, Final, TypeVar
 
@@ -42,32 +42,37 @@ def run(work: Work[T]) -> T:
             "Await the coroutine instead."
         )
     loop, result, tasks = background.loop, Future[T](), list[asyncio.Task[None]]()
+    # The wait is for a lock, not for the Future: Ctrl-C between two lines of its methods can leave the
+    # Future's own lock taken, and then the loop would wait for that lock for ever.
+    ended = threading.Lock()
+    ended.acquire()
 
     async def main() -> None:
         try:
-            outcome = await _coroutine(work)
+            result.set_result(await _coroutine(work))
         except BaseException as error:  # noqa: BLE001 - the caller gets it, whatever it is
             result.set_exception(error)
-        else:
-            result.set_result(outcome)
+        finally:
+            ended.release()
 
     def cancel() -> None:
         if tasks:
             tasks[0].cancel()
         else:
             result.cancel()
+            ended.release()
 
     try:
         # This call copies the context variables. An interruption may come before it returns.
         loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(main())))
-        while not result.done():
-            wait([result], 0.5)  # on Windows, Ctrl-C is only noticed between two waits
+        while not ended.acquire(timeout=0.5):
+            pass  # on Windows, Ctrl-C is only noticed between two waits
         return result.result()
     except BaseException:
         if not result.done():
             # Cancel two turns of the loop later, when the task has begun.
             loop.call_soon_threadsafe(loop.call_soon, cancel)
-            wait([result], GRACE_S)
+            ended.acquire(timeout=GRACE_S)
         raise
 
 

@@ -309,7 +309,7 @@ def _unusable(why: str) -> ConfigurationError:
     return ConfigurationError(
         f"The journal's URL cannot be used: {why}.",
         hint="HMS_JOURNAL, --journal or journal= takes sqlite:/// and then the whole path, as in "
-        "sqlite:////home/ada/journal.sqlite, or postgresql+psycopg://HOST/NAME.",
+        "sqlite:////FOLDER/journal.sqlite, or postgresql+psycopg://HOST/NAME.",
     )
 
 
