@@ -21,7 +21,8 @@ from hms_active_rooms.gate.approval import (
     Refuse,
     Reject,
 )
-from hms_active_rooms.gate.journal.records import Origin
+from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.journal.records import Action, Origin
 from stand_in import ROOM as STAND_IN
 from stand_in import StandInRoom, gate_on, peer
 
@@ -149,14 +150,19 @@ def test_a_yes_that_anothers_no_took_back_before_it_was_sent_is_told_whose_no_it
     assert any('Already rejected by "bob" (page)' in text for text in desk.seen)
 
 
+def misspelt() -> tuple[StandInRoom, Gate, Action]:
+    """A message "helo" that waits for a person, with its room and its gate."""
+    room = StandInRoom([peer(1)])
+    gate = gate_on(room)
+    call = parse_call("hms-send-message", {"room_id": STAND_IN, "message": "helo"})
+    return room, gate, blocking.run(gate.propose(call, Origin("t", "m", "c", "cli")))
+
+
 @pytest.mark.parametrize("sent", [True, False])
 def test_whoever_answers_after_another_edited_the_words_is_told_what_became_of_those(
     sent: bool,
 ) -> None:
-    room = StandInRoom([peer(1)])
-    gate = gate_on(room)
-    call = parse_call("hms-send-message", {"room_id": STAND_IN, "message": "helo"})
-    action = blocking.run(gate.propose(call, Origin("t", "m", "c", "cli")))
+    room, gate, action = misspelt()
 
     class Second(Typed):
         def read(self, prompt: str) -> str | None:
@@ -174,10 +180,7 @@ def test_whoever_answers_after_another_edited_the_words_is_told_what_became_of_t
 
 
 def test_other_words_for_what_another_approved_meanwhile_send_nothing() -> None:
-    room = StandInRoom([peer(1)])
-    gate = gate_on(room)
-    call = parse_call("hms-send-message", {"room_id": STAND_IN, "message": "helo"})
-    action = blocking.run(gate.propose(call, Origin("t", "m", "c", "cli")))
+    room, gate, action = misspelt()
 
     class Second(Typed):
         def read(self, prompt: str) -> str | None:

@@ -81,9 +81,10 @@ class Settings:
         return {**os.environ, **{name: value for name, value in given.items() if value}}
 
     def command(self, *words: str) -> str:
-        """A command line that repeats this command's journal and policy after `words`."""
+        """Return the command line `hms-active-rooms WORDS`, with this command's --journal and --policy. For
+        `reject`, which needs no policy, that is left out. A URL that may hold a password is shown as URL."""
         url, policy = self.journal or "", self.policy if words[0] != "reject" else None
-        shown = url if url.startswith("sqlite") else "URL"  # another URL may hold a password
+        shown = url if url.startswith("sqlite") else "URL"
         also = [*(("--journal", shown) if url else ()), *(("--policy", policy) if policy else ())]
         return shlex.join(("hms-active-rooms", *words, *also))
 

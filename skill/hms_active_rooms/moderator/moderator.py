@@ -108,8 +108,8 @@ def build_moderator(
         max_prompts: the most actions that the person is asked about after one of their messages.
         plain_answers: accept approvals without a digest, for UIs that know only LangChain's answers.
             A second click may then approve the next question too.
-        records_questions: record each question as asked when the graph pauses. Give False if you
-            call `Gate.asked` yourself, for each question that a person saw.
+        records_questions: when the graph pauses, record that each of its questions was asked. Give
+            False if you call `Gate.asked` yourself, for each question that a person saw.
 
     To resume the graph, call it with `Command(resume={interrupt.id: {"decisions": [{"type":
     "approve", "digest": ...}]}})`. Give one decision for each of the interrupt's `action_requests`,

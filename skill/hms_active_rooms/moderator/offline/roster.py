@@ -264,7 +264,7 @@ class Roster(BaseModel):
         return "\n".join([*lines, f"And {left} more."] if left > 0 else lines)
 
     def which(self, options: Sequence[Someone]) -> str:
-        """The question which of these options is meant. They are numbered."""
+        """Return a question that asks which of the `options` is meant, and numbers them."""
         called = [f"{'called ' * isinstance(o, Peer)}{self._one(o)}" for o in options]
         lines = "\n".join(f"{place}. {one}" for place, one in enumerate(called[:MAX_OPTIONS], 1))
         return say("this_one" if len(options) == 1 else "which_one", lines=lines)
