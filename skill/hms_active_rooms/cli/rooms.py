@@ -170,7 +170,7 @@ def _change(
         words["peer_id"] = peer_ref(
             peer, lambda: read_room(settings, room, lambda gate: gate.peers(room))
         )
-    call = parse_call(tool, {"room_id": parse_room_id(room), **words})
+    call = parse_call(tool, {"room_id": room, **words})
     with open_gate(settings, room) as gate:
         # One thread for all commands of a person, so a question can say what was sent before.
         who = f"cli:{person_here()}"
