@@ -329,7 +329,7 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
         raise BadAnswerError(f"the edit is wrong: {str(error).rstrip('.')}") from None
     if call == row.call:
         return _approve(tx, row, by, way)
-    successor = next_revision(row, call, tx.now(), ttl_s=None).bound(call, row.shown)
+    successor = next_revision(row, call, row.shown, tx.now(), row.expires_at)
     successor = successor.decided("approved", by, way, tx.now())
     successor = replace(successor, edited_from=row.id)
     text = f"{records.EDITED_INTO}{successor.id}"
@@ -338,10 +338,12 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
     return Decided(True, successor, successor)
 
 
-def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float | None) -> Action:
-    """Return the next revision of a call. It expires in `ttl_s` seconds; None: when `row` does."""
+def next_revision(
+    row: Action, call: StateChange, impact: Impact, now: datetime, deadline: datetime
+) -> Action:
+    """Return the next revision of the action `row`, with this call and impact, not decided yet."""
     kept = ("call_key", "thread", "requester", "gate", "content")
-    return Action(
+    successor = Action(
         id=action_id(row.call_key, row.revision + 1),
         revision=row.revision + 1,
         call=call,
@@ -349,9 +351,10 @@ def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float
         digest="",
         state="proposed",
         created_at=now,
-        expires_at=row.expires_at if ttl_s is None else now + timedelta(seconds=ttl_s),
+        expires_at=deadline,
         **{name: getattr(row, name) for name in kept},
     )
+    return successor.bound(call, impact)
 
 
 def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:

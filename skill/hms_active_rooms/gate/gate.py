@@ -22,7 +22,6 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hms_active_rooms import errors
@@ -40,7 +39,7 @@ from hms_active_rooms.gate.journal import Journal, records
 from hms_active_rooms.gate.journal.records import Action, Origin, Way, action_id
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
 from hms_active_rooms.gate.policy import Policy, gate_for
-from hms_active_rooms.gate.sending import Waits, nobody_waits
+from hms_active_rooms.gate.sending import Sending, Waits, nobody_waits
 from hms_active_rooms.gate.view import ASKED_ONLY_NOW, describe, sent_before
 from hms_active_rooms.untrusted import storable
 
@@ -69,25 +68,21 @@ _Claim = tuple[bool, Action | None]
 action is None, the room has to be read again: the last read is too old, or another destructive
 request is under way."""
 
-
-HELD = "held"
-"""Kind of event: an approved action could not be sent, and its caller got an error."""
+HELD = "held"  # kind of event: an approved action could not be sent, and its caller got an error
 
 _BROKEN_BEFORE: Final = (
     "The same call was made before. Its record is broken, so nobody knows whether it was sent."
 )
 
+# The reason of a rejection: another call has already asked in the same step of the graph.
 ANOTHER_ASKS = "only one call can ask in one step of a graph, and another one did. Call again later"
-"""The reason of a rejection: another call has already asked in the same step of the graph."""
 
 _POLL_S = 0.2
-
-_REREAD_LASTS = timedelta(seconds=10)
-"""An action is claimed at most this long after the read of the room began."""
-
-_CLAIM_LASTS = timedelta(seconds=2)
-"""An action is claimed at most this long after the read ended. Only a locked journal takes longer."""
-
+# An action is claimed at most so long after the read of the room began, and after the read ended.
+# Only a locked journal takes longer.
+_REREAD_LASTS, _CLAIM_LASTS = timedelta(seconds=10), timedelta(seconds=2)
+_LONGEST_LEASE = timedelta(hours=2)  # no worker's lease (see `records.Action`) is as long as this
+_MOST_UNASKED: Final = 20  # if the room changes more often than this, a person is asked
 _SLOW_REREADS: Final = 3
 _TOO_SLOW: Final = (
     f"{_SLOW_REREADS} attempts were too slow: reading the room took over "
@@ -99,12 +94,6 @@ _STILL_APPROVED: Final = (
     "The action is still approved and was not sent. Wait a minute. Then make the same call again, or "
     "use `approve` again, to send it."
 )
-
-_MOST_UNASKED: Final = 20
-"""If the room changes so often that a call gets more revisions, a person is asked about the next."""
-
-_LONGEST_LEASE = timedelta(hours=2)
-"""No lease (the time in which a worker may be sending an action) is as long as this."""
 
 REFUSED = (PolicyRefusal, errors.InvalidCall, errors.PeerNotFound, errors.NotActive)
 """If `propose` raises one of these errors, it has recorded the call as rejected."""
@@ -126,6 +115,7 @@ class Gate:
         self.journal = journal
         self._client = client
         self._sleep = sleep
+        self._sends_by = (client, journal, policy, sleep)
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -167,7 +157,7 @@ class Gate:
         return Room.read(room, peers)
 
     async def get(self, action_id: str) -> Action:
-        """Return the action with this id, as it is now. Raises InvalidCall if there is none."""
+        """Return the action with this id. Raises InvalidCall if there is none."""
         return _there(await asyncio.to_thread(self.journal.get, action_id))
 
     async def find(self, call: StateChange, origin: Origin) -> Action | None:
@@ -234,70 +224,58 @@ class Gate:
             refused = row.decided("rejected", by, by, now, reason=str(error))
             result = Result(str(error), error=error.code, hint=error.own_hint)
             refused = replace(refused, result=result)
-            await asyncio.to_thread(self._insert, refused, key, None, "", False)
+            await sending.write_in_thread(
+                self.journal, lambda tx: tx.latest(key) or self._insert(tx, refused, key)
+            )
             raise
         # The short and the full id of a peer make the same action.
         of_full = records.call_key(full, origin)
         bound = replace(row, id=action_id(of_full, 1), call_key=of_full).bound(full, impact)
-        insert = partial(self._insert, made_as=key, mine=mine, admit=admit)
-        row = await asyncio.to_thread(
-            insert, bound, shown=shown, place=place, may_run_unasked=not always_ask
-        )
-        return refused_again(row)
+
+        def insert(tx: Writing) -> Action:
+            found = tx.latest(of_full)
+            new = found or self._insert(tx, bound, key, mine, admit, may_run_unasked=not always_ask)
+            for called in (of_full, key):
+                _lead(tx, called, new)
+            if new.state != "proposed":
+                return new
+            if place and not tx.ask(place, [new.id, ""]) and found is None:
+                return tx.move(new, "rejected", by="gate", way="gate", reason=ANOTHER_ASKS)
+            if shown is not None:
+                tx.note(new.id, "asked", way=shown, digest=new.digest)
+            return new
+
+        return refused_again(await sending.write_in_thread(self.journal, insert))
 
     def _insert(
         self,
+        tx: Writing,
         action: Action,
         made_as: str,
-        shown: Way | None,
-        place: str,
-        may_run_unasked: bool,
         mine: Collection[str] = (),
         admit: Callable[[Writing], None] | None = None,
+        may_run_unasked: bool = False,
     ) -> Action:
-        """Insert the action and return it. Return an earlier action instead if the call is already
-        recorded, or if an action of the same call was approved and held back (`HELD`). `made_as` is
-        the `call_key` before a short id was made full; it leads to the returned action, too."""
-        with self.journal.write() as tx:
-            found, before, sent = tx.latest(action.call_key), None, None
-            if found is None:
-                if made_as != action.call_key:
-                    tx.refuse_deleted(action_id(made_as, 1))
-                try:
-                    before = tx.same_call(action)
-                    sent = tx.same_sent(action, {action.requester, *mine})
-                    for earlier in filter(None, (before, sent)):
-                        earlier.check()
-                except BrokenRecord:
-                    before, may_run_unasked = None, False
-                    action = replace(action, note=_BROKEN_BEFORE)
-            same = before is not None and records.may_be_same(before.call, action.call)
-            may_run = same and action.state == "proposed"
-            if before and may_run and _is_held_back(tx, before, self.policy):
-                _lead(tx, action.call_key, before)
-                _lead(tx, made_as, before)
-                by, own = action.requester, action.call_key
-                tx.note(before.id, records.CALLED_AGAIN, by=by, way="call", call_key=own)
-                return before
-            if sent is not None and not action.note:
-                action = replace(action, note=sent_before(sent, action, tx.now()))
-                may_run_unasked &= not _may_have_arrived(sent)
-            row = action if found is None else found
-            if found is None:
-                if may_run_unasked and action.state == "proposed":
-                    row = self._unasked(tx, action)
-                if admit is not None and row.state == "proposed":
-                    admit(tx)
-                row = tx.insert(row)
-            if made_as != row.call_key:
-                _lead(tx, made_as, row)
-            if row.state != "proposed":
-                return row
-            if place and not tx.ask(place, [row.id, ""]) and found is None:
-                return tx.move(row, "rejected", by="gate", way="gate", reason=ANOTHER_ASKS)
-            if shown is not None:
-                tx.note(row.id, "asked", way=shown, digest=row.digest)
-        return row
+        """Insert the action and return it. If an action of the same call was approved and held back
+        (`HELD`), return that instead. `made_as` is the `call_key` before a short id was made full."""
+        if made_as != action.call_key:
+            tx.refuse_deleted(action_id(made_as, 1))
+        before, sent = tx.same_call(action), tx.same_sent(action, {action.requester, *mine})
+        if any(earlier and earlier.contradiction for earlier in (before, sent)):
+            before, sent, may_run_unasked = None, None, False
+            action = replace(action, note=_BROKEN_BEFORE)
+        if before and action.state == "proposed" and _is_held_back(tx, before, action, self.policy):
+            by, own = action.requester, action.call_key
+            tx.note(before.id, records.CALLED_AGAIN, by=by, way="call", call_key=own)
+            return before
+        if sent is not None:
+            action = replace(action, note=sent_before(sent, action, tx.now()))
+            may_run_unasked &= not _may_have_arrived(sent)
+        if may_run_unasked and action.state == "proposed":
+            action = self._unasked(tx, action)
+        if admit is not None and action.state == "proposed":
+            admit(tx)
+        return tx.insert(action)
 
     def _unasked(self, tx: Writing, action: Action) -> Action:
         if self.policy.runs_unasked(action.tool):
@@ -501,7 +479,7 @@ class Gate:
                 action = row
                 continue
             else:
-                sender = self._sending(row, reread.change, attempt, waits, reread.room)
+                sender = Sending(*self._sends_by, row, reread.change, reread.room, attempt, waits)
                 outcome = await sender.send()
                 if isinstance(outcome, Action):
                     return outcome
@@ -524,18 +502,6 @@ class Gate:
     def _is_old(self, reread: _Reread) -> bool:
         # A clock can be set back. Then nobody knows how old the read is.
         return not reread.at <= self.journal.now() <= reread.until
-
-    def _sending(
-        self,
-        action: Action,
-        change: Drift,
-        attempt: int = 1,
-        waits: Waits = nobody_waits,
-        room: Room | None = None,
-    ) -> sending.Sending:
-        there = frozenset(person.id for person in room.people) if room else frozenset[str]()
-        run = (self._client, self.journal, self.policy, self._sleep)
-        return sending.Sending(*run, action, change, attempt, waits, there)
 
     def _claim(self, action: Action, reread: _Reread) -> _Claim:
         """Move an approved action to `sent`. Only one caller succeeds, and must send it."""
@@ -606,14 +572,15 @@ class Gate:
         except ActiveRoomsError as error:
             text = f"{reason} {error}"
             return tx.move(row, "expired", by="gate", way="claim", reason=text)
-        successor = approval.next_revision(row, full, tx.now(), ttl_s=self.policy.approval_ttl_s)
         note = reason
         if may_run_unasked and row.revision >= _MOST_UNASKED:
             may_run_unasked = False
             note = f"The room changed {row.revision} times before this could be sent. {reason}"
         if not records.asked_a_person(row.decided_way):
             note = f"{ASKED_ONLY_NOW}: {note}"
-        successor = replace(successor.bound(full, impact), note=note, edited_from=row.edited_from)
+        deadline = tx.now() + timedelta(seconds=self.policy.approval_ttl_s)
+        successor = approval.next_revision(row, full, impact, tx.now(), deadline)
+        successor = replace(successor, note=note, edited_from=row.edited_from)
         if may_run_unasked:
             successor = self._unasked(tx, successor)
         text = f"{reason} The action {successor.id} replaces this one."
@@ -631,7 +598,7 @@ class Gate:
                 action = await asyncio.to_thread(self._give_up, action)
         if action.state != "unknown" or not action.call.visible:
             return action
-        return await self._sending(action, Drift("go")).look()
+        return await Sending(*self._sends_by, action).look()
 
     async def look_again(self) -> list[Action]:
         """Find out how actions ended that an earlier process left unfinished: read their rooms, record
@@ -679,7 +646,7 @@ def _there(action: Action | None) -> Action:
 
 def _lead(tx: Writing, key: str, row: Action) -> None:
     """Make a call with this `call_key` find the action `row`, unless it finds one already."""
-    if tx.latest(key) is None:
+    if key != row.call_key and tx.latest(key) is None:
         again = records.CALLED_AGAIN
         tx.note(action_id(key, 1), again, by=row.requester, way="call", runs=row.id)
 
@@ -702,15 +669,16 @@ def _may_have_arrived(sent: Action) -> bool:
     return bool(sent.contradiction) or (sent.executed == "maybe" and not sent.call.visible)
 
 
-def _is_held_back(tx: Writing, row: Action, policy: Policy) -> bool:
-    """Whether the action is approved and held back (`HELD`). If so, the same call, made again, runs
+def _is_held_back(tx: Writing, row: Action, again: Action, policy: Policy) -> bool:
+    """Whether the action is approved and held back (`HELD`). If so, the same call, made `again`, runs
     it without a question. For calls of other programs (REST, MCP), `serve` has rules of its own."""
     if row.state != "approved" or row.thread.startswith(records.OUTSIDE):
         return False
     if records.ran_unasked(row.decided_way) and not policy.runs_unasked(row.tool):
         return False
     kinds = {event.kind for event in tx.events(row.id)}
-    return HELD in kinds and records.OTHER_WORDS not in kinds
+    held = HELD in kinds and records.OTHER_WORDS not in kinds
+    return held and records.may_be_same(row.call, again.call)
 
 
 def drift(action: Action, room: Room, policy: Policy) -> Drift:

@@ -49,6 +49,7 @@ _FIRST_LOOK_S = 0.2
 _LONGEST_PAUSE_S = 1.0
 _LEASE_SLACK_S = 10.0
 _NEVER = datetime.min.replace(tzinfo=UTC)
+_GO = Drift("go")
 
 _ABORTS_THE_REST = (
     errors.Unauthorized,
@@ -73,11 +74,13 @@ class Sending:
     policy: Policy
     sleep: Callable[[float], Awaitable[None]]
     action: Action
-    change: Drift  # who is affected now, and what else to report
+    change: Drift = _GO  # who is affected now, and what else to report
+    room: Room | None = None  # the room at the last read before the request
     attempt: int = 1  # the number of this attempt to send the action
     waits: Waits = nobody_waits
-    there: frozenset[str] = frozenset()  # peer ids of everybody at the last read before the request
-    present: frozenset[str] = frozenset()  # the same at the last read after the request
+    present: frozenset[str] = (
+        frozenset()
+    )  # peer ids of everybody at the last read after the request
     looked: datetime = _NEVER  # when the last read of the room ended
     began: bool = False  # whether a request may have left
     accepted: bool = False  # whether 100ms has accepted the one request
@@ -175,7 +178,8 @@ class Sending:
 
     async def _back(self) -> tuple[str, ...]:
         """Return notes about people shown who are in the room again, by a new connection."""
-        people, new = self.action.shown.people, self.present - self.there
+        people, before = self.action.shown.people, self.room.people if self.room else ()
+        new = self.present - {p.id for p in before}
         if not people or not new:
             return ()
         try:
