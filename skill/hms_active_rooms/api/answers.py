@@ -17,9 +17,11 @@ from pydantic import SecretStr
 from hms_active_rooms.api import wire
 from hms_active_rooms.api.models import Peers
 from hms_active_rooms.api.reading import PAGE, json_document, read_done, refuse_page
-from hms_active_rooms.api.wire import Answer, Cause, Request, Unusable
+from hms_active_rooms.api.wire import Answer, Request, Unusable, contradiction
 from hms_active_rooms.errors import (
     ApiError,
+    BadResponse,
+    ConnectionFailed,
     Executed,
     Forbidden,
     InvalidRequest,
@@ -39,18 +41,17 @@ Reader = Callable[[bytes, Mapping[str, str]], T]
 argument holds the ids, the query and the operation of the request."""
 
 
-_SERVER_ERROR: Final = Cause(ServerError, "maybe", True)
-_REFUSED: Final = Cause(InvalidRequest, "no", False)
-_NOT_FOUND: Final = Cause(NotFound, "no", False)
-_BY_STATUS: Final[dict[int, Cause]] = {
-    401: Cause(Unauthorized, "no", False),
-    403: Cause(Forbidden, "no", False),
-    404: _NOT_FOUND,
-    408: wire.TIMEOUT,
-    410: _NOT_FOUND,
-    429: Cause(RateLimited, "no", True),
-    499: wire.TIMEOUT,  # from a gRPC gateway: the call was cancelled half way
+_BY_STATUS: Final[dict[int, type[ApiError]]] = {
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    408: TimedOut,
+    410: NotFound,
+    429: RateLimited,
+    499: TimedOut,  # from a gRPC gateway: the call was cancelled half way
 }
+_MAY_HAVE_RUN: Final = (TimedOut, BadResponse, ServerError)
+"""After these failures a write may have been executed. After the others it was not."""
 
 _OF_ARGUMENTS: Final = (400, 413, 414, 422)
 """4xx statuses that may be due to the arguments. Any other 4xx has a cause outside the call."""
@@ -110,22 +111,20 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
     request. Raises Unusable or an ApiError unless it is the whole, current answer to this request."""
     nothing = answer.status in (204, 205) and read is read_done
     if not nothing and answer.status not in (200, 201, 202, 203):
-        raise Unusable(wire.CUT_OFF, f"the answer is not whole (status {answer.status})")
+        raise Unusable(BadResponse, f"the answer is not whole (status {answer.status})")
     headers = answer.headers
     if headers.get("content-range") or _NEXT_PAGE.search(headers.get("link") or ""):
-        raise Unusable(wire.CONTRADICTS, PAGE)
+        raise contradiction(PAGE)
     hit = any("cache" in name and _HIT.search(said) for name, said in headers.items())
     if read is not read_done and (hit or (headers.get("age") or "0") != "0"):
-        raise Unusable(wire.CUT_OFF, "a proxy gave an old answer from its cache")
+        raise Unusable(BadResponse, "a proxy gave an old answer from its cache")
     kind = headers.get("content-type") or ""
     if (headers.get("grpc-status") or "0") != "0" or "problem+" in kind:
-        raise Unusable(
-            wire.CONTRADICTS, "the answer's status says success, but a header says error"
-        )
+        raise contradiction("the answer's status says success, but a header says error")
     try:
         found = read(b"" if nothing else answer.body, asked)
     except RecursionError:
-        raise Unusable(wire.CUT_OFF, "the answer is nested too deeply") from None
+        raise Unusable(BadResponse, "the answer is nested too deeply") from None
     if read is read_done:
         return found
     length = len(found) + len(found.unreadable) if isinstance(found, Peers) else math.inf
@@ -140,14 +139,14 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
 def unusable(why: Unusable, request: Request, answer: Answer | None) -> Failure:
     """Return the `Failure` of a request without a usable answer; `answer` is None if none came."""
     told, hint = "100ms gave no usable answer at", None
-    if why.cause is wire.NOT_SENT:
+    if why.kind is ConnectionFailed:
         told = "100ms could not be reached at"
     if str(why) == wire.ALL_BUSY:
         told, hint = "No request was sent to", "Make fewer calls at once, then try again."
     elif str(why) == wire.WEB_PAGE and request.reads:
         hint = "Check the base URL (HMS_BASE_URL), and that this network needs no login."
     text = f"{told} {request.origin}: {_without_tokens(str(why))}."
-    return _failed(why.cause, request, text, answer, hint), why.cause.read_again, 0.0
+    return _failed(why.kind, request, text, answer, hint), why.again, 0.0
 
 
 def deadline_passed(seconds: float, request: Request) -> ApiError:
@@ -162,8 +161,8 @@ def refused(answer: Answer, request: Request, now: float) -> Failure:
     message, details = _words(answer.body)
     said = f"100ms answered {status}" + (f": {quoted(message, _TEXT_LIMIT)}" if message else "")
     said += f" (details: {', '.join(details)})." if details else "."
-    by_range = wire.CONTRADICTS if status < 400 else _REFUSED if status < 500 else _SERVER_ERROR
-    cause = _BY_STATUS.get(status, by_range)
+    by_range = BadResponse if status < 400 else InvalidRequest if status < 500 else ServerError
+    kind = _BY_STATUS.get(status, by_range)
     wait = retry_after_s(answer.headers.get("retry-after"), message, now=now)
     if status < 400:
         hint = "Check the base URL (HMS_BASE_URL)."
@@ -173,29 +172,34 @@ def refused(answer: Answer, request: Request, now: float) -> Failure:
         hint = "Read the room. If this works, the 100ms credentials do not allow the change. Else check the room id."
     elif status == 429 and wait:
         hint = f"Wait {wait:g} seconds, then try again."
-    elif cause is _REFUSED and status not in _OF_ARGUMENTS:
+    elif kind is InvalidRequest and status not in _OF_ARGUMENTS:
         hint = "The arguments are not the reason for this refusal. Do not repeat the call."
-    elif cause is _NOT_FOUND and _NO_PEER.search(message):
+    elif kind is NotFound and _NO_PEER.search(message):
         one = not request.reads or "/peers/" in request.url  # for a list: nobody at all is there
-        cause = cause._replace(error=PeerNotFound if one else NotActive)
-    elif cause is _NOT_FOUND and _NO_SESSION.search(message):
-        cause = cause._replace(error=NotActive)
-    if not message or cause is _NOT_FOUND:  # perhaps another server has answered
+        kind = PeerNotFound if one else NotActive
+    elif kind is NotFound and _NO_SESSION.search(message):
+        kind = NotActive
+    if not message or kind is NotFound:  # perhaps another server has answered
         said += f" The address is {request.origin}."
-    error = _failed(cause, request, said, answer, hint)
+    error = _failed(kind, request, said, answer, hint)
     if isinstance(error, RateLimited):
         error.retry_after_s = wait
-    return error, cause.read_again, wait or 0.0
+    return error, kind in (TimedOut, RateLimited, ServerError), wait or 0.0
 
 
 def _failed(
-    cause: Cause, request: Request, text: str, answer: Answer | None, hint: str | None = None
+    kind: type[ApiError],
+    request: Request,
+    text: str,
+    answer: Answer | None,
+    hint: str | None = None,
 ) -> ApiError:
     sent_id = answer.headers.get("x-request-id") if answer else None
-    return cause.error(
+    unclear = kind in _MAY_HAVE_RUN
+    return kind(
         text,
-        executed="no" if request.reads else cause.write,
-        hint=_hint(request) if cause.write == "maybe" and hint is None else hint,
+        executed="maybe" if unclear and not request.reads else "no",
+        hint=_hint(request) if unclear and hint is None else hint,
         status=answer.status if answer else None,
         request_id=shortened(sent_id, 100) if sent_id else None,
     )

@@ -33,8 +33,8 @@ from hms_active_rooms.api.models import (
     Track,
     as_list,
 )
-from hms_active_rooms.api.wire import CONTRADICTS, CUT_OFF, WEB_PAGE, Unusable
-from hms_active_rooms.errors import NotActive
+from hms_active_rooms.api.wire import WEB_PAGE, Unusable, contradiction
+from hms_active_rooms.errors import BadResponse, NotActive
 from hms_active_rooms.plain import explain
 from hms_active_rooms.untrusted import quoted
 
@@ -144,7 +144,7 @@ def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
     _refuse_other(fields, asked)
     room = _model(ActiveRoom, found)
     if "peers" not in room.session.model_fields_set:
-        raise _contradicts("the answer does not say who is in the session")
+        raise contradiction("the answer does not say who is in the session")
     counts = {name: value for name, value in found.items() if "peer" in name.lower()}
     refuse_page({**counts, **fields}, len(room.session.peers))
     return room
@@ -178,10 +178,10 @@ def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
     ]
     words = [str(value).lower().replace("_", " ") for value in told]
     if _ANSWERS.get(words[0].rstrip(".") if words else "", own := asked["operation"]) != own:
-        raise _contradicts(f"the answer is for another request: {quoted(str(told[0]), 100)}")
+        raise contradiction(f"the answer is for another request: {quoted(str(told[0]), 100)}")
     if found and (not any(map(_ACCEPTED.search, words)) or any(map(_NOT_ACCEPTED.search, words))):
         why = f": {quoted(str(told[0]), 100)}" if told else ""
-        raise _contradicts(f"the answer does not say that the request was accepted{why}")
+        raise contradiction(f"the answer does not say that the request was accepted{why}")
     return _model(Acknowledgement, found)
 
 
@@ -193,7 +193,7 @@ def read_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
         peers = _odd_roster(_object(body, asked), asked)
     for field in ("role", "user_id"):
         if field in asked and any(getattr(peer, field) != asked[field] for peer in peers):
-            raise _contradicts("the answer lists people who were not asked for")
+            raise contradiction("the answer lists people who were not asked for")
     return peers
 
 
@@ -242,15 +242,15 @@ def _odd_roster(found: Fields, asked: Mapping[str, str]) -> Peers:
     elif isinstance(given, list):
         entries = [("", entry) for entry in given]
     elif given is not None:  # null is how Go writes an empty map
-        raise _contradicts("the answer has no list of peers")
+        raise contradiction("the answer has no list of peers")
     read = [(key, _peer(key, entry, asked)) for key, entry in entries]
     peers = Peers(peer for _, peer in read if peer)
     if entries and not peers and not any(map(is_peer_id, dict(entries))):
         # It has groups, pages or another list.
-        raise _contradicts("the answer's list is not a list of peers")
+        raise contradiction("the answer's list is not a list of peers")
     peers.unreadable = tuple(str(normal_id(key)) for key, peer in read if not peer)
     if len({peer.id for peer in peers}) < len(peers):
-        raise _contradicts("the answer lists a peer twice")
+        raise contradiction("the answer lists a peer twice")
     refuse_page(found, len(entries))
     return peers
 
@@ -282,7 +282,7 @@ def refuse_page(found: Fields, length: float) -> None:
         most = length if _TOTALS.fullmatch(name) else 1 if name in _PAGES else math.inf
         goes_on = goes_on or (_number(value) or 0) > most
     if goes_on or any(more):
-        raise _contradicts(PAGE)
+        raise contradiction(PAGE)
 
 
 def _about_pages(found: Fields) -> Iterator[tuple[str, Any]]:
@@ -299,7 +299,7 @@ def _about_pages(found: Fields) -> Iterator[tuple[str, Any]]:
 
 def _refuse_other(found: Fields, asked: Mapping[str, str]) -> None:
     if _of_other(found, asked):
-        raise _contradicts("the answer is about another room or peer")
+        raise contradiction("the answer is about another room or peer")
 
 
 def _of_other(found: Fields, asked: Mapping[str, str]) -> bool:
@@ -327,7 +327,7 @@ def _model(kind: type[M], found: Fields) -> M:
         return kind.model_validate(found)
     except ValidationError as error:
         told = f"the answer is not what the API documents ({explain(error, 'field')})"
-    raise _contradicts(told)
+    raise contradiction(told)
 
 
 def _object(body: bytes, asked: Mapping[str, str], about: str = "") -> Fields:
@@ -337,16 +337,16 @@ def _object(body: bytes, asked: Mapping[str, str], about: str = "") -> Fields:
     except (ValueError, RecursionError):
         page = body.lstrip().startswith(b"<")
         raise Unusable(
-            CUT_OFF, WEB_PAGE if page else "the answer is not whole or not JSON"
+            BadResponse, WEB_PAGE if page else "the answer is not whole or not JSON"
         ) from None
     if not isinstance(found, dict):
-        raise Unusable(CUT_OFF, "the answer is not a JSON object")
+        raise Unusable(BadResponse, "the answer is not a JSON object")
     _refuse_error(found)
     _refuse_other(found, asked)
     if not about:
         return found
     if normal_id(found.get("id")) != (own := asked[f"{about}_id"]):
-        raise _contradicts(f"the answer is not about the {about} that was asked for")
+        raise contradiction(f"the answer is not about the {about} that was asked for")
     return {**found, "id": own}
 
 
@@ -371,7 +371,7 @@ def _refuse_error(found: Fields) -> None:
         words = [f"{wrong[0]:g}"] if wrong else []
         words += [quoted(message, 100)] if isinstance(message, str) and message else []
         why = f": {', '.join(words)}" if words else ""
-        raise _contradicts(f"the answer's status says success, but its body says error{why}")
+        raise contradiction(f"the answer's status says success, but its body says error{why}")
 
 
 def _means(value: object) -> bool | None:
@@ -379,10 +379,6 @@ def _means(value: object) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
     return bool(value) and str(value).lower() not in ("false", "no", "0", "null", "none")
-
-
-def _contradicts(reason: str) -> Unusable:
-    return Unusable(CONTRADICTS, reason)
 
 
 def _status(value: object) -> float | None:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from hms_active_rooms import __version__
 from hms_active_rooms.api.address import environment_proxy
-from hms_active_rooms.errors import ApiError, BadResponse, ConnectionFailed, Executed, TimedOut
+from hms_active_rooms.errors import ApiError, BadResponse, ConnectionFailed, TimedOut
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """The largest answer that is read. A list of 20,000 peers (a full room) has about 6 MB."""
@@ -30,22 +30,6 @@ WRITE_POOL_S: Final = 1.0
 
 WEB_PAGE: Final = "the answer is a web page, so it is probably not from 100ms"
 ALL_BUSY: Final = f"all {MAX_CONNECTIONS} connections of this program were in use"
-
-
-class Cause(NamedTuple):
-    """A kind of failure, and what it means for a write and for a read."""
-
-    error: type[ApiError]
-    write: Executed  # whether a write was executed; a read never executes anything
-    read_again: bool  # whether a read is sent again; a write never is
-
-
-NOT_SENT: Final = Cause(ConnectionFailed, "no", True)
-TIMEOUT: Final = Cause(TimedOut, "maybe", True)
-CUT_OFF: Final = Cause(BadResponse, "maybe", True)
-"""The answer was cut off, or is not JSON. A second request may get a whole answer."""
-CONTRADICTS: Final = Cause(BadResponse, "maybe", False)
-"""The answer is wrong, too large, or a redirect. A second answer would be the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +95,17 @@ class Answer(NamedTuple):
 
 
 class Unusable(Exception):
-    """No usable answer came. `reason` quotes no error of a library, since it may hold a token."""
+    """No usable answer came; the caller gets an error of this `kind`. `again` tells whether a second
+    answer may be better. The text quotes no error of a library, since it may hold a token."""
 
-    def __init__(self, cause: Cause, reason: str) -> None:
+    def __init__(self, kind: type[ApiError], reason: str, *, again: bool = True) -> None:
         super().__init__(reason)
-        self.cause: Final = cause
+        self.kind, self.again = kind, again
+
+
+def contradiction(reason: str) -> Unusable:
+    """The answer is wrong or too large, and a second answer would be the same."""
+    return Unusable(BadResponse, reason, again=False)
 
 
 class Pool(Protocol):
@@ -148,14 +138,14 @@ async def receive(exchange: Awaitable[Answer], library: Library) -> Answer:
         for _ in range(10):
             for kind, reason in library.reasons:
                 if isinstance(link, kind):
-                    raise Unusable(NOT_SENT, reason) from None
+                    raise Unusable(ConnectionFailed, reason) from None
             link = link and (link.__cause__ or link.__context__)
-        raise Unusable(NOT_SENT, "no connection could be made") from None
+        raise Unusable(ConnectionFailed, "no connection could be made") from None
     except library.errors as error:
         if isinstance(error, library.late):
-            raise Unusable(TIMEOUT, "no answer came in time") from None
+            raise Unusable(TimedOut, "no answer came in time") from None
         reason = "the connection was lost before the answer was whole"
-        raise Unusable(CUT_OFF, reason) from None
+        raise Unusable(BadResponse, reason) from None
 
 
 async def answer(
@@ -181,8 +171,8 @@ async def answer(
 async def _body(given: str | None, chunks: AsyncIterable[bytes], limit: int) -> bytes:
     codings = {coding.strip() for coding in (given or "").lower().split(",")} - {"identity", ""}
     if not codings <= {"gzip", "x-gzip"} or len(codings) > 1:
-        raise Unusable(CUT_OFF, "the answer is compressed in a way we did not ask for")
-    too_large = Unusable(CONTRADICTS, f"the answer is larger than {limit} bytes")
+        raise Unusable(BadResponse, "the answer is compressed in a way we did not ask for")
+    too_large = contradiction(f"the answer is larger than {limit} bytes")
     parts: list[bytes] = []
     received = 0
     async for chunk in chunks:
@@ -196,7 +186,7 @@ async def _body(given: str | None, chunks: AsyncIterable[bytes], limit: int) -> 
             with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
                 body = packed.read(limit + 1)
         except (EOFError, OSError, zlib.error):
-            raise Unusable(CUT_OFF, "the answer cannot be decompressed") from None
+            raise Unusable(BadResponse, "the answer cannot be decompressed") from None
         if len(body) > limit:
             raise too_large
     return body
