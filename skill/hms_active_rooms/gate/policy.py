@@ -26,8 +26,8 @@ from hms_active_rooms.untrusted import quoted, shortened
 Gate = Literal["none", "soft", "hard"]
 
 ANY_ROOM: Final = "*"
+# A role with at most this many people is removed by one request for each person.
 PER_PERSON_LIMIT: Final = 50
-"""A role with at most this many people is removed by one request for each person."""
 
 ENV_PREFIX: Final = "HMS_POLICY_"
 
@@ -196,16 +196,16 @@ class Policy(BaseModel):
         return tool in self.unattended or tool in self.relaxed
 
 
+# The settings that are numbers; the others are lists.
 _NUMBERS: Final = {name for name, field in Policy.model_fields.items() if field.metadata[1:]}
-"""The settings that are numbers; the others are lists."""
 
 
 _PLAIN: Final = {
     "protected_roles": r"[\w ,.-]*",
     "protected_user_ids": r"\s*[\w.|/:@+=-]*\s*(,\s*[\w.|/:@+=-]*\s*)*",
 }
+# A variable with a list without quotes must match its pattern in `_PLAIN`, or else this one.
 _IN_OTHERS: Final = r"[\w ,*-]*"
-"""A variable with a list without quotes must match its pattern in `_PLAIN`, or else this one."""
 
 _NO_NAME: Final = re.compile(
     r"-.*|true|false|yes|no|on|off|none|null|nil|undefined|nan|nobody|all|any|everyone|everybody",
@@ -213,8 +213,8 @@ _NO_NAME: Final = re.compile(
 )
 """In a variable, such a word is a role or user id only if it stands in quotes."""
 
+# What `tomllib` raises for a text that is not TOML, or is nested too deeply.
 _NOT_TOML: Final = (ValueError, RecursionError)
-"""What `tomllib` raises for a text that is not TOML, or is nested too deeply."""
 
 
 def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:

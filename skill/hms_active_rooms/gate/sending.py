@@ -40,8 +40,8 @@ Found = TypeVar("Found")
 Waits = Callable[[], bool]
 """Returns whether the program that made a call still waits for the outcome, and so will be told."""
 
+# If 100ms asks to wait for more seconds than this, the action fails, and its outcome says so.
 LONGEST_WAIT_S: Final = 30.0
-"""If 100ms asks to wait for more seconds than this, the action fails, and its outcome says so."""
 
 _BACKOFF: Final = Backoff()
 _TRIES: Final = 3  # how often to try to record that the sending was stopped

@@ -26,11 +26,11 @@ from hms_active_rooms.gate.journal.records import (
 )
 from hms_active_rooms.untrusted import cut, quoted
 
+# How the `note` of an action begins if an earlier revision was approved without a question.
 ASKED_ONLY_NOW: Final = "Asked only now"
-"""How the `note` of an action begins if an earlier revision was approved without a question."""
 
+# Added to the outcome that the model reads, if a person has rejected the call.
 NOT_AGAIN: Final = " Do not try again unless the person asks for it."
-"""Added to the outcome that the model reads, if a person has rejected the call."""
 
 
 def describe(action: Action) -> str:

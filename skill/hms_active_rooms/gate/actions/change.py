@@ -24,14 +24,11 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.actions.impact import Drift, Impact, Person, Room
     from hms_active_rooms.gate.policy import Policy
 
-MAX_REASON_CHARS = 500
-"""Our limit for a reason. The API documents no limit."""
+MAX_REASON_CHARS = 500  # our limit; the API documents none
+MAX_LABEL_CHARS = 100  # our limit for a role or a message type; the API documents none
 
-MAX_LABEL_CHARS = 100
-"""Our limit for a role or a message type. The API documents no limit."""
-
+# The errors of a 404. The room was read before, so a 404 means that the session or peer has gone.
 GONE = (NotActive, PeerNotFound, NotFound)
-"""The errors of a 404. The room was read before, so a 404 means that the session or peer has gone."""
 
 
 RoomId = Annotated[

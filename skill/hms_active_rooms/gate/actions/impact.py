@@ -24,17 +24,12 @@ from hms_active_rooms.untrusted import (
     short_ids,
 )
 
-MAX_TEXT_CHARS = 200
-"""A longer name, user id or role is cut before it is shown or recorded."""
+MAX_TEXT_CHARS = 200  # a longer name, user id or role is cut before it is shown or recorded
+SHOWN_PEOPLE = 50  # a question names at most this many people, and counts the others
+SHOWN_ROLES = 12  # at most this many roles are listed, the largest first; the others are counted
 
-SHOWN_PEOPLE = 50
-"""A question names at most this many people, and counts the others."""
-
-SHOWN_ROLES = 12
-"""At most this many roles are listed, the largest first. The others are counted."""
-
+# Matches the JSON text of a list or object that 100ms sent in place of a role or user id.
 _NO_TEXT = re.compile(r'\{["}]|\[(["\[{\]\d-]|true\b|false\b|null\b)')
-"""Matches the JSON text of a list or object that 100ms sent in place of a role or user id."""
 
 _SHOWN_TWINS = 5
 _NEAR = 0.8  # role names with this difflib ratio may be the same, misspelt
@@ -54,13 +49,15 @@ class Person:
         """Return whether id, user id and role are equal. A person may change the name."""
         return (self.id, self.user_id, self.role) == (other.id, other.user_id, other.role)
 
-    def drift(self, now: Person) -> Drift:
+    def drift(self, now: Person, room: Room) -> Drift:
         """Return whether an approved call for this person may still be sent. `now` is the same peer,
         as just read. With a new role or user id, the approver is asked again."""
+        notes = room.other_connections([now])
         if not self.same_person(now):
-            return Drift("ask_again", f"The person was {self.line()}, and is now {now.line()}.")
-        renamed = f"{quoted(self.name)} now goes by {quoted(now.name)}."
-        notes = (renamed,) if self.name != now.name else ()
+            reason = f"The person was {self.line()}, and is now {now.line()}."
+            return Drift("ask_again", reason, notes)
+        if self.name != now.name:
+            notes = (f"{quoted(self.name)} now goes by {quoted(now.name)}.", *notes)
         return Drift("go", notes=notes, people=(now,), total=1)
 
     def called(self) -> str:
@@ -115,9 +112,9 @@ class Room:
         others = [p for p in self.people if p.user_id in users and p.id not in ids]
         return _warnings(f"The same user id {what}", others)
 
-    def lookalikes(self, person: Person, policy: Policy) -> tuple[str, ...]:
-        """Return warnings about other peers whose name equals this person's name, or looks like it.
-        Protected people come first, then people with another role."""
+    def doubles(self, person: Person, policy: Policy) -> tuple[str, ...]:
+        """Return warnings about other connections of this person, after those about other peers whose
+        name is the same or looks alike: protected people first, then people with another role."""
         others = [p for p in self.people if p.id != person.id]
         alike = {person.name, *lookalikes(person.name, [p.name for p in others])}
         shown = person.name[:QUOTED_CHARS]
@@ -128,7 +125,8 @@ class Room:
             return not told, one.role == person.role
 
         twins.sort(key=rank)
-        return _warnings("Another peer has the same name, or one that looks alike", twins)
+        alike_too = _warnings("Another peer has the same name, or one that looks alike", twins)
+        return alike_too + self.other_connections([person])
 
     def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:
         """Return a warning if the policy may protect `role` but misspells it. A protected role that

@@ -15,7 +15,6 @@ the people who were shown are removed. A larger role is removed by one request f
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -60,8 +59,7 @@ class RemovePeers(StateChange):
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             impacts.refuse_protected([person], policy)
-            warnings = (*room.lookalikes(person, policy), *room.other_connections([person]))
-            warnings += room.nearly_protected(person.role, policy)
+            warnings = room.doubles(person, policy) + room.nearly_protected(person.role, policy)
             impact = room.impact("remove-peer", (person,), *warnings)
             return self.model_copy(update={"peer_id": person.id}), impact
         role = self.role or ""
@@ -86,8 +84,7 @@ class RemovePeers(StateChange):
         if shown.kind == "remove-peer":
             person = room.person(self.peer_id or "")
             impacts.refuse_protected([person], policy)
-            change = shown.people[0].drift(person)
-            return replace(change, notes=(*change.notes, *room.other_connections([person])))
+            return shown.people[0].drift(person, room)
         _, now = self.assess(room, policy)
         known = {p.id for p in shown.people}
         if newcomers := sum(p.id not in known for p in now.people):

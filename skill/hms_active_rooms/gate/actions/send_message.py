@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from hms_active_rooms.api.client import ActiveRoomsClient
     from hms_active_rooms.gate.policy import Policy
 
+# 100ms documents 4 KB for a client's custom event. We assume the same limit for send-message.
 MAX_MESSAGE_BYTES = 4096
-"""100ms documents 4 KB for a client's custom event. We assume the same limit for send-message."""
 
 _SHOWN_CHARS = 5000  # longer than any message, so that a person reads the whole message
 
@@ -66,8 +66,7 @@ class SendMessage(StateChange):
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
         if self.peer_id is not None:
             person = room.person(self.peer_id)
-            warnings = (*room.lookalikes(person, policy), *room.other_connections([person]))
-            impact = room.impact("direct", (person,), *warnings)
+            impact = room.impact("direct", (person,), *room.doubles(person, policy))
             return self.model_copy(update={"peer_id": person.id}), impact
         hit = room.holders(self.role)
         impact = room.impact("everyone" if self.role is None else "role", hit)
@@ -78,8 +77,7 @@ class SendMessage(StateChange):
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
         _, now = self.assess(room, policy)
         if shown.kind == "direct":
-            change = shown.people[0].drift(now.people[0])
-            return replace(change, notes=(*change.notes, *room.other_connections(now.people)))
+            return shown.people[0].drift(now.people[0], room)
         hit, known = room.holders(self.role), {p.id for p in shown.people}
         newcomers = sum(p.id not in known for p in hit)
         if shown.receivers:

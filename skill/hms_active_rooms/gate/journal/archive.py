@@ -22,11 +22,10 @@ from hms_active_rooms.gate.journal.records import PRUNED, PRUNES, REQUESTS, Acti
 from hms_active_rooms.gate.journal.store import Reading, Row, Writing
 from hms_active_rooms.gate.journal.tables import actions, asks, events
 
+# Kind of event: the action was exported, with its events up to the number `upto`.
 EXPORTED = "exported"
-"""Kind of event: the action was exported, with its events up to the number `upto`."""
 
-_AT_ONCE = 100
-"""How many calls one transaction prunes, so that other writers do not wait long."""
+_AT_ONCE = 100  # how many calls one transaction prunes, so that other writers do not wait long
 
 
 @dataclass(frozen=True)

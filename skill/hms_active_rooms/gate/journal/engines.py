@@ -92,11 +92,11 @@ _REPAIR = {
 }
 """Hints for the user, by a part of the database's error message in lower case."""
 
+# Arguments of psycopg that a URL cannot set, since their values are not texts.
 _NOT_BY_URL: Final = {"autocommit", "row_factory", "cursor_factory", "context"}
-"""Arguments of psycopg that a URL cannot set, since their values are not texts."""
 
+# The parameters that a SQLite URL may have. SQLAlchemy silently drops all others.
 _SQLITE_HAS: Final = {"timeout", "mode", "uri"}
-"""The parameters that a SQLite URL may have. SQLAlchemy silently drops all others."""
 
 _UNEXPANDED: Final = re.compile(r"~|\$\w|\$\{|%\w+%")
 _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")

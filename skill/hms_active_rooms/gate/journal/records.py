@@ -49,17 +49,16 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 FINAL: frozenset[State] = frozenset(state for state, then in TRANSITIONS.items() if not then)
 """States that an action never leaves."""
 
-UNSENT: tuple[State, ...] = ("proposed", "approved")
-"""States from which an action can still be sent."""
+UNSENT: tuple[State, ...] = ("proposed", "approved")  # an action can still be sent from these
 
-EDITED_INTO = "edited by the person into action "
-"""How the `reason` begins if a person's edit replaced the action by another one."""
+EDITED_INTO = "edited by the person into action "  # begins the `reason` of an action replaced so
+NOWHERE = "none-"  # a thread with this prefix is no conversation: nobody can continue it
+OUTSIDE = "serve:"  # a thread with this prefix holds calls of another program (REST, MCP)
+KEPT = "(kept) "  # `Journal.prune` keeps rows of the table `hms_asks` whose `place` has this prefix
 
-NOWHERE = "none-"
-"""A thread with this prefix is no conversation: nobody can continue it."""
-
-OUTSIDE = "serve:"
-"""A thread with this prefix holds calls of another program (REST, MCP)."""
+# These stand in place of an action id in events: of requests that a server refused at once, and of
+# the event `PRUNED` that `Journal.prune` begins with.
+REQUESTS, PRUNES = "(requests)", "(prunes)"
 
 LEADS_TO: Mapping[str, State] = {
     **{state: state for state in TRANSITIONS},
@@ -67,15 +66,6 @@ LEADS_TO: Mapping[str, State] = {
     "returned": "approved",
 }
 """The state after an event of each kind. Other kinds of events change no state."""
-
-REQUESTS = "(requests)"
-"""Stands in place of an action id in events about requests that a server refused at once."""
-
-PRUNES = "(prunes)"
-"""Stands in place of an action id in the event `PRUNED` that `Journal.prune` begins with."""
-
-KEPT = "(kept) "
-"""`Journal.prune` keeps rows of the table `hms_asks` whose `place` has this prefix."""
 
 CALLED_AGAIN = "called_again"
 """Kind of event: a call stands for an earlier action, whose id is in `runs`. Either both calls name the
@@ -86,16 +76,12 @@ OTHER_WORDS = "other_words"
 """Kind of event: somebody wanted other words for an action that was approved already. Only a new command
 sends it (see `Gate.drive`)."""
 
-PRUNED = "pruned"
-"""Kind of event: the action was exported and deleted. This event stays."""
+PRUNED = "pruned"  # kind of event: the action was exported and deleted; this event stays
 
+# Our choices.
 RATE_WINDOW = timedelta(minutes=1)
-
-CLOCKS_DIFFER = timedelta(minutes=1)
-"""How much the clocks of machines that share a journal may differ. Our choice."""
-
-SENT_BEFORE = timedelta(hours=1)
-"""A question mentions the same call if it was sent within this time. Our choice."""
+CLOCKS_DIFFER = timedelta(minutes=1)  # how much the clocks of machines with one journal may differ
+SENT_BEFORE = timedelta(hours=1)  # a question mentions the same call if it was sent so lately
 
 Way = Literal[
     "interrupt",  # a person, by an interrupt of a graph
@@ -149,8 +135,7 @@ class Origin:
         refuse_unstorable("thread id", self.thread)
 
 
-NOTHING = Result()
-"""The result of an action that has not ended."""
+NOTHING = Result()  # the result of an action that has not ended
 
 
 @dataclass(frozen=True)
@@ -336,8 +321,7 @@ class Event:
 Columns = Mapping[Any, Any]
 """A row of the database: maps the names of its columns to values."""
 
-NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-"""Stands in place of a stored time that cannot be read."""
+NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)  # stands in place of a stored time that cannot be read
 
 _IMPACT = TypeAdapter(Impact)
 _RESULT = TypeAdapter(Result)
