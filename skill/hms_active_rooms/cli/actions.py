@@ -12,20 +12,10 @@ from typer import Argument, Context, Option
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
-from hms_active_rooms.cli import screen
+from hms_active_rooms.cli import options, screen
 from hms_active_rooms.cli.main import BY_STATE, DONE, FAILED, INTERRUPTED, exit_code
 from hms_active_rooms.cli.screen import at, time_left
-from hms_active_rooms.cli.settings import (
-    ActionId,
-    JournalUrl,
-    Json,
-    Settings,
-    existing,
-    open_gate,
-    open_journal,
-    person_here,
-    refuse_idle,
-)
+from hms_active_rooms.cli.settings import Settings, existing, open_gate, open_journal, person_here
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
 
@@ -34,8 +24,7 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.journal import records
 
 Before = Annotated[
-    str,
-    Option("--before", metavar="DATE", help="Date, or date and time: 2026-11-01T18:00+01:00."),
+    str, Option("--before", metavar="DATE", help="Date, or date and time: 2026-11-01T18:00+01:00.")
 ]
 
 
@@ -52,19 +41,18 @@ def actions(
     refused: Annotated[
         bool,
         Option(
-            "--refused",
-            help="List requests that `serve` and `mcp` refused, instead of actions.",
+            "--refused", help="List requests that `serve` and `mcp` refused, instead of actions."
         ),
     ] = False,
-    json: Json = False,
-    journal: JournalUrl = None,
+    json: options.Json = False,
+    journal: options.JournalUrl = None,
 ) -> None:
     """List actions: the changes that somebody asked for. `actions show ACTION` shows one."""
     if ctx.invoked_subcommand is not None:
-        refuse_idle(ctx, ctx.invoked_subcommand)
+        options.refuse_idle(ctx, ctx.invoked_subcommand)
         return
     if refused:
-        refuse_idle(ctx, "--refused", "state", "room")
+        options.refuse_idle(ctx, "--refused", "state", "room")
     wanted = next((known for known in BY_STATE if known == state), None)
     if state is not None and wanted is None:
         states = f"States: {', '.join(BY_STATE)}."
@@ -120,18 +108,15 @@ def _state(action: records.Action, now: datetime) -> str:
 
 
 def show(
-    action: ActionId,
+    action: options.ActionId,
     wait: Annotated[
         float | None,
         Option(
-            min=0,
-            max=86_400,
-            metavar="SECONDS",
-            help="Wait up to SECONDS for the action to end.",
+            min=0, max=86_400, metavar="SECONDS", help="Wait up to SECONDS for the action to end."
         ),
     ] = None,
-    json: Json = False,
-    journal: JournalUrl = None,
+    json: options.Json = False,
+    journal: options.JournalUrl = None,
 ) -> int:
     """Show one action and its events. With --wait, the exit code says how the action ended."""
     from hms_active_rooms.cli.person import next_step, still_open
@@ -172,8 +157,8 @@ def show(
 def export(
     file: Annotated[str, Argument(metavar="FILE", help="New file for the JSON lines.")],
     before: Before,
-    json: Json = False,
-    journal: JournalUrl = None,
+    json: options.Json = False,
+    journal: options.JournalUrl = None,
 ) -> None:
     """Write the actions that ended before DATE to a new file. Nothing is deleted."""
     moment = _moment(before)
@@ -196,7 +181,7 @@ def export(
     screen.result({"file": file, "actions": count}, text, as_json=json)
 
 
-def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> None:
+def prune(before: Before, json: options.Json = False, journal: options.JournalUrl = None) -> None:
     """Delete exported actions that ended before DATE. Keeps what changed after its export."""
     moment = _moment(before)
     with open_journal(Settings(journal=journal)) as book:
@@ -245,7 +230,7 @@ def _event_line(event: records.Event) -> str:
 # --- a person's yes or no ----------------------------------------------------------------------
 
 
-def approve(action: ActionId, settings: Settings) -> int:
+def approve(action: options.ActionId, settings: Settings) -> int:
     """Show an action that waits, and send it after a yes. Needs a terminal."""
     from hms_active_rooms.cli.person import somebody_here
     from hms_active_rooms.gate.journal.records import FINAL, UNSENT
@@ -274,10 +259,10 @@ def approve(action: ActionId, settings: Settings) -> int:
 
 
 def reject(
-    action: ActionId,
+    action: options.ActionId,
     reason: Annotated[str, Option(metavar="TEXT", help="The reason, for whoever asked.")] = "",
-    json: Json = False,
-    journal: JournalUrl = None,
+    json: options.Json = False,
+    journal: options.JournalUrl = None,
 ) -> int:
     """Reject an action that waits. Needs no terminal."""
     from hms_active_rooms.gate.approval import Reject, record_decision

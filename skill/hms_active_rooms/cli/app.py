@@ -7,8 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from hms_active_rooms import __version__
-from hms_active_rooms.cli import actions, chat, rooms, serving, skill
-from hms_active_rooms.cli.settings import spread
+from hms_active_rooms.cli import actions, chat, options, rooms, serving, skill
 
 _EPILOG: Final = """\b
 Exit codes:
@@ -66,8 +65,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     pass
@@ -83,7 +81,7 @@ for command in (
     *(chat.chat, chat.demo, serving.sim),
     *(serving.mcp, serving.serve),
 ):
-    app.command()(spread(command))
+    app.command()(options.spread(command))
 _actions.callback()(actions.actions)
 _actions.command("show")(actions.show)
 _actions.command("export")(actions.export)

@@ -21,21 +21,11 @@ from typer import Context, Option
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
-from hms_active_rooms.cli import screen
+from hms_active_rooms.cli import options, screen
 from hms_active_rooms.cli.main import DONE, WAITING, exit_code
 from hms_active_rooms.cli.screen import at
 from hms_active_rooms.cli.serving import simulator_errors
-from hms_active_rooms.cli.settings import (
-    Json,
-    Model,
-    Room,
-    Scene,
-    Settings,
-    journal_of,
-    person_here,
-    refuse_idle,
-    room_policy,
-)
+from hms_active_rooms.cli.settings import Settings, journal_of, person_here, room_policy
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
 
@@ -62,8 +52,8 @@ class Chat(NamedTuple):
 
 def chat(
     settings: Settings,
-    room: Room,
-    model: Model = None,
+    room: options.Room,
+    model: options.Model = None,
     thread: Annotated[
         str | None, Option(metavar="NAME", help="Name of the conversation to begin or continue.")
     ] = None,
@@ -118,7 +108,9 @@ def chat(
     return WAITING if waiting else DONE
 
 
-def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) -> None:
+def demo(
+    scene: options.Scene = "classroom", model: options.Model = None, json: options.Json = False
+) -> None:
     """Talk to the moderator in a simulated room. Needs no account, key or model."""
     os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"  # checkpoints load known types only
     with simulator_errors():
@@ -155,10 +147,10 @@ def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) ->
 # --- the conversations on disk --------------------------------------------------------------
 
 
-def chats(ctx: Context, json: Json = False) -> None:
+def chats(ctx: Context, json: options.Json = False) -> None:
     """List the saved conversations of `chat`, newest first."""
     if ctx.invoked_subcommand is not None:
-        refuse_idle(ctx, ctx.invoked_subcommand)
+        options.refuse_idle(ctx, ctx.invoked_subcommand)
         return
     with _connected(only_look=True) as db:
         found = _chats(db)
@@ -186,7 +178,7 @@ def prune(
             help="Also delete the oldest, until the rest takes at most this many MB.",
         ),
     ] = KEPT_MB,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Delete old conversations. Their actions stay in the journal."""
     with _connected() as db:

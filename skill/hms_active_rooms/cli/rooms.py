@@ -16,20 +16,9 @@ from typer import Argument, Option
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_peer_ref, parse_room_id
-from hms_active_rooms.cli import screen
+from hms_active_rooms.cli import options, screen
 from hms_active_rooms.cli.actions import ask_here, report
-from hms_active_rooms.cli.settings import (
-    All,
-    Json,
-    PolicyFile,
-    Reason,
-    Room,
-    Settings,
-    open_gate,
-    person_here,
-    read_room,
-    refuse_bytes,
-)
+from hms_active_rooms.cli.settings import Settings, open_gate, person_here, read_room
 from hms_active_rooms.errors import InvalidCall, PeerNotFound
 from hms_active_rooms.untrusted import lookalikes, quoted, short_ids, shortened
 
@@ -37,7 +26,12 @@ if TYPE_CHECKING:
     from hms_active_rooms.api.models import Peer
 
 
-def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = None) -> None:
+def room(
+    room: options.Room,
+    all: options.All = False,
+    json: options.Json = False,
+    policy: options.PolicyFile = None,
+) -> None:
     """Show the running session of a room."""
     from hms_active_rooms.tools.roster import room_data
 
@@ -56,7 +50,7 @@ def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = 
 
 
 def peers(
-    room: Room,
+    room: options.Room,
     role: Annotated[str | None, Option(help="Only this role.")] = None,
     user_id: Annotated[str | None, Option(help="Only this user id.")] = None,
     name: Annotated[str | None, Option(help="Only names that contain this text.")] = None,
@@ -68,15 +62,15 @@ def peers(
         ),
     ] = None,
     offset: Annotated[int, Option(min=0, help="Rows to skip. Not with --all.")] = 0,
-    all: All = False,
-    json: Json = False,
-    policy: PolicyFile = None,
+    all: options.All = False,
+    json: options.Json = False,
+    policy: options.PolicyFile = None,
 ) -> None:
     """List who is in a room."""
     from hms_active_rooms.tools import roster
     from hms_active_rooms.tools.arguments import DEFAULT_ROWS, MAX_ROWS
 
-    refuse_bytes({"--role": role, "--user-id": user_id, "--name": name})
+    options.refuse_bytes({"--role": role, "--user-id": user_id, "--name": name})
     if all and (limit is not None or offset):
         raise InvalidCall("--all prints everybody: leave out --limit and --offset.")
     everyone = read_room(Settings(policy=policy), room, lambda gate: gate.peers(room))
@@ -109,7 +103,7 @@ def peers(
 
 def send(
     settings: Settings,
-    room: Room,
+    room: options.Room,
     message: Annotated[str, Argument(metavar="MESSAGE", help="The text to send.")],
     to: Annotated[
         str | None, Option(metavar="PEER", help="Send only to this peer (id or name).")
@@ -128,10 +122,10 @@ def send(
 
 def remove(
     settings: Settings,
-    room: Room,
+    room: options.Room,
     peer: Annotated[str | None, Argument(metavar="PEER", help="A peer's id or its name.")] = None,
     role: Annotated[str | None, Option(help="Remove everyone with this role.")] = None,
-    reason: Reason = None,
+    reason: options.Reason = None,
 ) -> int:
     """Remove a peer, or everyone with a role. Asks first. Removed people can join again."""
     if (peer is None) == (role is None):
@@ -142,11 +136,10 @@ def remove(
 
 def end(
     settings: Settings,
-    room: Room,
-    reason: Reason = None,
+    room: options.Room,
+    reason: options.Reason = None,
     lock: Annotated[
-        bool,
-        Option("--lock", help="Also disable the room, until it is enabled in the dashboard."),
+        bool, Option("--lock", help="Also disable the room, until it is enabled in the dashboard.")
     ] = False,
 ) -> int:
     """End the running session for everyone. Asks first."""
@@ -164,7 +157,7 @@ def _change(
     from hms_active_rooms.gate.actions import parse_call
     from hms_active_rooms.gate.journal.records import Origin, by_person
 
-    refuse_bytes(given)
+    options.refuse_bytes(given)
     words = {name.lstrip("-"): value for name, value in given.items() if value is not None}
     if peer is not None:
         words["peer_id"] = peer_ref(
@@ -192,7 +185,7 @@ def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
     from hms_active_rooms.tools.roster import matching
 
     wanted = wanted.strip()
-    refuse_bytes({"peer": wanted})
+    options.refuse_bytes({"peer": wanted})
     with suppress(InvalidCall):
         return parse_peer_ref(wanted)
     peers = people()

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TextIO
 
-from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
+from hms_active_rooms.errors import ActiveRoomsError
 from hms_active_rooms.untrusted import for_terminal
 
 _FOR_PROGRAMS = ("status", "request_id", "retry_after_s", "action_id")
@@ -116,16 +116,6 @@ def result(value: object, text: str, *, as_json: bool) -> None:
 def counted(count: int, noun: str) -> str:
     """For example "1 action" or "1,200 actions"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def refuse_a_terminal(wanted: bool) -> bool:
-    """Returns `wanted`, the value of `--all`. Raises InvalidCall if it is true on a terminal."""
-    if wanted and is_terminal(sys.stdout):
-        raise InvalidCall(
-            "--all prints strangers' text unchanged, which could control your terminal.",
-            hint="Redirect the output to a file (> FILE) or a pipe (| jq .).",
-        )
-    return wanted
 
 
 def error_document(error: ActiveRoomsError) -> dict[str, dict[str, object]]:

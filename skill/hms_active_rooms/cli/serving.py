@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from typer import Context, Option
 
-from hms_active_rooms.cli import screen
+from hms_active_rooms.cli import options, screen
 from hms_active_rooms.cli.main import on_signals
-from hms_active_rooms.cli.settings import Json, Scene, Settings, journal_of, refuse_idle
+from hms_active_rooms.cli.settings import Settings, journal_of
 from hms_active_rooms.cli.skill import files
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.installing import extra
@@ -72,7 +72,7 @@ def mcp(
     if not stdio:
         _listening(settings, where, people=None)
         return
-    refuse_idle(ctx, "--stdio", "host", "port", "allow_host", "json")
+    options.refuse_idle(ctx, "--stdio", "host", "port", "allow_host", "json")
     guard_from(settings, where)
     toolkit = open_toolkit(settings, where.room or ())
     notices = notifying(toolkit.gate, settings.environ())
@@ -282,15 +282,14 @@ def simulator_errors() -> Iterator[None]:
             raise InvalidCall(f"The scene cannot be used: {escaped(str(error)[:500])}.") from None
         except ServerError as error:
             raise ConfigurationError(
-                f"The simulator {error}.",
-                hint="Give another --port. --port 0 takes any free port.",
+                f"The simulator {error}.", hint="Give another --port. --port 0 takes any free port."
             ) from None
 
 
 def sim(
-    scene: Scene = "classroom",
+    scene: options.Scene = "classroom",
     port: Annotated[int, Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 8100,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Run a simulated 100ms on this machine, until Ctrl-C."""
     with simulator_errors():

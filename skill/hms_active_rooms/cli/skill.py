@@ -11,8 +11,7 @@ from typing import Annotated, Final
 from typer import Argument, Option
 
 from hms_active_rooms import __version__
-from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.settings import Json, refuse_empty
+from hms_active_rooms.cli import options, screen
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted
 
@@ -55,13 +54,13 @@ def install(
     force: Annotated[
         bool, Option("--force", help="Replace the skill that is there already.")
     ] = False,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Install the skill as DIR/hms-active-rooms. DIR is where your agent looks for skills.
 
     The skill gets its own copy of the command. The path of that copy is printed.
     """
-    refuse_empty({"folder": folder})
+    options.refuse_empty({"folder": folder})
     parent = Path(folder).expanduser()
     target = parent / NAME
     if (parent / "SKILL.md").is_file():

@@ -1,0 +1,110 @@
+"""Arguments and options that several commands have, and checks of what was typed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import wraps
+from inspect import Signature, signature
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+from typer import Argument, Context, Option
+
+from hms_active_rooms.api.ids import refuse_unstorable
+from hms_active_rooms.cli import screen
+from hms_active_rooms.errors import InvalidCall
+
+Found = TypeVar("Found")
+
+
+def refuse_a_terminal(wanted: bool) -> bool:
+    """Returns `wanted`, the value of `--all`. Raises InvalidCall if it is true on a terminal."""
+    if wanted and screen.is_terminal(sys.stdout):
+        raise InvalidCall(
+            "--all prints strangers' text unchanged, which could control your terminal.",
+            hint="Redirect the output to a file (> FILE) or a pipe (| jq .).",
+        )
+    return wanted
+
+
+Room = Annotated[str, Argument(metavar="ROOM", help="Room id: 24 hex characters.")]
+ActionId = Annotated[str, Argument(metavar="ACTION", help="Action id; `actions` lists them.")]
+Json = Annotated[bool, Option("--json", help="Print JSON, one document per line.")]
+All = Annotated[
+    bool,
+    Option(
+        "--all",
+        callback=refuse_a_terminal,
+        help="Print all people and all fields, as JSON lines. Only to a file or pipe.",
+    ),
+]
+JournalUrl = Annotated[
+    str | None,
+    Option(metavar="URL", help="Database of actions, e.g. sqlite:///FILE. Default: HMS_JOURNAL."),
+]
+PolicyFile = Annotated[
+    str | None, Option(metavar="FILE", help="Policy file (TOML). Default: HMS_POLICY_FILE.")
+]
+Reason = Annotated[str | None, Option(metavar="TEXT", help="The reason, shown in the room.")]
+Scene = Annotated[
+    str, Option(metavar="NAME", help="classroom, webinar, arena, hostile, idle, or a .yaml file.")
+]
+Model = Annotated[
+    str | None,
+    Option(
+        metavar="NAME",
+        envvar="HMS_MODEL",
+        help='A chat model, as "provider:model". Default: the offline model "commands".',
+    ),
+]
+
+
+def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
+    """Raises InvalidCall if the user typed an option that `beside` makes useless. `beside` is another
+    option or a subcommand, as typed. `names` are the parameters to check; without any, every option
+    of the command is checked."""
+    for option in ctx.command.params:
+        source = ctx.get_parameter_source(option.name or "")
+        if source and source.name == "COMMANDLINE" and (not names or option.name in names):
+            also = "" if beside.startswith("-") else f", or put it after `{beside}`"
+            text = f"{option.opts[0]} does nothing with {beside}."
+            raise InvalidCall(text, hint=f"Leave it out{also}.")
+
+
+def refuse_empty(given: Mapping[str, object]) -> None:
+    """Raises InvalidCall for a blank text, which often comes from an unset variable of a script."""
+    for name, value in given.items():
+        if isinstance(value, str) and not value.strip():
+            without = f", or leave out {name}" if name.startswith("-") else ""
+            raise InvalidCall(f"The {name} is empty.", hint=f"Give a text{without}.")
+
+
+def refuse_bytes(given: Mapping[str, object]) -> None:
+    """Raises InvalidCall if a value is empty, or has bytes that are not UTF-8."""
+    refuse_empty(given)
+    for name, value in given.items():
+        if isinstance(value, str):
+            refuse_unstorable(name, value)
+
+
+def spread(command: Callable[..., Found]) -> Callable[..., Found]:
+    """Make a command for typer: each field of a dataclass parameter becomes an option."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    own = signature(command).parameters
+    options = [parameter for name, parameter in own.items() if name not in groups]
+    for kind in groups.values():
+        options += signature(kind).parameters.values()
+        hints |= get_type_hints(kind, include_extras=True)
+
+    @wraps(command)
+    def called(**given: Any) -> Found:
+        for name, kind in groups.items():
+            given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+        return command(**given)
+
+    typed = [option.replace(annotation=hints[option.name]) for option in options]
+    called.__dict__["__signature__"] = Signature(typed)
+    called.__annotations__ = {option.name: option.annotation for option in typed}
+    return called
