@@ -13,14 +13,13 @@ from typer import Argument, Context, Option
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import options, screen
-from hms_active_rooms.cli.main import BY_STATE, DONE, FAILED, INTERRUPTED, exit_code
+from hms_active_rooms.cli.main import BY_STATE, DONE, FAILED, exit_code
 from hms_active_rooms.cli.screen import at, time_left
 from hms_active_rooms.cli.settings import Settings, existing, open_gate, open_journal, person_here
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
 
 if TYPE_CHECKING:
-    from hms_active_rooms.gate.gate import Gate
     from hms_active_rooms.gate.journal import records
 
 Before = Annotated[
@@ -232,7 +231,7 @@ def _event_line(event: records.Event) -> str:
 
 def approve(action: options.ActionId, settings: Settings) -> int:
     """Show an action that waits, and send it after a yes. Needs a terminal."""
-    from hms_active_rooms.cli.person import somebody_here
+    from hms_active_rooms.cli.person import ask_here, report, somebody_here
     from hms_active_rooms.gate.journal.records import FINAL, UNSENT
     from hms_active_rooms.gate.view import already, outcome
 
@@ -285,40 +284,3 @@ def reject(
     if row.state == "rejected" and not row.contradiction:
         return DONE
     return exit_code(row) or FAILED
-
-
-def ask_here(gate: Gate, action: records.Action, settings: Settings) -> int:
-    from hms_active_rooms.cli.person import Desk, Interrupted, finish, still_open
-    from hms_active_rooms.gate.view import already, describe
-
-    desk = Desk(settings)
-    if action.state == "approved" and (words := already(action)):
-        screen.err(screen.told(f"{words} It was not sent yet.\n{describe(action)}"))
-    try:
-        action = finish(gate, action, desk)
-    except Interrupted as stopped:
-        if left := still_open(stopped.action, settings):
-            screen.err(left)
-            return INTERRUPTED
-        action = stopped.action
-    code = report(action, settings)
-    return FAILED if code == DONE and desk.said_no else code
-
-
-def report(action: records.Action, settings: Settings) -> int:
-    """Print the action's outcome, or what it waits for. Returns the exit code."""
-    from hms_active_rooms.cli.person import next_step
-    from hms_active_rooms.gate.view import outcome, view
-
-    code = exit_code(action)
-    if settings.json:
-        screen.document(view(action).model_dump(mode="json"))
-        return code
-    say = screen.out if code == DONE else screen.err
-    say(outcome(action))
-    if action.state == "proposed":
-        # On standard output only the id, for scripts.
-        screen.out(action.id)
-    if then := next_step(action, settings):
-        screen.err(then)
-    return code

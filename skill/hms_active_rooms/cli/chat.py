@@ -102,10 +102,9 @@ def chat(
                 begun if about is None else f"The conversation {name} goes on. Ctrl-D ends it."
             )
         try:
-            waiting = talk.run(new=thread is None)
+            return WAITING if talk.run() else DONE
         except Interrupted as stopped:
             return exit_code(stopped.action)
-    return WAITING if waiting else DONE
 
 
 def demo(
@@ -141,7 +140,7 @@ def demo(
             if not json:
                 no_model = [_OFFLINE] if model in (None, "commands") else []
                 screen.out("\n".join([*no_model, *_INTRO]))
-            talk.run(new=True)
+            talk.run()
 
 
 # --- the conversations on disk --------------------------------------------------------------
@@ -184,7 +183,7 @@ def prune(
     with _connected() as db:
         gone = _prune(db, days, mb)
         db.execute("VACUUM")
-    told = {"file": str(path()), "deleted": [chat.thread for chat in gone]}
+    told = {"file": str(path()), "deleted": gone}
     text = f"Deleted {screen.counted(len(gone), 'conversation')} from {_place()}."
     screen.result(told, text, as_json=json)
 
@@ -201,10 +200,10 @@ def _chats(db: sqlite3.Connection) -> list[Chat]:
     rows = db.execute(
         "SELECT c.thread_id, max(c.checkpoint_id), max(json_extract(c.metadata, '$.room_id')),"
         " sum(length(c.checkpoint) + length(c.metadata)) + coalesce((SELECT sum(length(w.value))"
-        " FROM writes w WHERE w.thread_id = c.thread_id), 0) FROM checkpoints c GROUP BY 1"
+        " FROM writes w WHERE w.thread_id = c.thread_id), 0)"
+        " FROM checkpoints c GROUP BY 1 ORDER BY 2 DESC"  # the ids sort by their time
     )
-    found = [Chat(thread, room or "", _made(newest), size) for thread, newest, room, size in rows]
-    return sorted(found, key=lambda chat: chat.used, reverse=True)
+    return [Chat(thread, room or "", _made(newest), size) for thread, newest, room, size in rows]
 
 
 def _made(checkpoint_id: str) -> datetime:
@@ -217,16 +216,15 @@ def _made(checkpoint_id: str) -> datetime:
     return datetime(1582, 10, 15, tzinfo=UTC) + timedelta(microseconds=ticks // 10)
 
 
-def _prune(db: sqlite3.Connection, days: float, mb: float) -> list[Chat]:
+def _prune(db: sqlite3.Connection, days: float, mb: float) -> list[str]:
     from langgraph.checkpoint.sqlite import SqliteSaver
 
     gone, left, since = [], mb * 1024 * 1024, datetime.now(UTC) - timedelta(days=days)
     for chat in _chats(db):
         left -= chat.bytes
         if chat.used < since or left < 0:
-            gone.append(chat)
-    for chat in gone:
-        SqliteSaver(db).delete_thread(chat.thread)
+            SqliteSaver(db).delete_thread(chat.thread)
+            gone.append(chat.thread)
     return gone
 
 
@@ -238,9 +236,7 @@ def _saver(thread: str) -> Iterator[AsyncSqliteSaver]:
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
     async def opened() -> AsyncSqliteSaver:
-        saver = AsyncSqliteSaver(await aiosqlite.connect(path()))
-        await saver.setup()
-        return saver
+        return AsyncSqliteSaver(await aiosqlite.connect(path()))
 
     with _connected() as db:
         _prune(db, KEPT_DAYS, KEPT_MB)

@@ -15,6 +15,7 @@ from typing import Final, TextIO
 
 from hms_active_rooms import blocking
 from hms_active_rooms.cli import screen
+from hms_active_rooms.cli.main import DONE, FAILED, INTERRUPTED, exit_code
 from hms_active_rooms.cli.screen import at, bold, time_left
 from hms_active_rooms.cli.settings import Settings, person_here
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
@@ -30,7 +31,7 @@ from hms_active_rooms.gate.approval import (
 )
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import UNSENT, Action, Way
-from hms_active_rooms.gate.view import already, remedy
+from hms_active_rooms.gate.view import already, describe, outcome, remedy, view
 from hms_active_rooms.untrusted import quoted
 
 NO_VALID_ANSWER: Final = Refuse("no valid answer came")
@@ -187,6 +188,38 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
         if late_edit and action.state == "approved":
             return action  # this person wants other words than those that were approved
         said_yes = decided.counted and action.state == "approved"
+
+
+def ask_here(gate: Gate, action: Action, settings: Settings) -> int:
+    """Ask and run as `finish` does, and print how the action ended. Returns the exit code."""
+    desk = Desk(settings)
+    if action.state == "approved" and (words := already(action)):
+        screen.err(screen.told(f"{words} It was not sent yet.\n{describe(action)}"))
+    try:
+        action = finish(gate, action, desk)
+    except Interrupted as stopped:
+        if left := still_open(stopped.action, settings):
+            screen.err(left)
+            return INTERRUPTED
+        action = stopped.action
+    code = report(action, settings)
+    return FAILED if code == DONE and desk.said_no else code
+
+
+def report(action: Action, settings: Settings) -> int:
+    """Print the action's outcome, or what it waits for. Returns the exit code."""
+    code = exit_code(action)
+    if settings.json:
+        screen.document(view(action).model_dump(mode="json"))
+        return code
+    say = screen.out if code == DONE else screen.err
+    say(outcome(action))
+    if action.state == "proposed":
+        # On standard output only the id, for scripts.
+        screen.out(action.id)
+    if then := next_step(action, settings):
+        screen.err(then)
+    return code
 
 
 def ask(

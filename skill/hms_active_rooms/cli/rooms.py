@@ -17,7 +17,6 @@ from typer import Argument, Option
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_peer_ref, parse_room_id
 from hms_active_rooms.cli import options, screen
-from hms_active_rooms.cli.actions import ask_here, report
 from hms_active_rooms.cli.settings import Settings, open_gate, person_here, read_room
 from hms_active_rooms.errors import InvalidCall, PeerNotFound
 from hms_active_rooms.untrusted import lookalikes, quoted, short_ids, shortened
@@ -153,7 +152,7 @@ def _change(
     settings: Settings,
     peer: str | None = None,
 ) -> int:
-    from hms_active_rooms.cli.person import somebody_here
+    from hms_active_rooms.cli.person import ask_here, report, somebody_here
     from hms_active_rooms.gate.actions import parse_call
     from hms_active_rooms.gate.journal.records import Origin, by_person
 
