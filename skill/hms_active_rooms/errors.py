@@ -112,8 +112,9 @@ class BrokenRecord(JournalError):
 
 
 class ApiError(ActiveRoomsError):
-    """The 100ms API answered with an error, or gave no usable answer. `status` is the HTTP status, and
-    `request_id` is the server's id of the request. Either is None if the server sent none."""
+    """The 100ms API answered with an error, or gave no usable answer. `status` is the HTTP status,
+    `request_id` is the server's id of the request, and `retry_after_s` is how many seconds it asks to
+    wait. Each is None if the server sent none."""
 
     code = "api"
 
@@ -125,10 +126,12 @@ class ApiError(ActiveRoomsError):
         hint: str | None = None,
         status: int | None = None,
         request_id: str | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message, executed=executed, hint=hint)
         self.status = status
         self.request_id = request_id
+        self.retry_after_s = retry_after_s
 
 
 class Unauthorized(ApiError):
@@ -183,15 +186,10 @@ class InvalidRequest(ApiError):
 
 
 class RateLimited(ApiError):
-    """429: there were too many requests. This request was not executed. The server asks to wait
-    `retry_after_s` seconds; None if it does not say how long."""
+    """429: there were too many requests. This request was not executed."""
 
     code = "rate_limited"
     default_hint = "Wait a little, then try again."
-
-    def __init__(self, message: str, *, retry_after_s: float | None = None, **rest: object) -> None:
-        super().__init__(message, **rest)  # type: ignore[arg-type]
-        self.retry_after_s = retry_after_s
 
 
 class ServerError(ApiError):

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TextIO
 
-from hms_active_rooms.errors import ActiveRoomsError
+from hms_active_rooms.errors import ActiveRoomsError, default_hint
 from hms_active_rooms.untrusted import for_terminal
 
 _FOR_PROGRAMS = ("status", "request_id", "retry_after_s", "action_id")
@@ -134,8 +134,7 @@ def error_text(error: ActiveRoomsError) -> str:
 
 def hint_of(error: ActiveRoomsError) -> str:
     """What the person should do next: the error's own hint, else the one of its class for people."""
-    own = error.hint != error.default_hint or error.person_hint is None
-    return error.hint if own else error.person_hint or ""
+    return error.own_hint or default_hint(error.code, for_person=True)
 
 
 def is_terminal(*streams: TextIO | None) -> bool:
@@ -208,9 +207,12 @@ def _cells(text: str) -> int:
 def progress(text: str, stream: TextIO | None) -> Iterator[Callable[[], None]]:
     """While the block runs, show a line that counts the seconds, after half a second and if `stream`
     is a terminal. The yielded function removes the line. Call it before a person types."""
+    if stream is None or not colours(stream):
+        yield lambda: None
+        return
     stopped = threading.Event()
 
-    def show(stream: TextIO) -> None:
+    def show() -> None:
         begun, pause_s = time.monotonic(), 0.5
         with suppress(OSError, ValueError):  # the stream was closed meanwhile
             while not stopped.wait(pause_s):
@@ -221,15 +223,12 @@ def progress(text: str, stream: TextIO | None) -> Iterator[Callable[[], None]]:
                 stream.write("\r\x1b[K")
                 stream.flush()
 
-    thread = threading.Thread(target=show, args=(stream,), daemon=True)
-
     def stop() -> None:
         stopped.set()
-        if thread.is_alive():
-            thread.join()
+        thread.join()
 
-    if stream is not None and colours(stream):
-        thread.start()
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
     try:
         yield stop
     finally:

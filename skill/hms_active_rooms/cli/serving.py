@@ -131,34 +131,40 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     from hms_active_rooms.serve.notify import notifying
     from hms_active_rooms.serve.page.routes import PATH, Page, person_name
 
-    people = people and [person_name(name) for name in people]
-    for name in people or ():
-        if people and people.count(name) > 1:
-            raise InvalidCall(f"--person names {quoted(name)} twice.", hint="Give each name once.")
+    names = [person_name(name) for name in people or ()]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InvalidCall(f"--person names {quoted(twice[0])} twice.", hint="Give each name once.")
+    environ = settings.environ()
     guard = guard_from(settings, where, own_login=(PATH,) if people is not None else ())
     toolkit = open_toolkit(settings, where.room or ())
     elicit, allowed = not where.no_elicitation, list(toolkit.gate.policy.rooms)
     listener = app.listen(where.host, where.port)
     bound = app.address(listener)
-    base = reached_at(bound, where, settings.environ())
+    base = reached_at(bound, where, environ)
     page = Page(toolkit) if people is not None else None
     page_url = base + PATH if page else ""
     entries = [
         app.Entry(lifespan=lambda: aclosing(toolkit)),
-        *(app.Entry(lifespan=e) for e in notifying(toolkit.gate, settings.environ(), page_url)),
+        *(app.Entry(lifespan=each) for each in notifying(toolkit.gate, environ, page_url)),
         entry(build_server(toolkit, page=page_url, guides=guides(), elicit=elicit)),
     ]
-    told = {"mcp": f"{base}/mcp", "bound": bound, "rooms": allowed, "token": bool(guard.callers)}
     if page:
-        told |= {"page": page_url, "rest": f"{base}/v1", "approvers": len(guard.approvers)}
+        from hms_active_rooms.serve.rest import rest_entry
 
-    token = "each client needs a bearer token" if guard.callers else "no token needed here"
-
-    def announce() -> None:
-        logins = {name: page.login_link(base, name) for name in people or ("",)} if page else {}
+        entries += [rest_entry(toolkit, page_url), page.entry]
+    server = app.Server(app.create_app(toolkit, *entries, guard=guard))
+    on_signals(server.handle_exit)  # uvicorn does not handle SIGHUP, which a closed terminal sends
+    with listener:  # a request that comes at once waits in the listener's queue
+        logins = {name: page.login_link(base, name) for name in names or [""]} if page else {}
         if settings.json:
-            screen.document(told | ({"logins": logins} if page else {}))
+            told: dict[str, object] = {"mcp": f"{base}/mcp", "bound": bound, "rooms": allowed}
+            told["token"] = bool(guard.callers)
+            if page:
+                told |= {"page": page_url, "rest": f"{base}/v1", "approvers": len(guard.approvers)}
+                told |= {"logins": logins}
+            screen.document(told)
         else:
+            token = "each client needs a bearer token" if guard.callers else "no token needed here"
             listens = f" Listens at {bound}." if base != bound else ""
             screen.err(f"Rooms: {', '.join(allowed)}.{listens}")
             screen.err(f"MCP at {base}/mcp, {token}.")
@@ -170,22 +176,13 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
                 screen.err(f"Approvals page {whose} (the link works once): {link}")
             screen.err("Ctrl-C ends it.")
         if not guard.callers:
-            answers = (
+            stops = (
                 " An MCP client may also approve in its user's place; --no-elicitation stops that."
             )
             screen.err(
                 "Warning: without HMS_SERVER_TOKEN any program on this machine may call the tools."
-                f"{answers if elicit else ''}"
+                f"{stops if elicit else ''}"
             )
-
-    if page:
-        from hms_active_rooms.serve.rest import rest_entry
-
-        entries += [rest_entry(toolkit, page_url), page.entry]
-    server = app.Server(app.create_app(toolkit, *entries, guard=guard))
-    on_signals(server.handle_exit)  # uvicorn does not handle SIGHUP, which a closed terminal sends
-    with listener:
-        announce()  # a request that comes at once waits in the listener's queue
         server.run(sockets=[listener])
 
 
