@@ -14,13 +14,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
-from hms_active_rooms.errors import (
-    ActiveRoomsError,
-    InvalidCall,
-    JournalError,
-    OutcomeUnknown,
-    PolicyRefusal,
-)
+from hms_active_rooms import errors
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
 from hms_active_rooms.gate.approval import Approve, BadAnswerError, Reject, parse_answer
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import FINAL, OUTSIDE, Action, Event, Way
@@ -136,7 +131,7 @@ async def _decide(
         action = await run(gate, action, waits)
     if not decided.counted or (approving and action.state == "rejected"):
         return await already_decided(gate, action)
-    if approving and action.result.error == PolicyRefusal.code:
+    if approving and action.result.error == errors.PolicyRefusal.code:
         return Verdict(False, action, outcome(action))
     return Verdict(True, action, _now(action))
 
@@ -222,23 +217,23 @@ async def run(gate: Gate, action: Action, waits: Waits = nobody_waits) -> Action
 def _by_row(error: ActiveRoomsError, row: Action | None, action_id: str) -> ActiveRoomsError:
     """The error with the `executed` of `row`, which is None if the journal cannot be read."""
     if row is None or row.contradiction:
-        hidden = isinstance(error, JournalError) and error.executed == "no"
+        hidden = isinstance(error, errors.JournalError) and error.executed == "no"
         text = f"Nobody can tell whether the action {action_id} was sent."
-        return OutcomeUnknown(f"{error} {text}") if hidden else error
+        return errors.OutcomeUnknown(f"{error} {text}") if hidden else error
     if row.state == "approved":
         error.args = (f"{error} The action stays approved. The same call or a new yes sends it.",)
     if row.executed == "no" or error.executed != "no":
         return error
     text = f"The action {row.id} was sent. {error}"
     if row.executed == "maybe":
-        return OutcomeUnknown(text)
-    return JournalError(text, executed="yes", hint="Do not call again. Look at the action.")
+        return errors.OutcomeUnknown(text)
+    return errors.JournalError(text, executed="yes", hint="Do not call again. Look at the action.")
 
 
 async def _newest(gate: Gate, action_id: str) -> Action | None:
     try:
         return await gate.latest(action_id)
-    except (JournalError, InvalidCall):
+    except (errors.JournalError, InvalidCall):
         return None
 
 

@@ -123,15 +123,16 @@ def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
     `HMS_SERVER_TOKENS` has "name=token" pairs, separated by commas or spaces."""
     listed = environ.get("HMS_SERVER_TOKENS", "")
     pairs = [pair.partition("=")[::2] for pair in listed.replace(",", " ").split()]
-    wrong = [name for name, token in pairs if not token or not _NAME.fullmatch(name)]
-    if wrong or (listed.strip() and not pairs):
+    named = all(token and _NAME.fullmatch(name) for name, token in pairs)
+    if not named or (listed.strip() and not pairs):
         # The error does not show a wrong entry, which may be a token.
         raise ConfigurationError(
             "HMS_SERVER_TOKENS is not a list of name=token.",
             hint="Write agent-a=TOKEN,agent-b=TOKEN. A name has up to 40 of a-z, 0-9, . - and _.",
         )
-    alone = environ.get("HMS_SERVER_TOKEN", "")
-    return _by_name([*([("", alone)] if alone else []), *pairs])
+    if alone := environ.get("HMS_SERVER_TOKEN", ""):
+        pairs.append(("", alone))
+    return _by_name(pairs)
 
 
 def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
@@ -152,13 +153,14 @@ def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _by_name(entries: Sequence[tuple[str, str]]) -> dict[str, str]:
-    found = dict(entries)
-    if len(found) < len(entries):
-        twice = next(name for name, count in Counter(n for n, _ in entries).items() if count > 1)
-        raise ConfigurationError(
-            f"Two tokens have the name {quoted(twice)}.",
-            hint="Keep one of the two. Upper and lower case make no difference.",
-        )
+    found: dict[str, str] = {}
+    for name, token in entries:
+        if name in found:
+            raise ConfigurationError(
+                f"Two tokens have the name {quoted(name)}.",
+                hint="Keep one of the two. Upper and lower case make no difference.",
+            )
+        found[name] = token
     return found
 
 
@@ -328,22 +330,23 @@ class Guard:
         headers: dict[str, list[str]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-        verdict = judge(self._settings, scope["path"], headers, scope["method"])
-        first: Message | Refused
-        if isinstance(verdict, Refused):
-            await _drained(receive)
-            first, who = verdict, Principal()
-        else:
-            first, who = await self._whole_body(receive), verdict
-        # A request to the page or with an approver's token comes from a person.
-        program = not who.approves and not _needs_no_token(self._settings, scope["path"])
-        if program and self._is_busy(who.name) and not isinstance(first, Refused):
-            text = "Too many requests of programs are open. Nothing was executed. Try again later."
-            first = _refused(503, BUSY, text)
-        if isinstance(first, Refused):
-            if first.status_code >= 400:
-                note(scope, first.code)
-            await told(first)(scope, receive, send)
+        try:
+            who = judge(self._settings, scope["path"], headers, scope["method"])
+            if isinstance(who, Refused):
+                await _drained(receive)
+                raise who
+            first = await self._whole_body(receive)
+            # A request to the page or with an approver's token comes from a person.
+            program = not who.approves and not _needs_no_token(self._settings, scope["path"])
+            if program and self._is_busy(who.name):
+                text = (
+                    "Too many requests of programs are open. Nothing was executed. Try again later."
+                )
+                raise _refused(503, BUSY, text)
+        except Refused as refused:
+            if refused.status_code >= 400:
+                note(scope, refused.code)
+            await told(refused)(scope, receive, send)
             return
         scope[PRINCIPAL_KEY] = who
         self._of_programs[who.name] += program
@@ -358,7 +361,7 @@ class Guard:
         mine = most // max(len(self._settings.callers), 1) or 1
         return self._of_programs.total() >= most or self._of_programs[name] >= mine
 
-    async def _whole_body(self, receive: Receive) -> Message | Refused:
+    async def _whole_body(self, receive: Receive) -> Message:
         body = bytearray()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.body_s):
@@ -368,11 +371,11 @@ class Guard:
                     if len(body) > self._settings.max_body_bytes:
                         if more:
                             await _drained(receive)
-                        return _refused(413, "size", _TOO_LARGE)
+                        raise _refused(413, "size", _TOO_LARGE)
                     if not more:
                         return {**message, "body": bytes(body), "more_body": False}
                 return message
-        return _refused(408, "slow", "The request did not arrive in time.")
+        raise _refused(408, "slow", "The request did not arrive in time.")
 
 
 def _take_origin_form(scope: Scope) -> None:

@@ -12,15 +12,14 @@ its person, so the journal records the client. With `elicit=False` no client is 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import os
 import re
 import secrets
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from mimetypes import guess_type
@@ -69,9 +68,7 @@ Context = ServerRequestContext[Any, Any]
 
 NAME: Final = "active-rooms-mcp"  # as in capability.yaml
 PATHS: Final = ("/mcp", "/mcp/", "/")
-_LATE_S: Final = (
-    24 * 3600.0
-)  # seconds after the deadline in which a late answer still gets the outcome
+_LATE_S: Final = 24 * 3600.0  # after the deadline; a late answer still gets the outcome
 
 _NOTHING: Final = (
     "The answer was for another call, or is too old. It decides nothing, and nothing was executed. "
@@ -111,15 +108,11 @@ def build_server(
     """Make the MCP server, without a transport. `page` is the address of the approvals page, for
     clients whose call waits. `guides` are the texts of the skill's files, by path. `elicit` allows
     questions through the client, which could answer by itself."""
-    files = {}
+    files, resources = dict[str, types.TextResourceContents](), []
     for name, text in (guides or {}).items():
-        kind = guess_type(name)[0] or "text/plain"
-        part = types.TextResourceContents(uri=URI + name, text=text, mime_type=kind)
-        files[part.uri] = part
-    resources = [
-        types.Resource(name=uri.removeprefix(URI), uri=uri, mime_type=file.mime_type)
-        for uri, file in files.items()
-    ]
+        uri, kind = URI + name, guess_type(name)[0] or "text/plain"
+        resources.append(types.Resource(name=name, uri=uri, mime_type=kind))
+        files[uri] = types.TextResourceContents(uri=uri, text=text, mime_type=kind)
     tools = [listed(tool) for tool in capability().tools]
     schemas = {tool.name: tool.input_schema for tool in tools}
 
@@ -168,9 +161,8 @@ async def _plainly(ctx: Context, call_next: CallNext) -> HandlerResult:
     except MCPError as error:
         if error.error.data != {"reason": "invalid_request_state"}:
             raise
-        raise MCPError(
-            error.error.code, f"{error.error.message}. {_NOTHING}", error.error.data
-        ) from None
+        told = f"{error.error.message}. {_NOTHING}"
+        raise MCPError(error.error.code, told, error.error.data) from None
 
 
 def _shared_key(journal: Journal) -> bytes:
@@ -338,7 +330,7 @@ async def answer(
             try:
                 return await change.answer(call, params)
             finally:
-                change.is_over.set()
+                change.is_over = True
         return _result(await calls.read(gate, params.name, call, who, table=True))
     except ActiveRoomsError as error:
         if told(error).status_code >= 500:
@@ -353,9 +345,8 @@ async def answer(
     except Exception as error:  # noqa: BLE001  # no graph's interrupt passes here
         # The SDK would send the exception's text to a client of an older protocol.
         _log.error("failed %s: %s", params.name, place_of(error))
-        raise MCPError(
-            types.INTERNAL_ERROR, "The server failed. The journal says what was executed."
-        ) from None
+        text = "The server failed. The journal says what was executed."
+        raise MCPError(types.INTERNAL_ERROR, text) from None
 
 
 @dataclass(frozen=True)
@@ -369,22 +360,22 @@ class _Heard:
     shown: bool = False  # whether the journal has recorded that the question is shown
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Change:
-    """Answers one call that changes a room. `by` is who decides, for the journal. `is_over` is set
-    when the call was answered or cancelled."""
+    """Answers one call that changes a room."""
 
     gate: Gate
     page: str
     elicit: bool
     context: Context
     caller: Caller
-    by: str
-    is_over: asyncio.Event = field(default_factory=asyncio.Event)
-    pulses: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    by: str  # who decides, for the journal
+    is_over: bool = False  # the call was answered or cancelled
+    pulses: int = 0  # how often its client was told that it is open
+    people_done: int = 0  # as its client was told
 
     def _waits(self) -> bool:
-        return not self.is_over.is_set()
+        return not self.is_over
 
     @property
     def _modern(self) -> bool:
@@ -401,12 +392,11 @@ class _Change:
     async def answer(
         self, call: StateChange, params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
-        before = None
+        began: datetime | None = self.gate.journal.now()
+        can_ask, count, overruled, heard = self._can_ask(), 0, "", None
         if params.request_state:
             before = _Asked.model_validate_json(params.request_state)  # sealed by us
-        began, count = (None, before.count) if before else (self.gate.journal.now(), 0)
-        can_ask, overruled, heard = self._can_ask(), "", None
-        if before:
+            began, count = None, before.count
             given = (params.input_responses or {}).get(KEY) if self.elicit else None
             with suppress(InvalidCall):  # without such an action, this is a new call
                 heard = await self._answered(before.action, before.digest, given)
@@ -446,13 +436,12 @@ class _Change:
 
     async def _ask_now(self, action: Action, words: str, form: dict[str, Any]) -> _Heard:
         """Ask during the call. An answer counts even after the call was cancelled."""
-        given_up = asyncio.Event()
-        hearing = asyncio.create_task(self._hear(action, words, form, given_up))
+        hearing = asyncio.create_task(self._hear(action, words, form))
         async with meanwhile(self._pulse("A person is asked.")):
             try:
                 return await asyncio.shield(hearing)
             except asyncio.CancelledError:
-                given_up.set()
+                self.is_over = True
                 # Nobody awaits the task now. Drop its error; the journal has the outcome.
                 hearing.add_done_callback(lambda task: task.cancelled() or task.exception())
                 if list(_late.values()).count(self.caller.token) < MOST_LATE:
@@ -462,9 +451,7 @@ class _Change:
                     hearing.cancel()
                 raise
 
-    async def _hear(
-        self, action: Action, words: str, form: dict[str, Any], given_up: asyncio.Event
-    ) -> _Heard:
+    async def _hear(self, action: Action, words: str, form: dict[str, Any]) -> _Heard:
         session, number = self.context.session, self.context.request_id
         asking = asyncio.create_task(session.elicit_form(words, form, number))
         decided = asyncio.create_task(self._until_decided(action))
@@ -481,7 +468,7 @@ class _Change:
             await asyncio.gather(asking, decided, return_exceptions=True)
         if response is None:  # the client could not ask, or another decision came
             return _Heard(await self.gate.latest(action.id), overruled=action.id, closed=True)
-        if given_up.is_set():
+        if self.is_over:
             await self._note(action, _AFTER, response.action)
         return await self._answered(action.id, action.digest, response)
 
@@ -489,12 +476,13 @@ class _Change:
         note = self.gate.journal.note
         await asyncio.to_thread(note, action.id, kind, by=self.by, way=WAY, reason=reason)
 
-    async def _pulse(self, text: str, over: Callable[[], int] = lambda: 0) -> None:
-        """Report again and again that the call is open. `over` is how many people are done."""
-        for count in self.pulses:
+    async def _pulse(self, text: str) -> None:
+        """Report again and again that the call is open."""
+        while True:
             await asyncio.sleep(PROGRESS_S)
+            self.pulses += 1
             # Progress has to grow, and a removal reports whole numbers.
-            progress = over() + 1 - 1 / (count + 1)
+            progress = self.people_done + 1 - 1 / (self.pulses + 1)
             await self.context.session.report_progress(progress, None, text)
 
     async def _until_decided(self, action: Action) -> None:
@@ -538,25 +526,23 @@ class _Change:
 
     async def _with_progress(self, action_id: str, work: Awaitable[_T]) -> _T:
         """Await `work`. Meanwhile tell the client how many people are done, as the journal says."""
-        told = 0
 
         async def report() -> None:
-            nonlocal told
             steps = await asyncio.to_thread(self.gate.journal.steps, action_id)
-            over = sum(state != "sending" for state in steps.values())
-            if over > told:
-                told, total = over, (await self.gate.get(action_id)).shown.total
-                text = f"{over} of {total} people are done"
-                await self.context.session.report_progress(over, total, text)
+            done = sum(state != "sending" for state in steps.values())
+            if done > self.people_done:
+                self.people_done, total = done, (await self.gate.get(action_id)).shown.total
+                text = f"{done} of {total} people are done"
+                await self.context.session.report_progress(done, total, text)
 
         async def keep_up() -> None:
             while True:
                 await asyncio.sleep(_POLL_S)
                 await report()
 
-        async with meanwhile(keep_up()), meanwhile(self._pulse("Waiting for 100ms.", lambda: told)):
+        async with meanwhile(keep_up()), meanwhile(self._pulse("Waiting for 100ms.")):
             ended = await work
-        if told:  # an error of the report must not replace the result
+        if self.people_done:  # an error of the report must not replace the result
             await asyncio.gather(report(), return_exceptions=True)
         return ended
 

@@ -43,9 +43,9 @@ _LONGEST_PAUSE_S: Final = 600
 _MAX_CHARS: Final = 1500  # of a notice's text; Discord accepts 2,000
 
 _HOSTS: Final[Mapping[Form, tuple[str, ...]]] = {
-    "slack": ("hooks.slack.com", "hooks.slack-gov.com"),
-    "teams": ("webhook.office.com", "logic.azure.com", "powerplatform.com"),
-    "discord": ("discord.com", "discordapp.com"),
+    "slack": (".hooks.slack.com", ".hooks.slack-gov.com"),
+    "teams": (".webhook.office.com", ".logic.azure.com", ".powerplatform.com"),
+    "discord": (".discord.com", ".discordapp.com"),
 }
 
 _MARKDOWN: Final = re.compile(r"[*_~|\[]")
@@ -79,9 +79,7 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
             host = parts.hostname or ""
     if not host:
         raise ConfigurationError("HMS_NOTIFY_URL is not an http:// or https:// address.")
-    by_host = (
-        form for form, names in _HOSTS.items() if f".{host}".endswith(tuple(f".{n}" for n in names))
-    )
+    by_host = (form for form, ends in _HOSTS.items() if f".{host}".endswith(ends))
     forms: dict[str, Form] = {form: form for form in (next(by_host, "json"), *get_args(Form))}
     form = forms[one_of(environ, "HMS_NOTIFY_FORM", *forms)]
     names = one_of(environ, "HMS_NOTIFY_NAMES", "0", "1") == "1"
@@ -97,10 +95,10 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
 def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str, Any]:
     """The JSON of a notice. `page` is the address of the approvals page, or ""."""
     link = f"{page}#action={action.id}" if page else ""
-    count = action.shown.total
+    count, requester = action.shown.total, cut(action.requester, 80)
     told = f"{action.tool} waits for approval until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC. It "
-    told += f"affects {people_count(count)} in room {action.room_id}. The requester is "
-    told += f"{cut(action.requester, 80)} (action {action.id})."
+    told += f"affects {people_count(count)} in room {action.room_id}. "
+    told += f"The requester is {requester} (action {action.id})."
     if settings.names:
         told += "\n" + describe(action)
     if settings.form != "json":
@@ -129,7 +127,7 @@ def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str
         "gate": action.gate,
         "room_id": action.room_id,
         "total": count,
-        "requester": cut(action.requester, 80),
+        "requester": requester,
         "deadline": action.expires_at.isoformat(),
         "text": text,
         "url": link,

@@ -10,6 +10,7 @@ import json
 import logging
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from math import ceil
 from pathlib import PurePath
@@ -114,11 +115,8 @@ def told(error: Exception, path: str = "") -> Json:
             status, code, detail = 404, "not_found", "There is no such resource."
             hint = "See /v1/openapi.json." if path.startswith("/v1") else ""
         case HTTPException(status_code=405):
-            status, code, detail = (
-                405,
-                "method_not_allowed",
-                "This path does not accept this method.",
-            )
+            status, code = 405, "method_not_allowed"
+            detail = "This path does not accept this method."
     answer = problem(status, code, detail, hint, **more)
     answer.headers.update(headers)
     return answer
@@ -184,7 +182,7 @@ def place_of(error: BaseException) -> str:
     return f"{type(error).__name__} at {places}"
 
 
-async def json_object(request: Request) -> dict[str, Any]:
+async def json_body(request: Request) -> dict[str, Any]:
     """The JSON object in the request's body; {} for an empty body. Raises `Refused` for another body,
     for a key that comes twice, and for another Content-Type."""
     body = await request.body()
@@ -194,15 +192,11 @@ async def json_object(request: Request) -> dict[str, Any]:
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         # A proxy may have checked the decoded body, which is another text.
         raise Refused(415, "unsupported_media_type", "The body must not have a Content-Encoding.")
-    try:
-        value = strict_json(body or b"{}")
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise Refused(
-            400, "malformed_json", "The body has to be one UTF-8 JSON object, with each key once."
-        )
-    return value
+    with suppress(ValueError):
+        if isinstance(value := strict_json(body or b"{}"), dict):
+            return value
+    told = "The body has to be one UTF-8 JSON object, with each key once."
+    raise Refused(400, "malformed_json", told)
 
 
 def strict_json(body: bytes) -> object:

@@ -30,14 +30,7 @@ from hms_active_rooms.serve.app import Entry
 from hms_active_rooms.serve.callers import caller, threads_of
 from hms_active_rooms.serve.calls import DATA, call_tool, input_schema, where_to_approve
 from hms_active_rooms.serve.guard import principal
-from hms_active_rooms.serve.problems import (
-    HANDLERS,
-    MEDIA_TYPE,
-    Json,
-    Refused,
-    json_object,
-    on_error,
-)
+from hms_active_rooms.serve.problems import HANDLERS, MEDIA_TYPE, Json, Refused, json_body, on_error
 from hms_active_rooms.tools.active_rooms import hints
 from hms_active_rooms.tools.arguments import ARGUMENTS
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
@@ -156,7 +149,7 @@ def rest_entry(toolkit: ActiveRoomsToolkit, page: str = "") -> Entry:
         responses={"default": {"model": Problem, "description": "Refused, or it failed."}},
         exception_handlers={**HANDLERS, RequestValidationError: _on_invalid},
         default_response_class=Json,
-        strict_content_type=False,  # `json_object` checks it
+        strict_content_type=False,  # `json_body` checks it
     )
     app.state.page, app.router.route_class = page, _Route
 
@@ -238,7 +231,7 @@ class _Route(APIRoute):
                 raise InvalidCall("The Idempotency-Key is given twice.")
             read = _Read(request.scope, request.receive)
             if request.method == "POST":
-                read.content = await json_object(request)
+                read.content = await json_body(request)
             return await handle(read)
 
         return strict

@@ -53,7 +53,7 @@ class Feed:
         nothing: dict[str, Any] = {"waiting": [], "more": 0, "rooms": []}
         self._picture = nothing | {"changes": 0, "trouble": ""}
         self._tag = ""
-        self._newest: list[Action] = []
+        self._newest: Sequence[tuple[str, ...]] = []
         self._shown: frozenset[str] = frozenset()
         self._reading = asyncio.Lock()
         self._rooms: asyncio.Task[None] | None = None
@@ -102,12 +102,9 @@ class Feed:
         except ActiveRoomsError as error:
             self._found(trouble=str(error))
             return
-        before, now = (
-            [(row.id, row.state, row.contradiction) for row in rows]
-            for rows in (self._newest, newest)
-        )
-        changes = self._picture["changes"] + (before != now)
-        self._newest = newest
+        seen = [(row.id, row.state, row.contradiction, row.room_id) for row in newest]
+        changes = self._picture["changes"] + (seen != self._newest)
+        self._newest = seen
         self._found(waiting=questions, more=more, changes=changes, trouble="")
 
     def _look(self) -> tuple[list[Action], int, list[Action]]:
@@ -128,7 +125,7 @@ class Feed:
         began_s = asyncio.get_running_loop().time()
         named = [room for room in self._gate.policy.rooms if room != ANY_ROOM]
         # If the policy allows any room, show also the rooms of the newest actions.
-        ids = dict.fromkeys([*named, *(row.room_id for row in self._newest)])
+        ids = dict.fromkeys([*named, *(room_id for *_, room_id in self._newest)])
         views = []
         for room_id in [*ids][:MAX_ROOMS]:
             room, people, trouble = await self._read_room(room_id)

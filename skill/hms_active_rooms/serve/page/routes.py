@@ -28,7 +28,7 @@ from hms_active_rooms.serve.app import Entry
 from hms_active_rooms.serve.decisions import decide_and_run, list_actions, show, told
 from hms_active_rooms.serve.guard import hashed
 from hms_active_rooms.serve.page.feed import Feed, PageSettings, action_view, event_view
-from hms_active_rooms.serve.problems import Json, Refused, json_object, on_error
+from hms_active_rooms.serve.problems import Json, Refused, json_body, on_error
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import escaped, quoted
 
@@ -283,4 +283,4 @@ async def _sent(request: Request) -> dict[str, Any]:
     site = request.headers.get("sec-fetch-site", "same-origin")
     if not request.headers.get("origin") or site != "same-origin":
         raise Refused(403, "origin", "Only the page itself may send this.")
-    return await json_object(request)
+    return await json_body(request)
