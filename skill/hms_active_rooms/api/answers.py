@@ -40,7 +40,6 @@ Reader = Callable[[bytes, Mapping[str, str]], T]
 """A function that turns a body into a typed answer, or raises `Unusable` or an ApiError. Its second
 argument holds the ids, the query and the operation of the request."""
 
-
 _BY_STATUS: Final[dict[int, type[ApiError]]] = {
     401: Unauthorized,
     403: Forbidden,
@@ -50,11 +49,10 @@ _BY_STATUS: Final[dict[int, type[ApiError]]] = {
     429: RateLimited,
     499: TimedOut,  # from a gRPC gateway: the call was cancelled half way
 }
+# After these failures a write may have been executed. After the others it was not.
 _MAY_HAVE_RUN: Final = (TimedOut, BadResponse, ServerError)
-"""After these failures a write may have been executed. After the others it was not."""
-
+# 4xx statuses that may be due to the arguments. Any other 4xx has a cause outside the call.
 _OF_ARGUMENTS: Final = (400, 413, 414, 422)
-"""4xx statuses that may be due to the arguments. Any other 4xx has a cause outside the call."""
 
 _TEXT_LIMIT: Final = 200
 _DETAILS_LIMIT: Final = 5
@@ -68,17 +66,13 @@ _ESCAPE: Final = re.compile(rb"\\(?:u00([2-7][0-9a-fA-F])|[\\/])")
 _NO_PEER: Final = re.compile(r"\bpeers?\b", re.IGNORECASE)
 _NO_SESSION: Final = re.compile(r"\bsession\b|\b(not|no longer|in) ?active\b", re.IGNORECASE)
 _CLOCK_OFF_S: Final = 30.0
-
-MAX_RETRY_AFTER_S: Final = 86_400.0
-"""One day, in seconds. A longer Retry-After is reported as one day."""
-
+MAX_RETRY_AFTER_S: Final = 86_400.0  # a longer Retry-After is reported as one day
 # The seconds in a Retry-After. A proxy may add a second value after a comma.
 _SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?)s?(?:,.*)?")
 # The 100ms docs show only one 429, with this text. They document no header.
 _IN_TEXT: Final = re.compile(r"retry after ([0-9]+) seconds?")
 _HIT: Final = re.compile(r"(?<![a-z])hit(?![a-z])", re.IGNORECASE)  # also "TCP_HIT"
 _NEXT_PAGE: Final = re.compile(r"rel *= *(\"[^\"]*)?\bnext\b", re.IGNORECASE)
-
 
 Failure = tuple[ApiError, bool, float]
 """An error, whether a read may be sent again, and how many seconds to wait at least before that."""
@@ -245,24 +239,18 @@ def retry_after_s(header: str | None, message: str, *, now: float) -> float | No
     return min(wait, MAX_RETRY_AFTER_S)
 
 
-def _words(body: bytes) -> tuple[str, tuple[str, ...]]:
+def _words(body: bytes) -> tuple[str, list[str]]:
+    """The message and the details in the body of an error."""
     try:
         document = json_document(body)
     except (ValueError, RecursionError):
-        return "", ()
-    if not isinstance(document, dict):
-        return "", ()
-    message, details = document.get("message") or document.get("error"), document.get("details")
+        document = None
+    said: dict[str, object] = document if isinstance(document, dict) else {}
+    message, details = said.get("message") or said.get("error"), said.get("details")
     message = message.get("message") if isinstance(message, dict) else message
-    entries = details if isinstance(details, list) else []
-    return (
-        _without_tokens(message).strip() if isinstance(message, str) else "",
-        tuple(
-            quoted(_without_tokens(entry), _TEXT_LIMIT)
-            for entry in entries[:_DETAILS_LIMIT]
-            if isinstance(entry, str)
-        ),
-    )
+    texts = [each for each in details if isinstance(each, str)] if isinstance(details, list) else []
+    shown = [quoted(_without_tokens(each), _TEXT_LIMIT) for each in texts[:_DETAILS_LIMIT]]
+    return _without_tokens(message).strip() if isinstance(message, str) else "", shown
 
 
 def _without_tokens(text: str) -> str:

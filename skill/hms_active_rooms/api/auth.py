@@ -26,14 +26,9 @@ _log = logging.getLogger(__name__)
 ACCESS_KEY_VARIABLE: Final = "HMS_ACCESS_KEY"
 SECRET_VARIABLE: Final = "HMS_SECRET"  # noqa: S105 - a name, not a secret
 
-LIFETIME_S: Final = 24 * 3600.0
-"""How many seconds a signed token is valid, as in the samples of the 100ms docs."""
-
-SKEW_S: Final = 10.0
-"""Tokens are dated this many seconds back, as in the official SDK, since clocks differ."""
-
-REFRESH_MARGIN_S: Final = 300.0
-"""A token is replaced this many seconds before it expires, so that none expires on its way."""
+LIFETIME_S: Final = 24 * 3600.0  # of a signed token, as in the samples of the 100ms docs
+SKEW_S: Final = 10.0  # tokens are dated back so far, as in the official SDK, since clocks differ
+REFRESH_MARGIN_S: Final = 300.0  # before a token expires it is replaced: on its way none expires
 
 # Printable ASCII without spaces, quotes, and the brackets that placeholders have.
 _PRINTABLE: Final = re.compile(r"[!#-&(-;=?-z|~]+")

@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 P = ParamSpec("P")
 
-DEADLINE_S: Final = 30.0
-"""How many seconds a whole call, with its retries and waits, may take by default."""
+DEADLINE_S: Final = 30.0  # how long a whole call, with its retries and waits, may take by default
 
 
 class ActiveRoomsClient:

@@ -38,9 +38,7 @@ class _Text:
         return core_schema.lax_or_strict_schema(lax, string)
 
 
-Text = Annotated[str, _Text]
-"""A text; "" if it is missing or null."""
-
+Text = Annotated[str, _Text]  # "" if it is missing or null
 Id = Annotated[str, Field(min_length=1, max_length=200, coerce_numbers_to_str=True)]
 
 

@@ -103,19 +103,16 @@ _NOT_ACCEPTED: Final = re.compile(
     r"\b(no|not|none|nothing|never|zero|0|too|un\w+|cannot|could|must)\b|n.t\b|error|fail|invalid"
 )
 
-_ANSWERS: Final = {
+_ANSWERS: Final = {  # the documented text of each acknowledgement, and its operation
     "message sent": "sendmessage",
     "peer remove request submitted": "removepeers",
     "session is ending": "endactiveroom",
 }
-"""Maps the documented text of each acknowledgement to its operation."""
-
-_SPELT: Final = {
+_SPELT: Final = {  # a field's name in lower case and without separators, and its documented name
     field.replace("_", ""): field
     for kind in (ActiveRoom, Session, PeerDetails, Track, Acknowledgement)
     for field in (*kind.model_fields, "peers")
 }
-"""Maps a field's name in lower case and without separators to its documented name."""
 
 PAGE: Final = "the answer is only one page of a list, and 100ms documents no way to get the others"
 

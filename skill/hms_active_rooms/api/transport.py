@@ -23,9 +23,8 @@ from hms_active_rooms.api.address import environment_proxy, is_local, unusable_p
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.installing import extra
 
+# For tests: httpx's MockTransport or ASGITransport, or one of your own.
 CustomTransport = httpx.AsyncBaseTransport
-"""A transport for tests: httpx's MockTransport or ASGITransport, or one of your own."""
-
 TransportChoice = Literal["httpx", "aiohttp"] | CustomTransport
 
 REASONS: Final = (

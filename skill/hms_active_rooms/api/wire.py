@@ -17,16 +17,12 @@ from hms_active_rooms import __version__
 from hms_active_rooms.api.address import environment_proxy
 from hms_active_rooms.errors import ApiError, BadResponse, ConnectionFailed, TimedOut
 
-MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
-"""The largest answer that is read. A list of 20,000 peers (a full room) has about 6 MB."""
-
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024  # a list of 20,000 peers (a full room) has about 6 MB
+# An idle connection is closed before servers close it (often after 5 s). If a server closed it while a
+# write is sent, nobody would know whether the write was executed.
 KEEP_ALIVE_S: Final = 3.0
-"""An idle connection is closed after this many seconds, before servers close it (often after 5 s). If
-a server closed it while a write is sent, nobody would know whether the write was executed."""
-
 MAX_CONNECTIONS: Final = 100
-WRITE_POOL_S: Final = 1.0
-"""A write waits at most this many seconds for a connection, since the room may change meanwhile."""
+WRITE_POOL_S: Final = 1.0  # how long a write waits for a connection: the room may change meanwhile
 
 WEB_PAGE: Final = "the answer is a web page, so it is probably not from 100ms"
 ALL_BUSY: Final = f"all {MAX_CONNECTIONS} connections of this program were in use"

@@ -17,9 +17,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-KEPT_TURNS = 20
-"""The turns that a conversation keeps. A turn begins with a message of the person."""
-
+KEPT_TURNS = 20  # so many turns a conversation keeps; a turn begins with a message of the person
 _SUPERSEDED = "This older answer was left out, since a newer one follows."
 
 

@@ -9,6 +9,7 @@ When the graph resumes, LangGraph runs this node from its start. The journal the
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Annotated, Any, Literal, NotRequired, cast
 
@@ -51,13 +52,10 @@ from hms_active_rooms.tools.arguments import checked
 from hms_active_rooms.tools.asking import NOBODY, Interrupts, Place, outside, place_of
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
-MAX_CALLS = 50
-"""The most tool calls of one model message; the others get an error."""
-
+MAX_CALLS = 50  # of one model message; the others get an error
 _WITHDRAWN = "the person wrote a new message instead of answering"
 _WENT_ON = "the conversation went on before an answer came"
 _BEFORE_IT_WAS_SENT = "the person wrote a new message before the action was sent"
-
 _READERS = frozenset(tool.name for tool in capability().tools if tool.hints.read_only)
 
 Node = Callable[[Any, RunnableConfig], Any]
@@ -181,27 +179,24 @@ def _after_model(state: ModeratorState) -> Literal["gate", "__end__"]:
     return "gate" if called else "__end__"
 
 
+@dataclass
 class _Nodes:
-    def __init__(
-        self,
-        model: BaseChatModel,
-        toolkit: ActiveRoomsToolkit,
-        room_id: str | None,
-        max_steps: int,
-        max_prompts: int,
-        plain_answers: bool,
-        shown: Way | None,
-    ) -> None:
-        self._gate: Gate = toolkit.gate
-        self._requester = toolkit.requester
-        self._tools = {tool.name: tool for tool in toolkit.get_tools()}
-        self._model: Runnable[LanguageModelInput, AIMessage] = model.bind_tools(
+    model: BaseChatModel
+    toolkit: ActiveRoomsToolkit
+    room_id: str | None
+    max_steps: int
+    max_prompts: int
+    plain_answers: bool
+    shown: Way | None
+
+    def __post_init__(self) -> None:
+        self._gate: Gate = self.toolkit.gate
+        self._tools = {tool.name: tool for tool in self.toolkit.get_tools()}
+        self._model: Runnable[LanguageModelInput, AIMessage] = self.model.bind_tools(
             list(self._tools.values())
         )
         text = files(__package__).joinpath("prompt.md").read_text(encoding="utf-8")
-        self._system = SystemMessage(f"{text}\nRoom: {room_id}\n" if room_id else text)
-        self._max_steps, self._max_prompts = max_steps, max_prompts
-        self._plain_answers, self._shown = plain_answers, shown
+        self._system = SystemMessage(f"{text}\nRoom: {self.room_id}\n" if self.room_id else text)
 
     def call_model(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
         new = blocking.run(self._entered(state, config)) if _is_new_turn(state) else {}
@@ -221,8 +216,8 @@ class _Nodes:
     def _limit(self, messages: Sequence[AnyMessage]) -> AIMessage | None:
         if history.refusals_in_a_row(messages) >= self._gate.policy.refusals_in_a_row:
             said = "I stopped: too many actions in a row were rejected or expired. Tell me what to do next."
-        elif sum(isinstance(m, AIMessage) for m in history.this_turn(messages)) >= self._max_steps:
-            said = f"I stopped after {self._max_steps} steps. Tell me what to do next."
+        elif sum(isinstance(m, AIMessage) for m in history.this_turn(messages)) >= self.max_steps:
+            said = f"I stopped after {self.max_steps} steps. Tell me what to do next."
         else:
             return None
         return AIMessage(said)
@@ -310,15 +305,15 @@ class _Nodes:
         self, changes: Sequence[_Change], place: Place, prompts: int
     ) -> tuple[list[ToolMessage], int]:
         """Returns the results, and the number of questions."""
-        asks = Interrupts(self._gate, place, self._pause, self._shown)
+        asks = Interrupts(self._gate, place, self._pause, self.shown)
         rows = await asks.rows([call_key(change, origin) for _, change, origin in changes])
         results: list[ToolMessage] = []
         pending: list[tuple[ToolCall, Action]] = []
         asked = 0
         for call, change, origin in changes:
             refusal = "" if place.can_interrupt else NOBODY.reason
-            if prompts + asked >= self._max_prompts:
-                refusal = f"the person is asked about at most {self._max_prompts} actions in a turn"
+            if prompts + asked >= self.max_prompts:
+                refusal = f"the person is asked about at most {self.max_prompts} actions in a turn"
             try:
                 row = rows.get(call_key(change, origin))
                 if row is None and len(changes) == 1 and not refusal:
@@ -343,7 +338,7 @@ class _Nodes:
     def _pause(self, requests: Sequence[ApprovalRequest]) -> Sequence[object]:
         shown = [question(request) for request in requests]
         answer = interrupt(hitl_request(shown))
-        return parse_hitl_answer(answer, shown, plain_answers=self._plain_answers)
+        return parse_hitl_answer(answer, shown, plain_answers=self.plain_answers)
 
     async def tools(self, task: CallTask, config: RunnableConfig) -> dict[str, Any]:
         call = task["call"]
@@ -355,7 +350,7 @@ class _Nodes:
         """Where a call was made. Without a thread id, the turn's `run` is the thread."""
         run = state.get("run", "")
         thread = place_of(config).thread or run
-        return Origin(thread, f"{run} {message.id}", call["id"] or "", self._requester)
+        return Origin(thread, f"{run} {message.id}", call["id"] or "", self.toolkit.requester)
 
 
 _Change = tuple[ToolCall, StateChange, Origin]

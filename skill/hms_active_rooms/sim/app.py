@@ -76,7 +76,7 @@ class SimApp:
         if fault.executes:
             token = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
             answered = answer(self.world, found, token, query, body)
-            entry = self.log.note(entry, executed=answered[0] == 200)
+            self.log.note(entry, executed=answered[0] == 200)
         if fault.when == "after":
             await asyncio.sleep(fault.latency_s)
         if fault.kind == "reset":
@@ -119,11 +119,10 @@ def _parsed(body: bytes) -> Json:
 # ASGI does not give the app the socket, which a reset needs. So `Listener` remembers each socket.
 # httpx.ASGITransport has none; there a reset raises ConnectionResetError.
 
+# SO_LINGER with zero seconds: a closed socket sends RST instead of FIN.
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER with zero seconds: a closed socket sends RST instead of FIN."""
-
+# The open connections, by host and port of the server and of the client.
 _accepted: WeakValueDictionary[tuple[Any, ...], socket.socket] = WeakValueDictionary()
-"""The open connections, by host and port of the server and of the client."""
 
 
 class Listener(socket.socket):

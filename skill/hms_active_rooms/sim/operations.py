@@ -17,7 +17,6 @@ from hms_active_rooms.sim.settings import is_valid
 from hms_active_rooms.sim.world import RefusedError, World
 
 PREFIX: Final = "/v2"
-
 Answer = dict[str, Json]
 
 
@@ -122,16 +121,15 @@ def enable(world: World, room_id: str, *, enabled: bool | None = None) -> Answer
     return {name: getattr(room, name, unset) for name, unset in _SHOWN.items()}
 
 
+# The fields of a room that `enable` returns, and the values of those that are not simulated.
 _SHOWN: Final[Answer] = {
     **dict.fromkeys(("id", "name", "enabled", "description", "customer_id"), ""),
     **dict.fromkeys(("recording_source_template", "enabled_source_template"), True),
     "recording": None,
     **dict.fromkeys(("template_id", "template", "region", "created_at", "updated_at"), ""),
 }
-"""The fields of a room that `enable` returns, and the values of those that are not simulated."""
-
+# Fields of a webhook event that say who ended a room: the API.
 _BY_API: Final = {"peer_id": "", "user_id": "", "user_name": "", "role": "", "source": "api"}
-"""Fields of a webhook event that say who ended a room: the API."""
 
 
 def _targets(world: World, room_id: str, peer_id: str, role: str) -> list[Peer]:

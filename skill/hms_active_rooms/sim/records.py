@@ -17,12 +17,9 @@ Medium = Literal["audio", "video", "screen"]
 PeerKind = Literal["regular", "sip"]
 MAX_S: Final = 1e9  # thirty years, so no date overflows
 Seconds = Annotated[float, Field(ge=0.0, le=MAX_S, allow_inf_nan=False)]
-
-PathId = Annotated[str, Field(pattern=r"^[^/\s]*$")]
-"""An id that fits in a path of the API."""
-
-UNSET_TIME: Final = "0001-01-01T00:00:00Z"
-"""An unset time, as Go writes it."""
+PathId = Annotated[str, Field(pattern=r"^[^/\s]*$")]  # an id that fits in a path of the API
+RoomId = Annotated[str, Field(pattern=r"^([0-9a-f]{24})?$")]  # as 100ms makes them, or ""
+UNSET_TIME: Final = "0001-01-01T00:00:00Z"  # as Go writes it
 
 
 def seconds_text(moment: datetime) -> str:
@@ -77,9 +74,6 @@ def _differ(roles: tuple[Role, ...]) -> tuple[Role, ...]:
         raise ValueError("two roles have the same name")
     return roles
 
-
-RoomId = Annotated[str, Field(pattern=r"^([0-9a-f]{24})?$")]
-"""A room id in the form of 100ms, or ""."""
 
 Roles = Annotated[tuple[Role, ...], Field(min_length=1), AfterValidator(_differ)]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 from hms_active_rooms.sim.records import Json
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LoggedRequest:
     seq: int  # 1, 2, 3 in the order of arrival
     at: str  # the world's time
@@ -28,30 +29,27 @@ class RequestLog:
     """The requests since the start or the last `clear`. Any thread may call these methods."""
 
     def __init__(self) -> None:
-        self._entries: dict[int, LoggedRequest] = {}
+        self._entries: list[LoggedRequest] = []
         self._changed = threading.Condition()
 
     def begin(self, **arrived: Any) -> LoggedRequest:
         """Add a request. `arrived` has all its fields except `seq`."""
         with self._changed:
-            entry = LoggedRequest(len(self._entries) + 1, **arrived)
-            self._entries[entry.seq] = entry
+            self._entries.append(LoggedRequest(len(self._entries) + 1, **arrived))
             self._changed.notify_all()
-            return entry
+            return self._entries[-1]
 
-    def note(self, entry: LoggedRequest, **known: Any) -> LoggedRequest:
-        """Return a copy of `entry` with more fields set. The copy takes the place of `entry` in the log,
-        if `entry` is still there."""
+    def note(self, entry: LoggedRequest, **known: Any) -> None:
+        """Set fields that became known later."""
         with self._changed:
-            newer = replace(entry, **known)
-            if self._entries.get(entry.seq) is entry:
-                self._entries[entry.seq] = newer
-                self._changed.notify_all()
-            return newer
+            for name, value in known.items():
+                setattr(entry, name, value)
+            self._changed.notify_all()
 
     def entries(self) -> tuple[LoggedRequest, ...]:
+        """The requests as they are now."""
         with self._changed:
-            return tuple(self._entries.values())
+            return tuple(map(copy, self._entries))
 
     def wait_until(
         self, wanted: Callable[[tuple[LoggedRequest, ...]], bool], timeout_s: float = 10.0

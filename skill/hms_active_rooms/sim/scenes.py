@@ -16,15 +16,13 @@ from hms_active_rooms.sim.records import IdSource, Roles, RoomId, Seconds
 from hms_active_rooms.sim.settings import Settings
 from hms_active_rooms.sim.world import World
 
-ROOM_IDS: Final = {
+ROOM_IDS: Final = {  # the built-in scenes, with their room ids
     "classroom": "64f0c1a5500de00000000001",
     "webinar": "64f0c1a5500de00000000002",
     "arena": "64f0c1a5500de00000000003",
     "hostile": "64f0c1a5500de00000000004",
     "idle": "64f0c1a5500de00000000005",
 }
-"""The built-in scenes, with their room ids."""
-
 SCENES: Final = tuple(ROOM_IDS)
 
 

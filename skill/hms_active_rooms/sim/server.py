@@ -18,12 +18,10 @@ from hms_active_rooms.sim.scenes import Scene, build_world
 from hms_active_rooms.sim.settings import Settings, sign
 from hms_active_rooms.sim.world import World
 
+# Clients close an idle connection sooner, so the server closes none while a request arrives.
 KEEP_ALIVE_S: Final = 75
-"""Clients close an idle connection sooner, so the server closes none while a request arrives."""
-
-
+# Only this machine can reach it, since the control API has no authentication.
 _HOST: Final = "127.0.0.1"
-"""Only this machine can reach it, since the control API has no authentication."""
 
 
 class ServerError(RuntimeError):

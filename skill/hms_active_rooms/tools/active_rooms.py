@@ -24,13 +24,11 @@ from hms_active_rooms.tools import roster
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers
 from hms_active_rooms.tools.asking import outside, perform, place_of
 
+# What a tool returns: a text for the model, and LangChain's artifact as plain JSON values.
 Answered = tuple[str, dict[str, Any]]
-"""What a tool returns: a text for the model, and LangChain's artifact as plain JSON values."""
-
 _Result = tuple[str | ToolMessage, object]
-
+# After a decision in one of these ways, outside the tools, the model is told who decided.
 _ELSEWHERE: tuple[Way, ...] = ("page", "rest", "terminal", "elicitation")
-"""After a decision in one of these ways, outside the tools, the model is told who decided."""
 
 
 class ActiveRoomsTool(StructuredTool):

@@ -40,12 +40,11 @@ class ListPeers(Arguments):
     )
 
 
-ARGUMENTS: dict[str, type[Arguments]] = {
+ARGUMENTS: dict[str, type[Arguments]] = {  # by the tool's name
     "hms-retrieve-active-room": RetrieveActiveRoom,
     "hms-list-peers": ListPeers,
     **CALLS,
 }
-"""The argument model of each tool, by the tool's name."""
 
 
 def checked(tool: str, arguments: object) -> Arguments:

@@ -197,11 +197,15 @@ def counts(view: Roster) -> list[str]:
     if view.unreadable:
         lines.append(unread(view))
     if view.filters:
+        asked = " and ".join(
+            f'{key}="{shortened(text, *NAME if key == "name" else LABEL)}"'
+            for key, text in view.filters.items()
+        )
         # If a role is asked for, its counts by role say nothing new.
         roles = () if "role" in view.filters else view.matching_by_role
         of_which = _counts(", of which ", roles, view.matching)
         match = "matches" if view.matching == 1 else "match"
-        lines.append(f"{view.matching:,} {match} {_wording(view)}{of_which}.")
+        lines.append(f"{view.matching:,} {match} {asked}{of_which}.")
     return lines
 
 
@@ -222,13 +226,6 @@ def _counts(before: str, roles: tuple[tuple[str, int], ...], total: int) -> str:
         counted = sum(count for _, count in roles[: len(shown)])
         shown.append(f"{total - counted:,} in {others:,} other role{'s' if others > 1 else ''}")
     return before + " and ".join(shown)
-
-
-def _wording(view: Roster) -> str:
-    return " and ".join(
-        f'{key}="{shortened(text, *NAME if key == "name" else LABEL)}"'
-        for key, text in view.filters.items()
-    )
 
 
 def same_names(rows: Sequence[Row], named: Callable[[Row], str], *, most: int) -> str:
