@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -330,8 +330,7 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
     if call == row.call:
         return _approve(tx, row, by, way)
     successor = next_revision(row, call, row.shown, tx.now(), row.expires_at)
-    successor = successor.decided("approved", by, way, tx.now())
-    successor = replace(successor, edited_from=row.id)
+    successor = successor.decided("approved", by, way, tx.now(), edited_from=row.id)
     text = f"{records.EDITED_INTO}{successor.id}"
     tx.move(row, "rejected", by=by, way=way, reason=text, data={"next": successor.id})
     successor = tx.insert(successor)
@@ -360,24 +359,23 @@ def next_revision(
 def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
     """Return an earlier action whose approval for the session also covers `action`, or None. Both have
     the same target, conversation and process; only their texts differ."""
-    now, lasts = tx.now(), timedelta(seconds=policy.grant_ttl_s)
-    for row in tx.grants(action.thread) if action.gate == "soft" else []:
-        # If the clock was set back since, nobody knows how old the approval is.
-        if now - lasts < (row.decided_at or records.NO_TIME) <= now and _covers(
-            row, action, policy
-        ):
-            return row
-    return None
 
-
-def _covers(row: Action, action: Action, policy: Policy) -> bool:
-    def asked(one: Action) -> tuple[object, ...]:
+    def target(one: Action) -> tuple[object, ...]:
         impact = one.shown
         return one.tool, one.room_id, one.requester, impact.session_id, one.call.audience(impact)
 
-    most = int(row.shown.total * (1 + policy.audience_growth))
-    alike = row.granted_in == this_worker() and asked(row) == asked(action)
-    return alike and action.shown.total <= most
+    now, growth = tx.now(), 1 + policy.audience_growth
+    since = now - timedelta(seconds=policy.grant_ttl_s)
+    for row in tx.grants(action.thread) if action.gate == "soft" else []:
+        if (
+            # If the clock was set back since, nobody knows how old the approval is.
+            since < (row.decided_at or records.NO_TIME) <= now
+            and row.granted_in == this_worker()
+            and target(row) == target(action)
+            and action.shown.total <= int(row.shown.total * growth)
+        ):
+            return row
+    return None
 
 
 def no_such_action() -> InvalidCall:

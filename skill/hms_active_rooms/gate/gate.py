@@ -221,9 +221,8 @@ class Gate:
         except REFUSED as error:
             by: Way = "policy" if isinstance(error, PolicyRefusal) else "gate"
             # `reason` is for people; `refused_again` makes the same error from `result`.
-            refused = row.decided("rejected", by, by, now, reason=str(error))
             result = Result(str(error), error=error.code, hint=error.own_hint)
-            refused = replace(refused, result=result)
+            refused = row.decided("rejected", by, by, now, reason=str(error), result=result)
             await sending.write_in_thread(
                 self.journal, lambda tx: tx.latest(key) or self._insert(tx, refused, key)
             )
@@ -659,8 +658,7 @@ def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
     ):
         if sent >= most:
             raise PolicyRefusal(
-                f"The policy allows {most} actions per minute {where}.",
-                hint=_STILL_APPROVED,
+                f"The policy allows {most} actions per minute {where}.", hint=_STILL_APPROVED
             )
 
 

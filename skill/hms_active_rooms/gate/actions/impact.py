@@ -16,13 +16,7 @@ from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
 from hms_active_rooms.errors import BadResponse, InvalidCall, PeerNotFound, PolicyRefusal
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.looks import folded
-from hms_active_rooms.untrusted import (
-    QUOTED_CHARS,
-    lookalikes,
-    quoted,
-    resolve_short_id,
-    short_ids,
-)
+from hms_active_rooms.untrusted import QUOTED_CHARS, lookalikes, quoted, resolve_short_id, short_ids
 
 MAX_TEXT_CHARS = 200  # a longer name, user id or role is cut before it is shown or recorded
 SHOWN_PEOPLE = 50  # a question names at most this many people, and counts the others

@@ -217,15 +217,22 @@ class Action:
 
     def bound(self, call: StateChange, impact: Impact) -> Action:
         """Return this action with its final call (full ids), its impact, and the digest of both."""
-        return replace(self, call=call, impact=impact, digest=_digest(self, call, impact))
+        both = {
+            # Without this, an answer to one of two identical calls would fit the other, too.
+            "action": [self.call_key, self.revision],
+            "tool": call.tool,
+            "arguments": call.arguments(),
+            "impact": _impact_json(impact),
+        }
+        return replace(self, call=call, impact=impact, digest=digest(both))
 
     def is_as_shown(self) -> bool:
         """Return whether call and impact still have the digest that was shown."""
-        return self.impact is None or self.digest == _digest(self, self.call, self.impact)
+        return self.impact is None or self.digest == self.bound(self.call, self.impact).digest
 
-    def decided(self, state: State, by: str, way: Way, at: datetime, *, reason: str = "") -> Action:
+    def decided(self, state: State, by: str, way: Way, at: datetime, **more: Any) -> Action:
         given = replace(self, decided_by=by, decided_way=way, decided_at=at)
-        return replace(given, state=state, reason=reason)
+        return replace(given, state=state, **more)
 
     def at(self, now: datetime) -> Action:
         """Return this action as of `now`. If it was not sent, it is `expired` after its deadline. It is
@@ -254,18 +261,6 @@ def canonical(value: object) -> bytes:
 
 def digest(value: Mapping[str, object]) -> str:
     return hashlib.sha256(canonical(value)).hexdigest()
-
-
-def _digest(row: Action, call: StateChange, impact: Impact) -> str:
-    return digest(
-        {
-            # Without this, an answer to one of two identical calls would fit the other, too.
-            "action": [row.call_key, row.revision],
-            "tool": call.tool,
-            "arguments": call.arguments(),
-            "impact": _impact_json(impact),
-        }
-    )
 
 
 def _impact_json(impact: Impact) -> dict[str, Any]:
