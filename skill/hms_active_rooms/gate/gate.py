@@ -133,16 +133,13 @@ class Gate:
         return room_id
 
     async def _read(self, room_id: str) -> Room:
-        room_id = self._allowed_room(room_id)
-        room, peers = await asyncio.gather(
-            self._client.retrieve_active_room(room_id), self._client.list_peers(room_id)
-        )
+        room, peers = await asyncio.gather(self.active_room(room_id), self.peers(room_id))
         before, listed = set(room.session.peers), {peer.id for peer in peers}
         if before != listed:
             # Somebody may have joined or left between the two requests, so both are made again. Whoever
             # is in both answers of one kind has stayed, and must be in those of the other kind, too.
-            peers = await self._client.list_peers(room_id)
-            room = await self._client.retrieve_active_room(room_id)
+            peers = await self.peers(room_id)
+            room = await self.active_room(room_id)
             after, again = set(room.session.peers), {peer.id for peer in peers}
             staying = before & after, listed & again
             for there, short, what, where in (

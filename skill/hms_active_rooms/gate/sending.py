@@ -167,10 +167,10 @@ class Sending:
             result = replace(result, notes=notes)
             return await asyncio.to_thread(self._record, (state, result), "answer")
         except asyncio.CancelledError as error:
-            await run_to_its_end(self._try_to_record, error)
+            await run_to_its_end(self._record_stop, error)
             raise
         except Exception as error:
-            await asyncio.to_thread(self._try_to_record, error)
+            await asyncio.to_thread(self._record_stop, error)
             so_far = "accepted by 100ms" if self.accepted else "sent"
             why = error if isinstance(error, errors.ActiveRoomsError) else type(error).__name__
             text = f"An error came after the action {self.action.id} was {so_far}: {why}"
@@ -346,27 +346,26 @@ class Sending:
             return replace(row, result=result)
         return row
 
-    def _try_to_record(self, error: BaseException) -> None:
+    def _record_stop(self, error: BaseException) -> None:
         for _ in range(_TRIES):
             with suppress(errors.JournalError):
-                self._record_stop(error)
+                if self.began or not isinstance(error, asyncio.CancelledError):
+                    self._record(self._stopped_by(error), "stopped")
+                else:
+                    give_back(self.journal, self.action, "stopped before the first request")
                 return
 
-    def _record_stop(self, error: BaseException) -> None:
-        if self.began or not isinstance(error, asyncio.CancelledError):
-            cancelled = isinstance(error, asyncio.CancelledError)
-            what = "interrupted" if cancelled else f"stopped by {type(error).__name__}"
-            stopped = errors.OutcomeUnknown(f"The sending was {what}.")
-            call, shown = self.action.call, self.action.shown
-            ended = outcomes.unanswered(call, shown, stopped, None)
-            unseen = Observation(gone=None, why=str(stopped))
-            if call.per_person(shown):
-                ended = outcomes.for_each(shown.people, self._fates(), stopped, unseen)
-            elif self.accepted:
-                ended = outcomes.answered(call, shown, self.change.total, unseen)
-            self._record(ended, "stopped")
-        else:
-            give_back(self.journal, self.action, "stopped before the first request")
+    def _stopped_by(self, error: BaseException) -> Ended:
+        call, shown = self.action.call, self.action.shown
+        cancelled = isinstance(error, asyncio.CancelledError)
+        what = "interrupted" if cancelled else f"stopped by {type(error).__name__}"
+        stopped = errors.OutcomeUnknown(f"The sending was {what}.")
+        unseen = Observation(gone=None, why=str(stopped))
+        if call.per_person(shown):
+            return outcomes.for_each(shown.people, self._fates(), stopped, unseen)
+        if self.accepted:
+            return outcomes.answered(call, shown, self.change.total, unseen)
+        return outcomes.unanswered(call, shown, stopped, None)
 
 
 async def write_in_thread(journal: Journal, step: Callable[[Writing], Found]) -> Found:
