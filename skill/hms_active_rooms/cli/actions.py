@@ -101,9 +101,9 @@ def _whom(action: records.Action) -> str:
 def _state(action: records.Action, now: datetime) -> str:
     if action.contradiction:
         return f"{action.state} (broken record)"
-    waits = action.state in ("proposed", "approved")
-    left = f" ({time_left(action.expires_at, now)})" if waits else ""
-    return action.state + left
+    if action.state in ("proposed", "approved"):
+        return f"{action.state} ({time_left(action.expires_at, now)})"
+    return action.state
 
 
 def show(

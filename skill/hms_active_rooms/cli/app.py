@@ -48,7 +48,6 @@ app = _group(
     help="Look into and moderate live 100ms rooms. A change is sent only after a person says yes,"
     " unless a policy lets it go without a question.",
     epilog=_EPILOG,
-    add_completion=True,
     pretty_exceptions_enable=False,
 )
 _actions = _group(invoke_without_command=True)

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
-from hms_active_rooms.blocking import Work
+from hms_active_rooms.blocking import T, Work
 from hms_active_rooms.cli import options, screen
 from hms_active_rooms.environment import refuse_unknown
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.journal import Journal
     from hms_active_rooms.gate.journal.records import Action
     from hms_active_rooms.gate.policy import Policy
-
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -84,9 +82,9 @@ def journal_of(settings: Settings, *, create: bool = True) -> Journal:
     return journal
 
 
-def open_journal(settings: Settings, *, create: bool = False) -> closing[Journal]:
-    """The journal, closed at the end of the `with` block."""
-    return closing(journal_of(settings, create=create))
+def open_journal(settings: Settings) -> closing[Journal]:
+    """The existing journal, closed at the end of the `with` block."""
+    return closing(journal_of(settings, create=False))
 
 
 def existing(journal: Journal, action_id: str) -> Action:
@@ -108,14 +106,14 @@ def open_gate(settings: Settings, room: str) -> Iterator[Gate]:
     environ = settings.environ()
     policy = room_policy(environ, room)
     client = ActiveRoomsClient.from_env(environ)
-    with open_journal(settings, create=True) as journal:
+    with closing(journal_of(settings)) as journal:
         try:
             yield Gate(client, policy, journal)
         finally:
             blocking.run(client.aclose)
 
 
-def read_room(settings: Settings, room: str, look: Callable[[Gate], Work[Found]]) -> Found:
+def read_room(settings: Settings, room: str, look: Callable[[Gate], Work[T]]) -> T:
     """Call `look` with a gate, and return its result. Nothing is recorded."""
     with (
         open_gate(replace(settings, journal=":memory:"), room) as gate,
