@@ -102,7 +102,7 @@ def chat(
                 begun if about is None else f"The conversation {name} goes on. Ctrl-D ends it."
             )
         try:
-            return WAITING if talk.run() else DONE
+            return WAITING if talk.run(new=thread is None) else DONE
         except Interrupted as stopped:
             return exit_code(stopped.action)
 
@@ -140,7 +140,7 @@ def demo(
             if not json:
                 no_model = [_OFFLINE] if model in (None, "commands") else []
                 screen.out("\n".join([*no_model, *_INTRO]))
-            talk.run()
+            talk.run(new=True)
 
 
 # --- the conversations on disk --------------------------------------------------------------

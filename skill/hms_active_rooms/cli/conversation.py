@@ -92,28 +92,31 @@ class Conversation:
         """The state that an earlier process left. The snapshot's metadata has the room's id."""
         return blocking.run(self._graph.aget_state(self._config))
 
-    def run(self) -> bool:
-        """Show the last messages of the conversation, finish its last turn, and talk until the input
-        ends. Returns whether an action still waits for a person.
+    def run(self, *, new: bool = False) -> bool:
+        """Talk until the input ends. Returns whether an action still waits for a person. Unless the
+        conversation is `new`, first show its last messages and finish its last turn.
 
         Ctrl-C shows how the actions ended, and which are open. Then this raises KeyboardInterrupt,
         or `Interrupted` if a request may have been executed.
         """
         self._io.emit({"type": "started", "thread": self._thread, "room_id": self._room_id})
-        state = self.state()
-        said = [m for m in state.values.get("messages", []) if m.type in _SAID and m.text.strip()]
-        for message in said[-10:]:
-            self._io.emit({"type": _SAID[message.type], "text": message.text, "earlier": True})
-        if state.tasks:
-            # `state.next` may be empty though the last turn is unfinished. To continue is safe,
-            # because the journal knows what was sent.
-            told = "The last turn was not finished; it goes on."
-            self._io.emit({"type": "resumed", "text": told})
-            if not self._turn(None, state.interrupts):
-                return True
-        else:
-            # The journal may have open actions though the graph has no open task.
-            self._pending(self._rows())
+        if not new:
+            state = self.state()
+            said = [
+                m for m in state.values.get("messages", []) if m.type in _SAID and m.text.strip()
+            ]
+            for message in said[-10:]:
+                self._io.emit({"type": _SAID[message.type], "text": message.text, "earlier": True})
+            if state.tasks:
+                # `state.next` may be empty though the last turn is unfinished. To continue is safe,
+                # because the journal knows what was sent.
+                told = "The last turn was not finished; it goes on."
+                self._io.emit({"type": "resumed", "text": told})
+                if not self._turn(None, state.interrupts):
+                    return True
+            else:
+                # The journal may have open actions though the graph has no open task.
+                self._pending(self._rows())
         while (text := self._io.message()) is not None:
             if LEAVE.fullmatch(text):
                 break
