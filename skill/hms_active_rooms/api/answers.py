@@ -14,25 +14,12 @@ from typing import Final, TypeVar
 
 from pydantic import SecretStr
 
+from hms_active_rooms import errors
 from hms_active_rooms.api import wire
 from hms_active_rooms.api.models import Peers
 from hms_active_rooms.api.reading import PAGE, json_document, read_done, refuse_page
 from hms_active_rooms.api.wire import Answer, Request, Unusable, contradiction
-from hms_active_rooms.errors import (
-    ApiError,
-    BadResponse,
-    ConnectionFailed,
-    Executed,
-    Forbidden,
-    InvalidRequest,
-    NotActive,
-    NotFound,
-    PeerNotFound,
-    RateLimited,
-    ServerError,
-    TimedOut,
-    Unauthorized,
-)
+from hms_active_rooms.errors import ApiError
 from hms_active_rooms.untrusted import quoted, shortened
 
 T = TypeVar("T")
@@ -41,16 +28,16 @@ Reader = Callable[[bytes, Mapping[str, str]], T]
 argument holds the ids, the query and the operation of the request."""
 
 _BY_STATUS: Final[dict[int, type[ApiError]]] = {
-    401: Unauthorized,
-    403: Forbidden,
-    404: NotFound,
-    408: TimedOut,
-    410: NotFound,
-    429: RateLimited,
-    499: TimedOut,  # from a gRPC gateway: the call was cancelled half way
+    401: errors.Unauthorized,
+    403: errors.Forbidden,
+    404: errors.NotFound,
+    408: errors.TimedOut,
+    410: errors.NotFound,
+    429: errors.RateLimited,
+    499: errors.TimedOut,  # from a gRPC gateway: the call was cancelled half way
 }
 # After these failures a write may have been executed. After the others it was not.
-_MAY_HAVE_RUN: Final = (TimedOut, BadResponse, ServerError)
+_MAY_HAVE_RUN: Final = (errors.TimedOut, errors.BadResponse, errors.ServerError)
 # 4xx statuses that may be due to the arguments. Any other 4xx has a cause outside the call.
 _OF_ARGUMENTS: Final = (400, 413, 414, 422)
 
@@ -105,20 +92,20 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
     request. Raises Unusable or an ApiError unless it is the whole, current answer to this request."""
     nothing = answer.status in (204, 205) and read is read_done
     if not nothing and answer.status not in (200, 201, 202, 203):
-        raise Unusable(BadResponse, f"the answer is not whole (status {answer.status})")
+        raise Unusable(errors.BadResponse, f"the answer is not whole (status {answer.status})")
     headers = answer.headers
     if headers.get("content-range") or _NEXT_PAGE.search(headers.get("link") or ""):
         raise contradiction(PAGE)
     hit = any("cache" in name and _HIT.search(said) for name, said in headers.items())
     if read is not read_done and (hit or (headers.get("age") or "0") != "0"):
-        raise Unusable(BadResponse, "a proxy gave an old answer from its cache")
+        raise Unusable(errors.BadResponse, "a proxy gave an old answer from its cache")
     kind = headers.get("content-type") or ""
     if (headers.get("grpc-status") or "0") != "0" or "problem+" in kind:
         raise contradiction("the answer's status says success, but a header says error")
     try:
         found = read(b"" if nothing else answer.body, asked)
     except RecursionError:
-        raise Unusable(BadResponse, "the answer is nested too deeply") from None
+        raise Unusable(errors.BadResponse, "the answer is nested too deeply") from None
     if read is read_done:
         return found
     length = len(found) + len(found.unreadable) if isinstance(found, Peers) else math.inf
@@ -133,7 +120,7 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
 def unusable(why: Unusable, request: Request, answer: Answer | None) -> Failure:
     """Return the `Failure` of a request without a usable answer; `answer` is None if none came."""
     told, hint = "100ms gave no usable answer at", None
-    if why.kind is ConnectionFailed:
+    if why.kind is errors.ConnectionFailed:
         told = "100ms could not be reached at"
     if str(why) == wire.ALL_BUSY:
         told, hint = "No request was sent to", "Make fewer calls at once, then try again."
@@ -144,9 +131,9 @@ def unusable(why: Unusable, request: Request, answer: Answer | None) -> Failure:
 
 
 def deadline_passed(seconds: float, request: Request) -> ApiError:
-    done: Executed = "maybe" if request.sent and not request.reads else "no"
+    done: errors.Executed = "maybe" if request.sent and not request.reads else "no"
     text = f"100ms did not answer within {seconds:g} seconds."
-    return TimedOut(text, executed=done, hint=_hint(request))
+    return errors.TimedOut(text, executed=done, hint=_hint(request))
 
 
 def refused(answer: Answer, request: Request, now: float) -> Failure:
@@ -155,8 +142,8 @@ def refused(answer: Answer, request: Request, now: float) -> Failure:
     message, details = _words(answer.body)
     said = f"100ms answered {status}" + (f": {quoted(message, _TEXT_LIMIT)}" if message else "")
     said += f" (details: {', '.join(details)})." if details else "."
-    by_range = BadResponse if status < 400 else InvalidRequest if status < 500 else ServerError
-    kind = _BY_STATUS.get(status, by_range)
+    by_range = errors.InvalidRequest if status < 500 else errors.ServerError
+    kind = _BY_STATUS.get(status, errors.BadResponse if status < 400 else by_range)
     wait = retry_after_s(answer.headers.get("retry-after"), message, now=now)
     if status < 400:
         hint = "Check the base URL (HMS_BASE_URL)."
@@ -166,19 +153,19 @@ def refused(answer: Answer, request: Request, now: float) -> Failure:
         hint = "Read the room. If this works, the 100ms credentials do not allow the change. Else check the room id."
     elif status == 429 and wait:
         hint = f"Wait {wait:g} seconds, then try again."
-    elif kind is InvalidRequest and status not in _OF_ARGUMENTS:
+    elif kind is errors.InvalidRequest and status not in _OF_ARGUMENTS:
         hint = "The arguments are not the reason for this refusal. Do not repeat the call."
-    elif kind is NotFound and _NO_PEER.search(message):
+    elif kind is errors.NotFound and _NO_PEER.search(message):
         one = not request.reads or "/peers/" in request.url  # for a list: nobody at all is there
-        kind = PeerNotFound if one else NotActive
-    elif kind is NotFound and _NO_SESSION.search(message):
-        kind = NotActive
-    if not message or kind is NotFound:  # perhaps another server has answered
+        kind = errors.PeerNotFound if one else errors.NotActive
+    elif kind is errors.NotFound and _NO_SESSION.search(message):
+        kind = errors.NotActive
+    if not message or kind is errors.NotFound:  # perhaps another server has answered
         said += f" The address is {request.origin}."
     error = _failed(kind, request, said, answer, hint)
-    if isinstance(error, RateLimited):
+    if isinstance(error, errors.RateLimited):
         error.retry_after_s = wait
-    return error, kind in (TimedOut, RateLimited, ServerError), wait or 0.0
+    return error, kind in (errors.TimedOut, errors.RateLimited, errors.ServerError), wait or 0.0
 
 
 def _failed(

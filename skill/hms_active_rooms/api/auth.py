@@ -129,8 +129,7 @@ def from_env(token_variable: str, environ: Mapping[str, str]) -> TokenSource:
     if key or secret:
         missing = SECRET_VARIABLE if key else ACCESS_KEY_VARIABLE
         raise ConfigurationError(
-            f"{missing} is not set.",
-            hint=f"Set both {ACCESS_KEY_VARIABLE} and {SECRET_VARIABLE}.",
+            f"{missing} is not set.", hint=f"Set both {ACCESS_KEY_VARIABLE} and {SECRET_VARIABLE}."
         )
     if token := environ.get(token_variable, ""):
         return StaticToken(token, source=token_variable)

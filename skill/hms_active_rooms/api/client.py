@@ -97,10 +97,7 @@ class ActiveRoomsClient:
 
     @classmethod
     def from_env(
-        cls,
-        environ: Mapping[str, str] | None = None,
-        *,
-        transport: TransportChoice | None = None,
+        cls, environ: Mapping[str, str] | None = None, *, transport: TransportChoice | None = None
     ) -> Self:
         """Make a client from `environ`, by default `os.environ`. It must have HMS_ACCESS_KEY and
         HMS_SECRET, or HMS_MANAGEMENT_TOKEN. It may have HMS_BASE_URL and, if `transport` is None,
@@ -198,11 +195,7 @@ class ActiveRoomsClient:
         return await self._call("removepeers", room_id, read_done, body)
 
     async def end_room(
-        self,
-        room_id: str,
-        *,
-        reason: str | None = None,
-        lock: bool = False,
+        self, room_id: str, *, reason: str | None = None, lock: bool = False
     ) -> Acknowledgement:
         """End the running session for everyone. `lock` also disables the room: nobody can join
         until somebody enables it again. Raises NotActive if no session is running."""

@@ -34,12 +34,7 @@ from typing_extensions import TypedDict
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.capability import capability
-from hms_active_rooms.errors import (
-    ActiveRoomsError,
-    BrokenRecord,
-    ConfigurationError,
-    InvalidCall,
-)
+from hms_active_rooms.errors import ActiveRoomsError, BrokenRecord, ConfigurationError, InvalidCall
 from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.approval import ApprovalRequest, BadAnswerError, Reject, parse_answer
 from hms_active_rooms.gate.gate import Gate, refused_again, skip_if_broken
