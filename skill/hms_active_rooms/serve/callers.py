@@ -77,21 +77,19 @@ class Sessions:
         # Only a hash of the id is stored, since whoever knows the id can use the session.
         tag = hashed(session).hex()[:8] if has_one else ""
         scope[KEY] = (self, tag)
-        if scope["method"] not in ("POST", "DELETE"):
-            await self._app(scope, receive, send)
-            return
-        first = await receive()  # the guard passes the whole body in one message
-        number, wrong = (
-            request_id(first.get("body", b"")) if scope["method"] == "POST" else (None, "")
-        )
+        number, wrong = None, ""
+        if scope["method"] == "POST":
+            first = await receive()  # the guard passes the whole body in one message
+            receive = handing_on(first, receive)
+            number, wrong = request_id(first.get("body", b""))
         mine = tag, hashed(str(number))
         if wrong or (number is not None and mine in self._open):
             error = {"code": -32600, "message": wrong or TWICE}
             answer = {"jsonrpc": "2.0", "id": number, "error": error}
             await JSONResponse(answer, 400)(scope, receive, send)
             return
-        if not tag:
-            await self._app(scope, handing_on(first, receive), send)
+        if not tag or scope["method"] not in ("POST", "DELETE"):
+            await self._app(scope, receive, send)
             return
 
         async def noted(message: Message) -> None:
@@ -106,7 +104,7 @@ class Sessions:
             self._open[mine] = None
             if len(self._open) > MOST_OPEN:
                 del self._open[next(iter(self._open))]
-        await self._app(scope, handing_on(first, receive), noted)
+        await self._app(scope, receive, noted)
         if scope["method"] == "DELETE":
             self._end([tag])
 
@@ -143,17 +141,16 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
     idempotency key."""
     world, _, process = this_worker().rpartition(":")
     kind = hashed(world).hex()[:4]
-    here, token, tag, live = f"{process}.{kind}", "", "", frozenset[str]()
-    sessions: Sessions | None = None
+    place = here = f"{process}.{kind}"
+    token, live, sessions = "", frozenset[str](), None
     if request:
         who = principal(request.scope)
-        token = who.name
         sessions, tag = request.scope.get(KEY, (None, ""))
         if not tag and who == Principal() and CONNECTIONS in request.scope:
             names = request.scope[CONNECTIONS]()
             tag, live = names.get(request.client, ""), frozenset(names.values())
+        token, place = who.name, tag and f"{tag}/{here}"
     channel = ":".join(filter(None, (way, token, name)))
-    place = here if request is None else tag and f"{tag}/{here}"
     requester = f"{channel}#{place}" if place else channel
 
     def is_mine(asked_by: str) -> bool:

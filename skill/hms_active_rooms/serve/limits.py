@@ -76,8 +76,8 @@ class Refusals:
 
     def add(self, word: str, what: str, by: str) -> None:
         """Log, record and count a refused request. The journal gets only the first `MOST_A_MINUTE` of a
-        minute for one reason, and so does the log if the reason is `BUSY`. `word` is the reason, `by` the sender, and `what` the request without query, headers and
-        body."""
+        minute for one reason, and so does the log if the reason is `BUSY`. `word` is the reason, `by`
+        the sender, and `what` the request without query, headers and body."""
         self._begin_minute()
         self._refused[word] += 1
         many = self._refused[word] > MOST_A_MINUTE

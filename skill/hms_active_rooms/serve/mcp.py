@@ -454,18 +454,19 @@ class _Change:
     async def _hear(self, action: Action, words: str, form: dict[str, Any]) -> _Heard:
         session, number = self.context.session, self.context.request_id
         asking = asyncio.create_task(session.elicit_form(words, form, number))
-        decided = asyncio.create_task(self._until_decided(action))
         try:
-            await asyncio.wait({asking, decided}, return_when=asyncio.FIRST_COMPLETED)
+            with suppress(ActiveRoomsError):
+                while not (await asyncio.wait({asking}, timeout=_POLL_S))[0]:
+                    if (await self.gate.get(action.id)).state != "proposed":
+                        break
             response = await asking if asking.done() else None
         except (MCPError, ValidationError) as error:
             _log.info("a client could not ask: %s", quoted(str(error), 200))
             await self._note(action, "no_answer", "the client did not ask, or answered badly")
             response = None
         finally:
-            for task in (asking, decided):
-                task.cancel()
-            await asyncio.gather(asking, decided, return_exceptions=True)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
         if response is None:  # the client could not ask, or another decision came
             return _Heard(await self.gate.latest(action.id), overruled=action.id, closed=True)
         if self.is_over:
@@ -484,11 +485,6 @@ class _Change:
             # Progress has to grow, and a removal reports whole numbers.
             progress = self.people_done + 1 - 1 / (self.pulses + 1)
             await self.context.session.report_progress(progress, None, text)
-
-    async def _until_decided(self, action: Action) -> None:
-        while action.state == "proposed":
-            await asyncio.sleep(_POLL_S)
-            action = await self.gate.get(action.id)
 
     async def _answered(self, asked: str, digest: str, response: object) -> _Heard:
         """Record the client's answer. Raises InvalidCall if there is no action `asked`."""

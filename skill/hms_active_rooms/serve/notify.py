@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import html
 import json
 import logging
 import os
@@ -108,18 +109,16 @@ def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str
     text = told if len(told) <= _MAX_CHARS else f"{told[:_MAX_CHARS]}…"
     match settings.form:
         case "slack":
-            for sign, name in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-                text = text.replace(sign, name)  # else <!channel> in a name calls everybody
+            text = html.escape(text, quote=False)  # else <!channel> in a name calls everybody
             return {"text": f"{text}\n{link}".strip(), "mrkdwn": False}
         case "discord":
             return {"content": f"{text}\n{link}".strip(), "allowed_mentions": {"parse": []}}
         case "teams":
             block = {"type": "TextBlock", "wrap": True, "text": text}
-            opens = [{"type": "Action.OpenUrl", "title": "Look at it", "url": link}]
-            card = {"type": "AdaptiveCard", "version": "1.4", "body": [block]}
+            opens = [{"type": "Action.OpenUrl", "title": "Look at it", "url": link}] if link else []
+            card = {"type": "AdaptiveCard", "version": "1.4", "body": [block], "actions": opens}
             kind = "application/vnd.microsoft.card.adaptive"
-            content = {**card, "actions": opens if link else []}
-            return {"type": "message", "attachments": [{"contentType": kind, "content": content}]}
+            return {"type": "message", "attachments": [{"contentType": kind, "content": card}]}
     return {
         "event": "approval_needed",
         "action_id": action.id,

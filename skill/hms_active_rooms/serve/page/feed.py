@@ -180,9 +180,8 @@ def action_view(action: Action) -> dict[str, Any]:
 
 
 def event_view(event: Event) -> dict[str, Any]:
-    """An event of an action, or a refused request, as the page shows it."""
     told = {"kind": event.kind, "by": who(event.by, event.way), "way": event.way}
-    text = next(filter(None, map(event.data.get, ("reason", "text", "what"))), "")
+    text = event.data.get("reason") or event.data.get("text") or ""
     return {
         "at": event.at.isoformat(),
         **{key: cut(value, _MAX_TEXT_CHARS) for key, value in told.items()},
