@@ -30,21 +30,18 @@ from hms_active_rooms.serve.problems import Refused, last_resort, note, told
 from hms_active_rooms.untrusted import quoted
 
 MIN_TOKEN_CHARS: Final = 16
+# A token has no quotes, commas or semicolons, since those may come from a malformed list.
 _TOKEN: Final = re.compile(rf"[!#-%(-+\--:<-{{}}~]{{{MIN_TOKEN_CHARS},}}")
-"""A token has no quotes, commas or semicolons, since those may come from a malformed list."""
-
-APPROVER_VARIABLE: Final = "HMS_APPROVER_TOKEN"
-"""The variable of an approver's token. A suffix names the approver: `HMS_APPROVER_TOKEN_ADA`."""
-
+APPROVER_VARIABLE: Final = "HMS_APPROVER_TOKEN"  # a suffix names the approver: ..._TOKEN_ADA
 _APPROVER: Final = re.compile(APPROVER_VARIABLE + r"(?:_(.*))?", re.DOTALL)
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
-HEALTH: Final = "/healthz"
-"""The path of the health check: no token is needed, and no header is checked."""
-
+HEALTH: Final = "/healthz"  # the path of the health check: no token or header is checked
 PRINCIPAL_KEY: Final = "hms_active_rooms.principal"
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::([0-9]{1,5}))?")
 _ORIGIN: Final = re.compile(r"https?://([^/?#@\s]+)")
+# A request target that is a whole URL, as for a proxy.
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _ANY: Final = ("", "0.0.0.0", "::")  # noqa: S104  # recognised here, not bound
 _PROXIED: Final = re.compile(r"forwarded|via|x-real-ip|x-forwarded-.*")
@@ -64,9 +61,6 @@ _MORE_HEADERS: Final = {
     401: {"www-authenticate": "Bearer"},
     503: {"retry-after": "5"},  # our choice: long requests wait for a person or for 100ms
 }
-
-_ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
-"""A request target that is a whole URL, as for a proxy."""
 
 
 @dataclass(frozen=True)

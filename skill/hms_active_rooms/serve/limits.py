@@ -21,13 +21,12 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import REQUESTS
 from hms_active_rooms.untrusted import cut, quoted
 
-MOST_NEW_A_MINUTE: Final = 60  # new calls of one caller; our choice
-
-CALLERS_OF_A_TOKEN: Final = 5
-"""All callers with one token may make this many times the calls of one. Our choice."""
-
-MOST_A_MINUTE: Final = 5
-"""Refusals for one reason in a minute that get an event each. Our choice (2 MB a day)."""
+# The numbers are our choice.
+MOST_NEW_A_MINUTE: Final = 60  # new calls of one caller
+CALLERS_OF_A_TOKEN: Final = (
+    5  # all callers with one token may make this many times the calls of one
+)
+MOST_A_MINUTE: Final = 5  # refusals for one reason that get an event each (2 MB a day)
 
 BUSY: Final = "busy"  # why a request is refused when too many are open
 KEY: Final = "hms_active_rooms.refusals"  # in the ASGI scope of a request: the `Refusals`

@@ -195,8 +195,8 @@ async def json_body(request: Request) -> dict[str, Any]:
     with suppress(ValueError):
         if isinstance(value := strict_json(body or b"{}"), dict):
             return value
-    told = "The body has to be one UTF-8 JSON object, with each key once."
-    raise Refused(400, "malformed_json", told)
+    text = "The body has to be one UTF-8 JSON object, with each key once."
+    raise Refused(400, "malformed_json", text)
 
 
 def strict_json(body: bytes) -> object:
