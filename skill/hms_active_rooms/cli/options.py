@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from inspect import Signature, signature
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar
 
 from typer import Argument, Context, Option
 
@@ -90,13 +90,11 @@ def refuse_bytes(given: Mapping[str, object]) -> None:
 
 def spread(command: Callable[..., Found]) -> Callable[..., Found]:
     """Make a command for typer: each field of a dataclass parameter becomes an option."""
-    hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
-    own = signature(command).parameters
-    options = [parameter for name, parameter in own.items() if name not in groups]
+    own = signature(command, eval_str=True).parameters.values()
+    groups: dict[str, Any] = {p.name: p.annotation for p in own if is_dataclass(p.annotation)}
+    options = [parameter for parameter in own if parameter.name not in groups]
     for kind in groups.values():
-        options += signature(kind).parameters.values()
-        hints |= get_type_hints(kind, include_extras=True)
+        options += signature(kind, eval_str=True).parameters.values()
 
     @wraps(command)
     def called(**given: Any) -> Found:
@@ -104,7 +102,6 @@ def spread(command: Callable[..., Found]) -> Callable[..., Found]:
             given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
         return command(**given)
 
-    typed = [option.replace(annotation=hints[option.name]) for option in options]
-    called.__dict__["__signature__"] = Signature(typed)
-    called.__annotations__ = {option.name: option.annotation for option in typed}
+    called.__dict__["__signature__"] = Signature(options)
+    called.__annotations__ = {option.name: option.annotation for option in options}
     return called
