@@ -174,7 +174,7 @@ def _after_model(state: ModeratorState) -> Literal["gate", "__end__"]:
     return "gate" if called else "__end__"
 
 
-@dataclass
+@dataclass(eq=False)
 class _Nodes:
     model: BaseChatModel
     toolkit: ActiveRoomsToolkit
@@ -187,7 +187,7 @@ class _Nodes:
     def __post_init__(self) -> None:
         self._gate: Gate = self.toolkit.gate
         self._tools = {tool.name: tool for tool in self.toolkit.get_tools()}
-        self._model: Runnable[LanguageModelInput, AIMessage] = self.model.bind_tools(
+        self._bound_model: Runnable[LanguageModelInput, AIMessage] = self.model.bind_tools(
             list(self._tools.values())
         )
         text = files(__package__).joinpath("prompt.md").read_text(encoding="utf-8")
@@ -196,13 +196,13 @@ class _Nodes:
     def call_model(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
         new = blocking.run(self._entered(state, config)) if _is_new_turn(state) else {}
         heard = _heard(state, new)
-        said = self._limit(heard) or self._model.invoke(self._told(heard))
+        said = self._limit(heard) or self._bound_model.invoke(self._told(heard))
         return _said(heard, new, said)
 
     async def acall_model(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
         new = await self._entered(state, config) if _is_new_turn(state) else {}
         heard = _heard(state, new)
-        said = self._limit(heard) or await self._model.ainvoke(self._told(heard))
+        said = self._limit(heard) or await self._bound_model.ainvoke(self._told(heard))
         return _said(heard, new, said)
 
     def _told(self, messages: Sequence[AnyMessage]) -> list[AnyMessage]:

@@ -121,8 +121,7 @@ def build_world(
     `load_scene`, for `settings` and `clock` see `World`."""
     loaded = scene if isinstance(scene, Scene) else load_scene(scene)
     ids = IdSource(loaded.name)
-    told = {} if clock is None else {"clock": clock}
-    return World(lambda world: _populate(world, loaded), settings=settings, ids=ids, **told)
+    return World(lambda world: _populate(world, loaded), settings=settings, clock=clock, ids=ids)
 
 
 def _populate(world: World, scene: Scene) -> None:

@@ -45,14 +45,14 @@ class RefusedError(Exception):
 
 class World:
     """One simulated account. `setup` makes its rooms and people, now and at each `reset()`. The world's
-    time is that of `clock`, in UTC, plus the seconds of each `advance`."""
+    time is that of `clock`, in UTC (by default this machine's), plus the seconds of each `advance`."""
 
     def __init__(
         self,
         setup: Callable[[World], None],
         *,
         settings: Settings | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] | None = None,
         ids: IdSource | None = None,
     ) -> None:
         self.settings = settings or Settings()
@@ -61,7 +61,7 @@ class World:
         self.lock = threading.RLock()
         self.deliveries: list[Delivery] = []  # the accepted messages, and who got them
         self.webhooks: list[dict[str, Json]] = []  # the events since the setup, as they are posted
-        self.clock = clock  # also decides whether a token is valid
+        self.clock = clock or partial(datetime.now, UTC)  # also decides whether a token is valid
         self._setup = setup
         self._ahead = timedelta()
         self._rooms: dict[str, Room] = {}
@@ -268,25 +268,20 @@ class World:
         left: dict[str, Json] = {"type": peer.kind, "left_at": nanos_text(at), "duration": lasted}
         left |= {"reason": reason, "message": message}
         self.tell("peer.leave.success", room, session, peer, at, **left)
-        if not session.peers:
-            self._close(room, session, at)
+        if session.peers:
+            return
+        room.session = None
+        room.past_sessions.append(session)
+        session.ended_at = stopped = nanos_text(at)
+        lasted = int((at - session.opened).total_seconds())
+        ended: dict[str, Json] = {"session_duration": lasted, "session_stopped_at": stopped}
+        self.tell("session.close.success", room, session, None, at, **ended)
 
     def _open(self, room: Room, at: datetime) -> Session:
         session = Session(self.ids.object_id(), at, nanos_text(at, self.ids.extra_ns()))
         room.session = session
         self.tell("session.open.success", room, session, None, at)
         return session
-
-    def _close(self, room: Room, session: Session, at: datetime) -> None:
-        room.session = None
-        room.past_sessions.append(session)
-        session.ended_at = nanos_text(at)
-        lasted = int((at - session.opened).total_seconds())
-        ended: dict[str, Json] = {
-            "session_duration": lasted,
-            "session_stopped_at": session.ended_at,
-        }
-        self.tell("session.close.success", room, session, None, at, **ended)
 
     def _land(self) -> None:
         while self._due and self._due[0][0] <= self.now():
