@@ -43,6 +43,7 @@ MOST_OPEN: Final = 10_000  # open requests to remember, the newest ones; our cho
 IDLE_S: Final = 30 * 60.0  # how long a session lasts after its last request
 
 
+@dataclass(eq=False)
 class Sessions:
     """Wraps MCP's transport, `app`. Notes when each session was last used. Refuses a request with
     the id of another open request of its session.
@@ -51,29 +52,26 @@ class Sessions:
     look like many clients, so it is ignored. `clock` is monotonic.
     """
 
-    def __init__(
-        self, app: ASGIApp, versions: Collection[str], clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._app = app
-        self._versions = versions
-        self._clock = clock
-        self._seen: dict[str, float] = {}
-        self._open: dict[tuple[str, bytes], None] = {}
+    app: ASGIApp
+    versions: Collection[str]
+    clock: Callable[[], float] = time.monotonic
+    _seen: dict[str, float] = field(default_factory=dict, init=False)
+    _open: dict[tuple[str, bytes], None] = field(default_factory=dict, init=False)
 
     def used(self, tag: str) -> None:
         """Note a request in a session. `tag` is the start of the hash of the session's id."""
         if tag not in self._seen:
             self._end([each for each in self._seen if not self.may_live(each)])
-        self._seen[tag] = self._clock()
+        self._seen[tag] = self.clock()
 
     def may_live(self, tag: str) -> bool:
         """Whether the session was used in the last `IDLE_S` seconds, and has not ended."""
-        return self._clock() - self._seen.get(tag, -IDLE_S) < IDLE_S
+        return self.clock() - self._seen.get(tag, -IDLE_S) < IDLE_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         session, version = headers.get(HEADER, ""), headers.get("mcp-protocol-version")
-        has_one = session and (version is None or version in self._versions)
+        has_one = session and (version is None or version in self.versions)
         # Only a hash of the id is stored, since whoever knows the id can use the session.
         tag = hashed(session).hex()[:8] if has_one else ""
         scope[KEY] = (self, tag)
@@ -89,7 +87,7 @@ class Sessions:
             await JSONResponse(answer, 400)(scope, receive, send)
             return
         if not tag or scope["method"] not in ("POST", "DELETE"):
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
 
         async def noted(message: Message) -> None:
@@ -104,7 +102,7 @@ class Sessions:
             self._open[mine] = None
             if len(self._open) > MOST_OPEN:
                 del self._open[next(iter(self._open))]
-        await self._app(scope, receive, noted)
+        await self.app(scope, receive, noted)
         if scope["method"] == "DELETE":
             self._end([tag])
 

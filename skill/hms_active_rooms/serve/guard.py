@@ -306,32 +306,32 @@ def hashed(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
+@dataclass(eq=False)
 class Guard:
     """Wraps the whole application, `app`. Refused requests are recorded in `refusals`."""
 
-    def __init__(self, app: ASGIApp, settings: GuardSettings, refusals: Refusals) -> None:
-        self._app = app
-        self._settings = settings
-        self._refusals = refusals
-        self._of_programs: Counter[str] = Counter()
+    app: ASGIApp
+    settings: GuardSettings
+    refusals: Refusals
+    _of_programs: Counter[str] = field(default_factory=Counter, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         _take_origin_form(scope)
-        scope[KEY] = self._refusals
+        scope[KEY] = self.refusals
         headers: dict[str, list[str]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
         try:
-            who = judge(self._settings, scope["path"], headers, scope["method"])
+            who = judge(self.settings, scope["path"], headers, scope["method"])
             if isinstance(who, Refused):
                 await _drained(receive)
                 raise who
             first = await self._whole_body(receive)
             # A request to the page or with an approver's token comes from a person.
-            program = not who.approves and not _needs_no_token(self._settings, scope["path"])
+            program = not who.approves and not _needs_no_token(self.settings, scope["path"])
             if program and self._is_busy(who.name):
                 text = (
                     "Too many requests of programs are open. Nothing was executed. Try again later."
@@ -345,24 +345,24 @@ class Guard:
         scope[PRINCIPAL_KEY] = who
         self._of_programs[who.name] += program
         try:
-            await last_resort(self._app, scope, handing_on(first, receive), send)
+            await last_resort(self.app, scope, handing_on(first, receive), send)
         finally:
             self._of_programs[who.name] -= program
 
     def _is_busy(self, name: str) -> bool:
         """Whether too many requests are open, in all or of the token `name` (an equal share)."""
-        most = self._settings.most_of_programs
-        mine = most // max(len(self._settings.callers), 1) or 1
+        most = self.settings.most_of_programs
+        mine = most // max(len(self.settings.callers), 1) or 1
         return self._of_programs.total() >= most or self._of_programs[name] >= mine
 
     async def _whole_body(self, receive: Receive) -> Message:
         body = bytearray()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.body_s):
+            async with asyncio.timeout(self.settings.body_s):
                 while (message := await receive())["type"] == "http.request":
                     body += message.get("body", b"")
                     more = message.get("more_body", False)
-                    if len(body) > self._settings.max_body_bytes:
+                    if len(body) > self.settings.max_body_bytes:
                         if more:
                             await _drained(receive)
                         raise _refused(413, "size", _TOO_LARGE)

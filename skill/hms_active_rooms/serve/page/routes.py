@@ -69,25 +69,23 @@ class Session:
     _halves: bytes = field(repr=False)
 
 
+@dataclass
 class Logins:
     """Makes login links, opens sessions with them, and finds the session of a request. Links last
     `link_s` seconds, and sessions `session_s` seconds. `clock` is monotonic."""
 
-    def __init__(
-        self, link_s: float, session_s: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._link_s = link_s
-        self._session_s = session_s
-        self._clock = clock
-        self._links: dict[bytes, tuple[str, float]] = {}
-        self._sessions: dict[bytes, Session] = {}
+    link_s: float
+    session_s: float
+    clock: Callable[[], float] = time.monotonic
+    _links: dict[bytes, tuple[str, float]] = field(default_factory=dict, init=False)
+    _sessions: dict[bytes, Session] = field(default_factory=dict, init=False)
 
     def link(self, name: str = "") -> str:
         """Make a login link for `name`, or for anybody, and return its secret."""
         self._forget()
         token = secrets.token_urlsafe(32)
         person = person_name(name) if name else ""
-        self._links[hashed(token)] = (person, self._clock() + self._link_s)
+        self._links[hashed(token)] = (person, self.clock() + self.link_s)
         return token
 
     def open(self, token: str, name: str) -> tuple[Session, str, str]:
@@ -109,7 +107,7 @@ class Logins:
         del self._links[hashed(token)]
         cookie, key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         halves = hashed(cookie) + hashed(key)
-        session = Session(person, self._clock() + self._session_s, halves)
+        session = Session(person, self.clock() + self.session_s, halves)
         self._sessions[halves] = session
         return session, cookie, key
 
@@ -118,13 +116,13 @@ class Logins:
         return session if session and self.lasts(session) else None
 
     def lasts(self, session: Session) -> bool:
-        return session._halves in self._sessions and self._clock() < session.ends_at
+        return session._halves in self._sessions and self.clock() < session.ends_at
 
     def close(self, session: Session) -> None:
         self._sessions.pop(session._halves, None)
 
     def _forget(self) -> None:
-        now = self._clock()
+        now = self.clock()
         self._links = {k: v for k, v in self._links.items() if now < v[1]}
         self._sessions = {k: v for k, v in self._sessions.items() if now < v.ends_at}
 
