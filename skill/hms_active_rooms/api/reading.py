@@ -214,7 +214,7 @@ def _plain_roster(body: bytes) -> Peers:
         gc.unfreeze()
     peers = Peers(found.values())
     ids, fields = [peer.id for peer in peers], sum(map(len, map(_FIELDS, peers)))
-    more = [item for extra in map(_EXTRA, peers) for item in extra.items()]
+    more = [item for extra in filter(None, map(_EXTRA, peers)) for item in extra.items()]
     others = [value for _, value in more if not isinstance(value, str)]
     if (
         ids != list(found)
