@@ -235,8 +235,8 @@ def _words(body: bytes) -> tuple[str, list[str]]:
     said: dict[str, object] = document if isinstance(document, dict) else {}
     message, details = said.get("message") or said.get("error"), said.get("details")
     message = message.get("message") if isinstance(message, dict) else message
-    texts = [each for each in details if isinstance(each, str)] if isinstance(details, list) else []
-    shown = [quoted(_without_tokens(each), _TEXT_LIMIT) for each in texts[:_DETAILS_LIMIT]]
+    first = details[:_DETAILS_LIMIT] if isinstance(details, list) else []
+    shown = [quoted(_without_tokens(one), _TEXT_LIMIT) for one in first if isinstance(one, str)]
     return _without_tokens(message).strip() if isinstance(message, str) else "", shown
 
 
