@@ -1898,6 +1898,13 @@ async def test_a_call_that_ran_what_was_held_back_is_found_where_it_was_made() -
     assert found.id == held.id
 
 
+async def test_a_call_that_runs_what_was_held_back_is_on_record_there() -> None:
+    gate = gate_on(classroom(), actions_per_minute=1)
+    held, where = await held_and_called_again(gate)
+    again = [e for e in gate.journal.events(held.id) if e.kind == "called_again"]
+    assert [(e.by, e.data["call_key"]) for e in again] == [("agent", call_key(send(), where))]
+
+
 async def test_what_is_refused_now_does_not_run_what_was_held_back() -> None:
     room = classroom()
     gate = gate_on(room, actions_per_minute=1)

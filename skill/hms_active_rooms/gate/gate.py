@@ -580,8 +580,7 @@ class Gate:
         if may_run_unasked:
             successor = self._unasked(tx, successor)
         text = f"{reason} The action {successor.id} replaces this one."
-        data = {"next": successor.id}
-        tx.move(row, "expired", by="gate", way="claim", reason=text, data=data)
+        tx.move(row, "expired", by="gate", way="claim", reason=text, data={"next": successor.id})
         return tx.insert(successor)
 
     async def _settle(self, action: Action) -> Action:
@@ -643,8 +642,7 @@ def _there(action: Action | None) -> Action:
 def _lead(tx: Writing, key: str, row: Action) -> None:
     """Make a call with this `call_key` find the action `row`, unless it finds one already."""
     if key != row.call_key and tx.latest(key) is None:
-        again = records.CALLED_AGAIN
-        tx.note(action_id(key, 1), again, by=row.requester, way="call", runs=row.id)
+        tx.note(action_id(key, 1), records.CALLED_AGAIN, by=row.requester, way="call", runs=row.id)
 
 
 def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
@@ -680,8 +678,7 @@ def drift(action: Action, room: Room, policy: Policy) -> Drift:
     """Compare an approved action with the room now, and return what to do with the action. Raises
     PolicyRefusal if somebody affected is protected now, or too many people are affected."""
     if room.session_id != action.shown.session_id:
-        reason = "The session that was shown is over; another one is running."
-        return Drift("ask_again", reason)
+        return Drift("ask_again", "The session that was shown is over; another one is running.")
     try:
         found = action.call.drift(action.shown, room, policy)
     except errors.PeerNotFound:
