@@ -154,7 +154,7 @@ class Gate:
         return Room.read(room, peers)
 
     async def get(self, action_id: str) -> Action:
-        """Return the action with this id. Raises InvalidCall if there is none."""
+        """Return the action with this id, as it is now. Raises InvalidCall if there is none."""
         return _there(await asyncio.to_thread(self.journal.get, action_id))
 
     async def find(self, call: StateChange, origin: Origin) -> Action | None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.capability import Hints, capability
@@ -37,22 +37,6 @@ def gate_for(hints: Hints) -> Gate:
     if hints.destructive:
         return "hard"
     return "none" if hints.read_only else "soft"
-
-
-def _texts(
-    check: Callable[[str], str] = str, kind: Callable[[Iterable[str]], Collection[str]] = frozenset
-) -> PlainValidator:
-    def checked(given: object) -> Collection[str]:
-        if isinstance(given, str):
-            raise ValueError(f"give a list such as [{quoted(given, 100)}], not one text")
-        texts: list[Any] = [given]
-        if isinstance(given, Collection) and not isinstance(given, Mapping):
-            texts = list(given)
-        if not all(isinstance(text, str) and text.strip() for text in texts):
-            raise ValueError("give a list of texts that are not empty")
-        return kind(map(check, texts))
-
-    return PlainValidator(checked)
 
 
 def _room(name: str) -> str:
@@ -79,11 +63,14 @@ def _soft_tool(name: str) -> str:
     return name
 
 
-# `Collection[str]`, so that type checkers accept a list or a set.
-_Rooms = Annotated[Collection[str], _texts(_room, tuple)]
-_Names = Annotated[Collection[str], _texts(_name)]
-_Tools = Annotated[Collection[str], _texts(_tool)]
-_SoftTools = Annotated[Collection[str], _texts(_soft_tool)]
+_LISTS: Final[Mapping[str, Callable[[str], str]]] = {
+    "rooms": _room,
+    "protected_roles": _name,
+    "protected_user_ids": _name,
+    "relaxed": _soft_tool,
+    "unattended": _tool,
+}
+"""The settings that are lists, each with the check of its entries. The others are numbers."""
 
 
 class Policy(BaseModel):
@@ -110,9 +97,10 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rooms: _Rooms = ()
-    protected_roles: _Names = frozenset()
-    protected_user_ids: _Names = frozenset()
+    # `Collection[str]`, so that type checkers accept a list or a set.
+    rooms: Collection[str] = ()
+    protected_roles: Collection[str] = frozenset()
+    protected_user_ids: Collection[str] = frozenset()
     max_peers: int = Field(default=PER_PERSON_LIMIT, ge=1, le=20_000)
     actions_per_minute: int = Field(default=20, ge=1, le=10_000)
     actions_per_minute_in_all: int = Field(default=1000, ge=1, le=100_000)
@@ -121,8 +109,21 @@ class Policy(BaseModel):
     audience_growth: float = Field(default=0.1, ge=0, le=1)
     refusals_in_a_row: int = Field(default=3, ge=1, le=100)
     verify_s: float = Field(default=8.0, ge=0, le=120)
-    relaxed: _SoftTools = frozenset()
-    unattended: _Tools = frozenset()
+    relaxed: Collection[str] = frozenset()
+    unattended: Collection[str] = frozenset()
+
+    @field_validator(*_LISTS, mode="plain")
+    @classmethod
+    def _texts(cls, given: object, info: ValidationInfo) -> Collection[str]:
+        if isinstance(given, str):
+            raise ValueError(f"give a list such as [{quoted(given, 100)}], not one text")
+        texts: list[Any] = [given]
+        if isinstance(given, Collection) and not isinstance(given, Mapping):
+            texts = list(given)
+        if not all(isinstance(text, str) and text.strip() for text in texts):
+            raise ValueError("give a list of texts that are not empty")
+        checked = map(_LISTS[str(info.field_name)], texts)
+        return tuple(checked) if info.field_name == "rooms" else frozenset(checked)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -164,7 +165,7 @@ class Policy(BaseModel):
             # An empty variable is an unset one: it must not clear a protection.
             if field != "file" and text.strip():
                 places[field] = variable
-                values[field] = text if field in _NUMBERS else _list(variable, text, field)
+                values[field] = _list(variable, text, field) if field in _LISTS else text
         outside = {field: place for field, place in places.items() if field not in overrides}
         return _validated({**values, **overrides}, outside)
 
@@ -194,10 +195,6 @@ class Policy(BaseModel):
     def runs_unasked(self, tool: str) -> bool:
         """Return whether `unattended` or `relaxed` lets this tool run without asking a person."""
         return tool in self.unattended or tool in self.relaxed
-
-
-# The settings that are numbers; the others are lists.
-_NUMBERS: Final = {name for name, field in Policy.model_fields.items() if field.metadata[1:]}
 
 
 _PLAIN: Final = {

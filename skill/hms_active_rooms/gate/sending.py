@@ -75,12 +75,10 @@ class Sending:
     sleep: Callable[[float], Awaitable[None]]
     action: Action
     change: Drift = _GO  # who is affected now, and what else to report
-    room: Room | None = None  # the room at the last read before the request
+    room: Room | None = None  # as last read before the request
     attempt: int = 1  # the number of this attempt to send the action
     waits: Waits = nobody_waits
-    present: frozenset[str] = (
-        frozenset()
-    )  # peer ids of everybody at the last read after the request
+    present: frozenset[str] = frozenset()  # who is in the room after the request, by peer id
     looked: datetime = _NEVER  # when the last read of the room ended
     began: bool = False  # whether a request may have left
     accepted: bool = False  # whether 100ms has accepted the one request
