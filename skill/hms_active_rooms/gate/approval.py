@@ -366,16 +366,17 @@ def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
 
     now, growth = tx.now(), 1 + policy.audience_growth
     since = now - timedelta(seconds=policy.grant_ttl_s)
-    for row in tx.grants(action.thread) if action.gate == "soft" else []:
-        if (
+
+    def covers(row: Action) -> bool:
+        return (
             # If the clock was set back since, nobody knows how old the approval is.
             since < (row.decided_at or records.NO_TIME) <= now
             and row.granted_in == this_worker()
             and target(row) == target(action)
             and action.shown.total <= int(row.shown.total * growth)
-        ):
-            return row
-    return None
+        )
+
+    return next(filter(covers, tx.grants(action.thread)), None) if action.gate == "soft" else None
 
 
 def no_such_action() -> InvalidCall:
