@@ -1905,6 +1905,16 @@ async def test_a_call_that_runs_what_was_held_back_is_on_record_there() -> None:
     assert [(e.by, e.data["call_key"]) for e in again] == [("agent", call_key(send(), where))]
 
 
+async def test_a_refused_call_is_recorded_as_decided_by_the_policy_or_by_the_gate() -> None:
+    gate = gate_on(classroom(), protected_roles={"teacher"})
+    with pytest.raises(PolicyRefusal):
+        await gate.propose(remove_role("teacher"), call_number(1))
+    with pytest.raises(PeerNotFound):
+        await gate.propose(remove_role("nobody"), call_number(2))
+    refused = {row.result.error: row.decided_way for row in gate.journal.actions("rejected")}
+    assert refused == {"policy_refusal": "policy", "peer_not_found": "gate"}
+
+
 async def test_what_is_refused_now_does_not_run_what_was_held_back() -> None:
     room = classroom()
     gate = gate_on(room, actions_per_minute=1)
