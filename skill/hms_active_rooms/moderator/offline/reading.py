@@ -465,7 +465,8 @@ class _Line:
         if order and not behind:
             # "He hides when I look. Kick him." But not: "When I look, please kick him."
             begins = {first} - {"exception", "reported"} - ({"negation"} if so == "BUT" else set())
-            late = {"delay"} & set(kinds[-3:]) if so not in _SENTENCE else set()
+            near = so not in _SENTENCE and part.joint != "BECAUSE"
+            late = {"delay"} & set(kinds[-3:]) if near else set()
             if order.verb == "tell" and not order.words:  # "Ann, two minutes. Tell her."
                 return _SOFT - (set() if self.reasons else {first})
             if so in ("STOP", "BUT", "asked"):
@@ -801,7 +802,7 @@ class _Line:
                 raise _Blocked("who")  # "Bob has a link. Delete it.", "a man hit Bob, kick him"
             return Order("everyone" if everyone else "remove", who, about=about)
         if root.data == "again":
-            if not (self.orders or {"SEND", "TELL"} & {*kinds}):
+            if not (self.orders or {"SEND", "TELL"} & {*kinds} or first.text == "say that"):
                 return None  # what "same for Ann" means is in an earlier turn
             last = self.orders[-1] if self.orders else Order("tell")
             words = last.words if last.verb == "tell" else ""
@@ -878,7 +879,7 @@ class _Line:
             [group] = role.groups
             people = self.roster.with_role(group.role)
             the = bool({"DET", "THAT"} & set(held))
-            every = every or "ROLE_WORD" in held or (the and group.role in w.section("collective"))
+            every = every or "ROLE_WORD" in held or (group.role in w.section("collective"))
             if the and not (every or role.sure) and len(people) == group.count <= 8:
                 return (Mention(role.said, people, sure=len(people) == 1),)
             return (role._replace(sure=role.sure or every),)

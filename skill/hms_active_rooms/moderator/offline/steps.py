@@ -50,7 +50,7 @@ _STATUS: Final = Order("status")
 _LOOKING: Final = frozenset(("", "look", "status", "everyone", "who", "lock_only", *CHANGES))
 _NO_ANSWER: Final = ("unreadable", "injection", "negation")
 _FIGURE: Final = re.compile(
-    r"(?i)\d+(?:[:.]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|\w+ty|half|noon"
+    r"(?i)\d+(?:[:.]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|\w+ty|half|quarter|noon"
     r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b"
 )
 _TOO: Final = frozenset(("too", "as well", "also", "now", "instead", "actually"))
@@ -493,7 +493,7 @@ class _Turn:
         if last is None or last.verb not in ("tell", "remove"):
             return ()
         back = {"BACK", "negation"} & {one.type for one in tokens}
-        corrects = back or re.search("wrong|mistake|mixed", self.said)
+        corrects = back or re.search(r"(?i)wrong|mistake|mixed|(sorry|apolog).*(meant|should)|^only\b.*sorry", self.said)
         if corrects:
             named = re.sub(section("meant")[last.verb], "I mean", self.said)
             tokens = (
@@ -522,7 +522,8 @@ class _Turn:
         if spared and meant[-1].groups and any(who.people for who, _ in people):
             return ()  # "not Ann, the student"
         who = meant[-1]._replace(sure=meant[-1].sure or not meant[-1].people)
-        return (replace(last, who=(who,), about=(), but=(), reason=None),)
+        reason = last.reason if "SAME" in kinds else None
+        return (replace(last, who=(who,), about=(), but=(), reason=reason),)
 
     def _further(self) -> tuple[Order, ...]:
         """A further message: "and Priya that we start", "and also that we start". Empty if it is none."""
@@ -543,6 +544,9 @@ class _Turn:
         last, said = self.before.order, self.said.lower().replace("oh no", "oh")
         if not last or last.verb != "tell" or len(self.before.calls) != 1:
             return ()
+        repeats = re.fullmatch(section("repeats"), self.said)
+        if repeats and last.words and (repeats["again"] or "re" in said[:2]):
+            return (last,)
         old, told = _FIGURE.findall(last.words), [*dict.fromkeys(_FIGURE.findall(self.said))]
         new = [one for one in told if one.lower() not in map(str.lower, old)]
         own, rest = (
@@ -562,7 +566,7 @@ class _Turn:
 
 
 def _shape(figure: str) -> str:
-    return "day" if figure.endswith("day") else re.sub(r"\d+", "0", figure)
+    return "day" if figure.endswith("day") else re.sub("[A-Za-z]+", "a", re.sub(r"\d+", "0", figure))
 
 
 def _means_it(tokens: Iterable[Token]) -> bool:

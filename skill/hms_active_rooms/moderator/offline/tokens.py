@@ -33,6 +33,7 @@ PEOPLE: Final = classes("NAME ROLE")
 POLITE: Final = classes("please pls plz kindly")
 """Words, not classes."""
 
+_FRAMES: Final = classes("ASK FRONT LIST FIND")
 _TITLES: Final = classes("LEAD EVERYONE ROOM LIST ROLE_WORD")
 LEADS: Final = classes("DET LEAD THAT EVERY BOTH ROLE_WORD")
 _BESIDE: Final = 8
@@ -111,6 +112,13 @@ def _known(raw: Sequence[Token], i: int) -> tuple[int, str]:
         (len(one), kind)
         for one, kind in ways
         if one in (tuple(said[: len(one)]), tuple(numbers[: len(one)]))
+    ]
+    # "I kindly ask you to", "tell me please whether"
+    bare = [n for n, word in enumerate(said) if not n or word not in POLITE]
+    fits += [
+        (bare[len(one) - 1] + 1, kind)
+        for one, kind in ways
+        if kind in _FRAMES and one == tuple(said[n] for n in bare[: len(one)])
     ]
     return max(fits, key=lambda fit: fit[0], default=(1, ""))
 
