@@ -60,7 +60,7 @@ _LEADING: Final = classes("PLEASE FRONT ASK AND")
 _COURTESY: Final = classes("PLEASE FRONT ASK AND HERE STOP")
 _PERSON: Final = classes("NAME ROLE PRON HE")
 _SUBJECTS: Final = classes(
-    "NAME ROLE DET THAT HE IT LEAD EVERYONE ROOM IS PRON NUMBER WORD OURS ME THIS"
+    "NAME ROLE DET THAT HE IT LEAD EVERY EVERYONE ROOM IS PRON NUMBER WORD OURS ME THIS"
 )
 _LOOKS: Final = classes("COUNT LIST FIND STATE IS question")
 _SHOWING: Final = classes("show see get give clear")
@@ -295,6 +295,9 @@ class _Line:
                 raise _Blocked(
                     "negation"
                 )  # "sorry, it is 5, tell her that", "Ann: hi. Tell Bob that"
+            if tells and self.reasons:  # as it was typed
+                first, last = self.reasons[0], self.reasons[-1]
+                reason = self.typed[self.typed.find(first) : self.typed.find(last) + len(last)]
             words, why = (one.words or reason or "", None) if tells else (one.words, reason)
             self.orders[n] = replace(one, words=words, reason=why)
         return tuple(self.orders)
@@ -635,7 +638,10 @@ class _Line:
             cut = token.type in _CUTS and not owned and not dropped
             if cut and fed and (tree := _fed(parser, None)):
                 whole = tree, [*fed], j
-            begun = self.kinds[i] != "TAKE" or whole[0]  # not in "take Ann and Bob out"
+            # Not in "take Ann and Bob out", "Ann and Bob out".
+            both = token.type == "AND" and {*self.kinds[j + 1 : j + 3]} & PEOPLE
+            parts = self.kinds[i] == "TAKE" or (both and self._verb(i) in PEOPLE | {"BOTH", "TAKE"})
+            begun = whole[0] or not parts
             if cut and begun and self.kinds[i] != "LOCK" and self._starts(j):
                 break
             # Of "tell Ann hello, we start" the greeting is a part of the message.
@@ -661,6 +667,9 @@ class _Line:
             return _Found(None, i, False)
         polite = last in POLITE or "ASK" in self.kinds[i:end]
         return _Found(self._meant(tree, fed, "", i), end, polite)
+
+    def _verb(self, i: int) -> str:
+        return next((kind for kind in self.kinds[i:] if kind not in _COURTESY | {"DET"}), "")
 
     def _message(self, i: int, parser: Any, fed: list[Token], start: int) -> _Found:
         """A message, whose words begin there, up to the next order, or to the end if they are marked."""
@@ -802,7 +811,7 @@ class _Line:
                 raise _Blocked("who")  # "Bob has a link. Delete it.", "a man hit Bob, kick him"
             return Order("everyone" if everyone else "remove", who, about=about)
         if root.data == "again":
-            if not (self.orders or {"SEND", "TELL"} & {*kinds} or first.text == "say that"):
+            if not (self.orders or {"SEND", "TELL", "SAY", "LET"} & {*kinds} or first.text == "say that"):
                 return None  # what "same for Ann" means is in an earlier turn
             last = self.orders[-1] if self.orders else Order("tell")
             words = last.words if last.verb == "tell" else ""

@@ -56,6 +56,7 @@ _FIGURE: Final = re.compile(
 _TOO: Final = frozenset(("too", "as well", "also", "now", "instead", "actually"))
 _NAMING: Final = classes("NAME BACK PLEASE FRONT COMMA STOP DET LEAD THAT")
 _AGAIN: Final = _NAMING | {"ROLE", "SAME", "AND", "negation", "FOR", "TO", "SEND"}
+_TOLD_TOO: Final = classes("MUST TAKE BE KNOW IT ONLY")
 _CHOOSING: Final = _NAMING | {"NUMBER", "KICK", "TO", "HE", "IT", "S"}
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
 _THEM: Final = classes("PRON ALLOF")
@@ -399,8 +400,9 @@ class _Turn:
         last = self.before.order
         words = last.words if last and order.verb == "remove" else ""
         # "Tell Ann we kick trolls", then "kick them"
-        plural = re.search(r"\w\ws\b", words) or (last and any(m.groups for m in last.who))
-        unclear = "them" in word and not order.about and plural
+        to_many = last and last.verb == "tell" and (not last.who or any(m.groups for m in last.who))
+        plural = to_many or re.search(r"\w\ws\b", words)
+        unclear = "them" in word and plural and (not order.about or order.verb == "tell")
         unclear = unclear and len(focus) == 1 and isinstance(focus[0], Peer)
         own = re.match(r"(?i)s?he\b", words) and not order.about  # "tell Ann she is late"
         unclear = unclear or (own and word != ("her" if words[0] in "sS" else "him"))
@@ -493,7 +495,7 @@ class _Turn:
         if last is None or last.verb not in ("tell", "remove"):
             return ()
         back = {"BACK", "negation"} & {one.type for one in tokens}
-        corrects = back or re.search(r"(?i)wrong|mistake|mixed|(sorry|apolog).*(meant|should)|^only\b.*sorry", self.said)
+        corrects = back or re.search(r"(?i)wrong|mistake|mixed|should (have|of)\b|(sorry|apolog).*meant|^only\b.*sorry", self.said)
         if corrects:
             named = re.sub(section("meant")[last.verb], "I mean", self.said)
             tokens = (
@@ -510,20 +512,23 @@ class _Turn:
             kinds = [kind for kind in kinds if kind != "WORD"] if people[0][0].options else kinds
         meant = [who for who, before in people if before != "negation"]
         spared = "negation" in kinds
-        again = spared or {"BACK", "SAME", "AND"} & set(kinds) or texts & _TOO
+        again = spared or corrects or {"BACK", "SAME", "AND"} & set(kinds) or texts & _TOO
         about = last.verb == "tell" and corrects and read(last.words, self._roster()).people
         if not (again and meant) or about:
             return ()  # "tell Ann that Bob is rude", then "no, I meant Cy"
-        other = _AGAIN - ({"SEND"} if last.verb == "remove" else set())
+        other = _AGAIN - {"SEND"} if last.verb == "remove" else _AGAIN | _TOLD_TOO
         yes = any(t.type != "NAME" and (t.text[:1] == "y" or t.text == "that was") for t in tokens)
         yes = yes or any(a.text == "sorry" and b.who for a, b in pairwise(tokens))  # said to her
-        if yes or not (set(kinds) <= other and _means_it(tokens)) or len(people) != 1 + spared:
+        several = not (back or corrects) and len(people) > 1  # "Ann and Bob too"
+        if yes or not (set(kinds) <= other and _means_it(tokens)):
+            return ()
+        if len(people) != 1 + spared and not several:
             return ()
         if spared and meant[-1].groups and any(who.people for who, _ in people):
             return ()  # "not Ann, the student"
-        who = meant[-1]._replace(sure=meant[-1].sure or not meant[-1].people)
+        who = tuple(m._replace(sure=m.sure or not m.people) for m in meant[0 if several else -1 :])
         reason = last.reason if "SAME" in kinds else None
-        return (replace(last, who=(who,), about=(), but=(), reason=reason),)
+        return (replace(last, who=who, about=(), but=(), reason=reason),)
 
     def _further(self) -> tuple[Order, ...]:
         """A further message: "and Priya that we start", "and also that we start". Empty if it is none."""
