@@ -32,6 +32,9 @@ from hms_active_rooms.untrusted import escaped
 if TYPE_CHECKING:
     from lark import Lark, Tree
 
+ANYBODY: Final = "somebody"
+"""What a mention says that leaves open who is meant."""
+
 _MAX_CHARS: Final = 2000
 _QUOTES: Final = str.maketrans("“”„‟«»‘’‚‛", '""""""' + "''''")
 
@@ -811,7 +814,9 @@ class _Line:
                 raise _Blocked("who")  # "Bob has a link. Delete it.", "a man hit Bob, kick him"
             return Order("everyone" if everyone else "remove", who, about=about)
         if root.data == "again":
-            if not (self.orders or {"SEND", "TELL", "SAY", "LET"} & {*kinds} or first.text == "say that"):
+            if not (
+                self.orders or {"SEND", "TELL", "SAY", "LET"} & {*kinds} or first.text == "say that"
+            ):
                 return None  # what "same for Ann" means is in an earlier turn
             last = self.orders[-1] if self.orders else Order("tell")
             words = last.words if last.verb == "tell" else ""
@@ -866,6 +871,8 @@ class _Line:
         parts = list(tree.scan_values(lambda _: True))
         held = {one.type: one for one in parts}
         name, role = (held[kind].who if kind in held else None for kind in ("NAME", "ROLE"))
+        if "ANYBODY" in held:
+            return (Mention(ANYBODY),)
         leads, every = bool(LEADS & set(held)), bool({"EVERY", "EVERYONE", "GROUP"} & set(held))
         if tree.data != "one":
             spoken = [one for one in parts if one.type not in LEADS]

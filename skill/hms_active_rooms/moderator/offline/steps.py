@@ -24,7 +24,14 @@ from hms_active_rooms.gate.actions.remove_peers import RemovePeers
 from hms_active_rooms.gate.actions.send_message import SendMessage
 from hms_active_rooms.gate.journal.records import digest
 from hms_active_rooms.moderator.offline import turns
-from hms_active_rooms.moderator.offline.reading import CHANGES, Order, Reading, read, spares
+from hms_active_rooms.moderator.offline.reading import (
+    ANYBODY,
+    CHANGES,
+    Order,
+    Reading,
+    read,
+    spares,
+)
 from hms_active_rooms.moderator.offline.roster import (
     MAX_OPTIONS,
     Peer,
@@ -356,6 +363,8 @@ class _Turn:
         roster, chosen = self._roster(), list[Someone]()
         for one in order.who:
             options, sure = one.options, one.sure
+            if one.said == ANYBODY:
+                self._ask("who", order)
             if one.is_pronoun:
                 chosen += self._pronoun(one.said, order, roster)
                 continue
@@ -400,17 +409,17 @@ class _Turn:
         last = self.before.order
         words = last.words if last and order.verb == "remove" else ""
         # "Tell Ann we kick trolls", then "kick them"
-        to_many = last and last.verb == "tell" and (not last.who or any(m.groups for m in last.who))
-        plural = to_many or re.search(r"\w\ws\b", words)
-        unclear = "them" in word and plural and (not order.about or order.verb == "tell")
-        unclear = unclear and len(focus) == 1 and isinstance(focus[0], Peer)
+        to_many = last and last.verb == "tell" and all(m.groups for m in last.who)
+        plural = bool(to_many or re.search(r"\w\ws\b", words))
+        to_some = plural and (not order.about or order.verb == "tell")
+        them = "them" in word and to_some and len(focus) == 1 and isinstance(focus[0], Peer)
         own = re.match(r"(?i)s?he\b", words) and not order.about  # "tell Ann she is late"
-        unclear = unclear or (own and word != ("her" if words[0] in "sS" else "him"))
+        other = own and word != ("her" if words[0] in "sS" else "him")
         # "Tell Ann to leave Bob alone", then "kick them"
         sent_to = {o for m in last.who for o in m.options} if last else set()
         bids = words.startswith("Please ") and not order.about and not sent_to & {*focus}
-        unclear = unclear or bids
-        unclear = unclear or (word == "it" and not order.about and last and last.verb == "tell")
+        what = word == "it" and not order.about and last and last.verb == "tell"
+        unclear = them or other or bids or what
         gone = any(isinstance(one, Peer) and one not in roster.peers for one in focus)
         many = word in ("they", "'em", "em") or "them" in word
         not_two = "both" in word and len(focus) != 2
@@ -460,7 +469,8 @@ class _Turn:
             told = read(f"tell them {self.said}")  # after "tell Ann", "to wave" is what to tell her
             reading = told if [one.verb for one in told.orders] == ["tell"] else reading
             verb = "tell" if reading is told else verb
-        if verb == last.verb == "tell" and not (last.words or options):
+        named = all(m.said != ANYBODY for m in last.who)
+        if verb == last.verb == "tell" and named and not (last.words or options):
             words, who = reading.orders[0].words, reading.orders[0].who
             fragment = re.match("(about|of|for|on)\\b", words)  # "ask her about her homework"
             if words and not fragment and all(one.is_pronoun for one in who):
@@ -495,7 +505,10 @@ class _Turn:
         if last is None or last.verb not in ("tell", "remove"):
             return ()
         back = {"BACK", "negation"} & {one.type for one in tokens}
-        corrects = back or re.search(r"(?i)wrong|mistake|mixed|should (have|of)\b|(sorry|apolog).*meant|^only\b.*sorry", self.said)
+        corrects = back or re.search(
+            r"(?i)wrong|mistake|mixed|should (have|of)\b|(sorry|apolog).*meant|^only\b.*sorry",
+            self.said,
+        )
         if corrects:
             named = re.sub(section("meant")[last.verb], "I mean", self.said)
             tokens = (
@@ -571,7 +584,9 @@ class _Turn:
 
 
 def _shape(figure: str) -> str:
-    return "day" if figure.endswith("day") else re.sub("[A-Za-z]+", "a", re.sub(r"\d+", "0", figure))
+    return (
+        "day" if figure.endswith("day") else re.sub("[A-Za-z]+", "a", re.sub(r"\d+", "0", figure))
+    )
 
 
 def _means_it(tokens: Iterable[Token]) -> bool:
