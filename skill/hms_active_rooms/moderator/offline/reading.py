@@ -827,7 +827,9 @@ class _Line:
             bare = kinds == ["END"] and first.text != "end" and not closes  # "stop!"
             skipped = _COURTESY | LEADS | MARKS | {"BUT", "BACK"}
             said = " ".join(one.told for one in self.tokens[:i] if one.type not in skipped)
+            behind = " ".join(one.told for one in self.tokens if one.start > fed[-1].start)
             of_room = self.orders or re.fullmatch(w.section("of_room"), said)
+            of_room = of_room or re.match(w.section("of_room_behind"), behind)
             if root.data == "end_it" and not of_room:
                 raise _Blocked("end_it")  # "the window in the room is open, close it"
             over = {"OVER", "ROOM"} if first.text in ("end", "close", "finish") else {"OVER"}
@@ -909,7 +911,8 @@ class _Line:
         return () if "EVERYONE" in held else (Mention(parts[-1].text, is_pronoun=True),)
 
     def _plural(self, name: Token) -> bool:
-        names = {word for o in (name.who.people if name.who else ()) for word in o.words}
+        people = name.who.people if name.who else ()
+        names = {word for o in people for word in (*o.words, *key(o.user_id))}
         return name.text.endswith("s") and not {*key(name.text)[-1:]} & names
 
     def _said(self, tree: Tree[Token], leaves: Sequence[Token], by: str, words: str) -> str:

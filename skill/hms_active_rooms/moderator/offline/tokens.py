@@ -18,7 +18,7 @@ _TOKEN: Final = re.compile(
     r"|(?P<ASKED>[.!…]*\?[?!.]*)|(?P<STOP>[.!;…]+)|(?P<DASH>[–—])|(?P<PAREN>[()])"
 )
 _NUMBER: Final = re.compile(
-    r"\d[\d.:]*(?:st|nd|rd|th|am|pm|min|m|h|s)?|two|three|four|five|six|seven|ten|noon"
+    r"\d[\d.:]*(?:st|nd|rd|th|am|pm|min|m|h|s)?|two|three|four|five|six|seven|ten|fifteen|twenty|thirty|noon"
 )
 ROOM_ID: Final = re.compile("[0-9a-f]{24}")
 
