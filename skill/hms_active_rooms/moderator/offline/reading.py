@@ -423,7 +423,7 @@ class _Line:
         """
         last = next((j for j in range(end, start, -1) if self.kinds[j - 1] not in _LEADING), start)
         verb = next(j for j in range(end, len(self.kinds)) if self.kinds[j] not in _LEADING)
-        if any(re.match(r"(and )?so\b", one.text) for one in self.tokens[last:verb]):
+        if any(re.match(r"(and )?so\b|therefore", one.text) for one in self.tokens[last:verb]):
             return "so"
         if "AND" in self.kinds[last:end]:
             return "AND"
@@ -605,6 +605,8 @@ class _Line:
         named_ = [
             t for t in plain if t.type in PEOPLE | {"PRON"} or t.text in ("he", "she", "they")
         ]
+        if kinds[:2] == ["IS", "NAME"]:  # "is Ann a student?"
+            named_ = [t for t in named_ if t.type != "ROLE"]
         who = tuple(t.who or Mention(t.text, is_pronoun=True) for t in named_)
         called = start in ("IS", "FIND") and ("LEAD" in held or "LIST" not in held)
         if called and not who and "WORD" in kinds[1:4]:
@@ -767,6 +769,9 @@ class _Line:
                 re.match("(you|u) ", self.tokens[j + 1].text) if j + 1 < len(self.tokens) else None
             )
             closed = closed and not both and not (you and self.kinds[j] == "COMMA")
+            # "Tell Ann that she can come back and then kick her": she is not to kick herself.
+            kicks = self.kinds[start] == "HE" and self.kinds[j + 1 : j + 3] == ["KICK", "PRON"]
+            closed = closed or bool(then and kicks and "MUST" not in self.kinds[start:j])
             if (closed and self._starts(j)) or self._tells(j):
                 return j
         return len(self.tokens)

@@ -481,11 +481,13 @@ class _Turn:
             if back or asked or other:
                 return None
             told = read(self.said, self._roster(reading.unknown))
-            names = {one.type for one in told.tokens} <= _NAMING and _means_it(told.tokens)
+            names = {one.type for one in told.tokens} <= _NAMING | {"TO", "FOR"} and _means_it(
+                told.tokens
+            )
             fits = names and told.people
             corrected = fits and "BACK" in {one.type for one in told.tokens}
             if last.verb == "tell" and not (last.words or corrected):
-                lead = r"(?i)^(?:(oh,? )?((the )?(message|text)( is)?|it should say): |that )"
+                lead = r"(?i)^(?:(oh,? )?((the )?(message|text)( is| should be| reads)?|it should say): |that )"
                 words, tokens = re.sub(lead, "", self.said), " ".join(t.told for t in told.tokens)
                 if ":" not in self.said[: -len(words)] and not re.search(section("answer"), tokens):
                     self._ask("no_message", last)
