@@ -61,9 +61,7 @@ class Told:
 
 IN = f'room {ROOM} named "r"'
 BEN = '  "Ben", role "student", user id "u-2", id 00000002'
-MESSAGE = (
-    "The outcome is unknown, since no usable answer came. The message may have reached the room."
-)
+MESSAGE = "The outcome is unknown: No answer. The message may have reached the room."
 TOLD = [
     Told(
         "hms-remove-peers",
@@ -194,7 +192,7 @@ async def test_a_lost_answer_without_an_effect_says_what_the_look_showed(told: T
     room.before = lose
     action = await ended(gate, asked)
     assert (action.state, action.executed) == ("unknown", "maybe")
-    assert "executed. (No answer.) But the room does not show the effect yet." in outcome(action)
+    assert "executed. But the room does not show the effect yet." in outcome(action)
 
     async def blind(_: str) -> Any:
         raise ServerError("It is down.")

@@ -198,7 +198,8 @@ class ActiveRoomsClient:
         self, room_id: str, *, reason: str | None = None, lock: bool = False
     ) -> Acknowledgement:
         """End the running session for everyone. `lock` also disables the room: nobody can join
-        until somebody enables it again. Raises NotActive if no session is running."""
+        until somebody enables it again. Raises NotActive if no session is running. While a session is
+        still ending, another call succeeds."""
         if lock is not True and lock is not False:
             raise InvalidCall("lock must be true or false.")
         body: dict[str, object] = {**_texts(reason=reason), **({"lock": True} if lock else {})}

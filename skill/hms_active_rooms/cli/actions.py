@@ -181,7 +181,8 @@ def export(
 
 
 def prune(before: Before, json: options.Json = False, journal: options.JournalUrl = None) -> None:
-    """Delete exported actions that ended before DATE. Keeps what changed after its export."""
+    """Delete actions that ended before DATE and were exported. An action that changed since its export
+    is kept."""
     moment = _moment(before)
     with open_journal(Settings(journal=journal)) as book:
         pruned = book.prune(before=moment, by=person_here())
@@ -233,7 +234,7 @@ def approve(action: options.ActionId, settings: Settings) -> int:
     """Show an action that waits, and send it after a yes. Needs a terminal."""
     from hms_active_rooms.cli.person import ask_here, report, somebody_here
     from hms_active_rooms.gate.journal.records import FINAL, UNSENT
-    from hms_active_rooms.gate.view import already, outcome
+    from hms_active_rooms.gate.view import already
 
     with open_journal(settings) as book:
         named = existing(book, action)
@@ -246,10 +247,12 @@ def approve(action: options.ActionId, settings: Settings) -> int:
             screen.err(words)
         return report(row, settings)
     if not somebody_here():
-        reject = f"Without a terminal you can only reject: {settings.command('reject', row.id)}"
+        if row.state not in UNSENT:
+            screen.err(already(row))
+            return report(row, settings)
         raise ConfigurationError(
             "Approving needs a person at a terminal. Nothing was decided.",
-            hint=reject if row.state in UNSENT else outcome(row),
+            hint=f"Without a terminal you can only reject: {settings.command('reject', row.id)}",
         )
     with open_gate(settings, row.room_id) as gate:
         screen.err(f"Asked by {quoted(row.requester)} at {screen.at(row.created_at)}.")

@@ -57,7 +57,7 @@ def peers(
         int | None,
         Option(
             min=1,
-            help="The most rows to show. Default: 100. With --json: default 50, at most 100, and often fewer, since the output's size is limited too; `left_out` says how many follow. Not with --all.",
+            help="The most rows to show. Default: 100, with --json 50. With --json a number above 100 counts as 100, and a long list is cut earlier; `left_out` says how many rows follow. Not with --all.",
         ),
     ] = None,
     offset: Annotated[int, Option(min=0, help="Rows to skip. Not with --all.")] = 0,

@@ -28,8 +28,8 @@ _MAX_LINE_CHARS = 4000  # of a model's text; longer lines make terminals slow
 def prepare_streams() -> None:
     """Make standard input, output and error take any text, in every locale.
 
-    A closed stream becomes the null device. Otherwise the next file that is opened would get the
-    stream's number, and with it the output.
+    A closed stream is replaced by the null device. If its number stayed free, the next file that is
+    opened would get it, and the output would be written into that file.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -42,7 +42,7 @@ def prepare_streams() -> None:
 
 def say(stream: TextIO, text: str = "", first: str = "", rest: str = "") -> None:
     """Write a text and a line end. `first` goes before its first line, `rest` before each further
-    line, so a stranger's text cannot imitate a line of the program. A terminal gets wrapped lines."""
+    line. With a `rest`, a stranger's text cannot imitate a line of the program. A terminal gets wrapped lines."""
     lines = text.split("\n")
     if is_terminal(stream):
         width = _columns() - max(len(first), len(rest))

@@ -690,7 +690,7 @@ def drift(action: Action, room: Room, policy: Policy) -> Drift:
 
 
 def refused_again(action: Action) -> Action:
-    """Return the action. If its call was refused when it was proposed, raise that error again."""
+    """Raise the refusal again if the call was refused when it was proposed. Else return the action."""
     if action.state == "rejected" and action.impact is None:
         known: dict[str, type[ActiveRoomsError]] = {error.code: error for error in REFUSED}
         told = action.result

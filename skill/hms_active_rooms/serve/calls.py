@@ -235,8 +235,8 @@ UNSETTLED: Final = ("approved", "sent", "unknown")
 
 
 async def settle(gate: Gate, action: Action, waits: Waits = nobody_waits) -> Action:
-    """Send an action that is approved. For one that is sent or unknown, read the room to learn its
-    outcome. With any other, do nothing. Returns the action as it is then. For `waits` see `Gate.run`."""
+    """Bring an action to its end, and return it. If its state is `approved`, send it. If it is `sent` or
+    `unknown`, read the room to learn the outcome. Otherwise do nothing. For `waits` see `Gate.run`."""
     if action.state in UNSETTLED:
         return await to_the_end(gate, action.id, run(gate, action, waits))
     return action

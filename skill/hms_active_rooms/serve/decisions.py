@@ -77,7 +77,8 @@ async def show(
 ) -> tuple[Action, list[Event], Action]:
     """Read an action, its events (oldest first), and its newest revision, which may be the same.
 
-    Raises NoAction unless the policy allows its room, and `within` (if given) has its thread.
+    `within` has the threads to look in; None means all. Raises NoAction if there is no such action, if
+    it is in another thread, or if the policy does not allow its room.
     """
 
     def look() -> tuple[Action, list[Event], Action]:

@@ -173,7 +173,7 @@ class World:
         ago_s: Seconds = 0.0,
     ) -> Peer:
         """Let somebody join, now or `ago_s` seconds ago. Opens a session if there is none. An empty
-        id becomes a new UUID. `shares_screen` needs a role with a screen."""
+        `peer_id` or `user_id` becomes a new UUID. `shares_screen` needs a role with a screen."""
         with self.lock:
             room = self.room(room_id)
             at = self.now() - timedelta(seconds=ago_s)

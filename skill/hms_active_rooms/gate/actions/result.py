@@ -82,7 +82,7 @@ def unanswered(
 ) -> Ended:
     """Return the outcome if no answer tells what became of the request. `error` came in place of an
     answer; None: an earlier process sent the request. `seen` is None if the room was not read."""
-    code, came = (error.code, f" ({error})") if error else ("", "")
+    code = error.code if error else ""
     if seen is not None and seen.gone:
         lost = f" The answer was lost ({code})." if code else ""
         return "done", Result(f"{call.condition(shown)}{lost}", "maybe", verified=True, error=code)
@@ -90,7 +90,8 @@ def unanswered(
     if call.visible:
         look = f"But {seen.words()}" if seen else "Look at the room"
         may = "The request may have been executed"
-    text = f"The outcome is unknown, since no usable answer came. {may}.{came} {look}."
+    why = f": {str(error).rstrip('.')}" if error else ", since no answer came"
+    text = f"The outcome is unknown{why}. {may}. {look}."
     verified = None if seen is None else False
     return "unknown", Result(text, "maybe", verified=verified, error=code)
 

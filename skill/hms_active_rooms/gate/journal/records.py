@@ -383,7 +383,7 @@ def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
 
 
 def sealed(key: bytes, **values: object) -> str:
-    """Return the HMAC-SHA256 of the values in hex; without a key, their SHA-256."""
+    """Return the HMAC-SHA256 of the values in hex; if the key is empty, their SHA-256."""
     text = canonical(values)
     return (hmac.new(key, text, "sha256") if key else hashlib.sha256(text)).hexdigest()
 

@@ -26,7 +26,7 @@ class CommandsModel(BaseChatModel):
     """A chat model that turns plain English sentences of a moderator into tool calls.
 
     It uses no network and no randomness, so the same messages give the same answer. If a sentence
-    gives no order, the model calls no tool. After `bind_tools`, it calls only the bound tools.
+    gives no order, the model calls no tool that changes the room. After `bind_tools`, it calls only the bound tools.
 
     Args:
         room_id: the room of the conversation. A text that is not a room id raises ValidationError.
