@@ -78,6 +78,18 @@ def test_approve_without_a_terminal_decides_nothing(
     assert posts(sim) == []
 
 
+def test_approve_without_a_terminal_tells_the_outcome_of_what_was_sent_unasked(
+    sim: Simulation, call: Run
+) -> None:
+    sim.faults.add(Fault(kind="reset", method="POST", when="after", times=None))
+    unasked = {"HMS_POLICY_RELAXED": "hms-send-message"}
+    action = call("send", sim.room_id, "hello", "--json", **unasked).json["action_id"]
+    done = call("approve", action)
+    assert done.code == 5
+    assert done.err.startswith("The outcome is unknown: ")
+    assert len(posts(sim)) == 1
+
+
 def test_reject_works_without_a_terminal_and_is_final(
     sim: Simulation, waiting: str, call: Run, terminal: Open
 ) -> None:

@@ -242,14 +242,11 @@ def approve(action: options.ActionId, settings: Settings) -> int:
     if row.id != named.id:
         replaced = f"The action {named.id} was replaced by {row.id}."
         screen.err(f"{already(named, row)} {replaced}".strip())
-    if row.state in FINAL:
+    if row.state in FINAL or not (row.state in UNSENT or somebody_here()):
         if words := already(row):
             screen.err(words)
         return report(row, settings)
     if not somebody_here():
-        if row.state not in UNSENT:
-            screen.err(already(row))
-            return report(row, settings)
         raise ConfigurationError(
             "Approving needs a person at a terminal. Nothing was decided.",
             hint=f"Without a terminal you can only reject: {settings.command('reject', row.id)}",
