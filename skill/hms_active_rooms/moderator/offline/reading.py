@@ -243,6 +243,10 @@ class _Line:
             for last in range(len(plain), first, -1):
                 kind = w.talk().get(tuple(" ".join(texts[first:last]).split()))
                 if kind and all(polite[:first] + polite[last:]):
+                    if kind == "yes" and any(
+                        one.type == "BACK" or one.text[:9] == "on second" for one in plain
+                    ):
+                        kind = "no"  # "yes, no wait"
                     return (Order(kind),)
         return ()
 
@@ -294,11 +298,12 @@ class _Line:
             tells = one.verb == "tell"
             corrects = "BACK" in self.kinds or any(t.text == "sorry" for t in self.tokens)
             other = "COLON" in self.kinds and {m.said for m in one.who} - {"him", "her"}
-            if one.again and reason and (corrects or other):
+            several = tells and not one.words and len(self.reasons) > 1 < len(self.orders)
+            if several or (one.again and reason and (corrects or other)):
                 raise _Blocked(
                     "negation"
                 )  # "sorry, it is 5, tell her that", "Ann: hi. Tell Bob that"
-            if tells and self.reasons:  # as it was typed
+            if tells and self.reasons and len(self.orders) == 1:  # as it was typed
                 first, last = self.reasons[0], self.reasons[-1]
                 reason = self.typed[self.typed.find(first) : self.typed.find(last) + len(last)]
             words, why = (one.words or reason or "", None) if tells else (one.words, reason)
@@ -448,6 +453,10 @@ class _Line:
             why = "condition"  # "Should he come back, ..." and "Ann must agree first."
         elif behind and "BACK" in kinds and part.joint in _SENTENCE:
             why = "negation"
+        elif behind and kinds == ["ALLOF"] and any(m.people for m in self.orders[-1].who):
+            why = "exception"  # "kick Ann, all of them"
+        elif behind and kinds[:2] == ["NAME", "FOR"] and part.joint == "COMMA":
+            why = "several"  # "kick Ann for spamming, Bob for swearing"
         elif not why and behind and not self._given(part) and self._spares(part, kinds):
             why = "exception"
         elif not why and self._aimless(part, kinds, so, order):
@@ -520,6 +529,8 @@ class _Line:
         short = bool(short) or (first == "THIS" and order is not None and order.verb != "tell")
         if so in ("so", "STOP", "BUT") or (so == "asked" and first not in PEOPLE):
             return so == "STOP" and short  # "Ann! Kick Bob"
+        if first == "TO" and part.joint != "BECAUSE" and order and order.verb != "tell":
+            return True  # "to Ann - kick Bob"
         if first in _ORDERS or short or self.tokens[part.start].text == "better":
             return True  # "Ann in", and "Ann, kick Bob"
         if not behind:
@@ -771,6 +782,7 @@ class _Line:
             closed = closed and not both and not (you and self.kinds[j] == "COMMA")
             # "Tell Ann that she can come back and then kick her": she is not to kick herself.
             kicks = self.kinds[start] == "HE" and self.kinds[j + 1 : j + 3] == ["KICK", "PRON"]
+            kicks = kicks and self.tokens[j + 2].text in ("him", "her")
             closed = closed or bool(then and kicks and "MUST" not in self.kinds[start:j])
             if (closed and self._starts(j)) or self._tells(j):
                 return j
@@ -842,6 +854,8 @@ class _Line:
             ended = (ended and bool(of_room)) or (root.data == "end_it" and "LOCK" in kinds)
             verb = "end" if ended else str(root.data)
             return None if bare else Order(verb, lock="LOCK" in kinds)
+        if first.type == "QUOTE" and {*self.kinds[:i]} - {"PLEASE", "COMMA"}:
+            return None  # not: no "hi" to Ann
         called = isinstance(root.children[0], tuple) or {"TELL", "NOTE", "TOLD"} & {*kinds}
         asks = "TOLD" in kinds and words.endswith("?") and "ASK" not in self.kinds
         if [*root.find_data("further")]:
@@ -948,6 +962,9 @@ class _Line:
         doubted = words.endswith("?") and words.split()[0].lower() not in _ASKING
         if doubted and (way == "plain" or (by == "THAT" and "FRONT" not in led)):
             raise _Blocked("question")  # "tell Ann that we start?"
+        some = {one.type for one in inside} & classes("COMMA AND BUT reported")
+        if some and "asked" in ways and any(one.type == "TOLD" for one in leaves):
+            raise _Blocked("no_end")  # "Ann should be told to wait, I think"
         if by in _MARKED:
             return words
         if words.lower().startswith("not to "):

@@ -57,8 +57,8 @@ _STATUS: Final = Order("status")
 _LOOKING: Final = frozenset(("", "look", "status", "everyone", "who", "lock_only", *CHANGES))
 _NO_ANSWER: Final = ("unreadable", "injection", "negation")
 _FIGURE: Final = re.compile(
-    r"(?i)\d+(?:[:.]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|\w+ty|half|quarter|noon"
-    r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b"
+    r"(?i)\d+(?:[:.]\d+)*|\b(?:two|three|four|five|six|seven|eight|nine|ten|\w+teen|(?:twen|thir|for|fif)ty|noon"
+    r"|(?:half|quarter)(?= past| to)|(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b"
 )
 _TOO: Final = frozenset(("too", "as well", "also", "now", "instead", "actually"))
 _NAMING: Final = classes("NAME BACK PLEASE FRONT COMMA STOP DET LEAD THAT")
@@ -364,7 +364,7 @@ class _Turn:
         for one in order.who:
             options, sure = one.options, one.sure
             if one.said == ANYBODY:
-                self._ask("who", order)
+                self._ask("who", order) if len(order.who) == 1 else self._stop("who")
             if one.is_pronoun:
                 chosen += self._pronoun(one.said, order, roster)
                 continue
@@ -431,7 +431,8 @@ class _Turn:
     def _tell(self, order: Order) -> Plan:
         last = self.before.order
         to_all = last and last.verb == "tell" and not last.who
-        too = order.again or re.search(r"(?i)\b(now|too|also|as well)\b", self.said)
+        fresh = re.search(r"(?i)\b(another|new) (\w+ )?(message|note|msg)\b", self.said)
+        too = order.again or not fresh and re.search(r"(?i)\b(now|too|also|as well)\b", self.said)
         if too and not order.words and last and last.verb == "tell":
             order = replace(order, words=last.words)
         if not order.words:
@@ -461,6 +462,11 @@ class _Turn:
         verb = reading.orders[0].verb if reading.orders else ""
         if verb in ("no", "undo"):
             self._stop("withdrawn", order=None)
+        if last and last.verb == "tell" and not last.words and verb in ("remove", "end"):
+            begins = reading.tokens[0].type in classes("KICK TAKE END PLEASE ASK BACK")
+            ends = re.search(r"(?i)\b(the|this) (room|session|call)\b", self.said)
+            if not begins or (verb == "end" and not ends):
+                self._ask("no_message", last)  # "Ann has to go", "finish the exam"
         if not self.room or last is None or verb in ("look", "status", "end", "help", "verify"):
             return None
         asked = self.said.rstrip().endswith("?")
@@ -481,9 +487,8 @@ class _Turn:
             if back or asked or other:
                 return None
             told = read(self.said, self._roster(reading.unknown))
-            names = {one.type for one in told.tokens} <= _NAMING | {"TO", "FOR"} and _means_it(
-                told.tokens
-            )
+            names = {one.type for one in told.tokens} <= _NAMING | {"TO", "FOR"}
+            names = names and _means_it(told.tokens)
             fits = names and told.people
             corrected = fits and "BACK" in {one.type for one in told.tokens}
             if last.verb == "tell" and not (last.words or corrected):
@@ -495,6 +500,8 @@ class _Turn:
                 return self._tell(replace(last, words=words))
             return self._one(replace(last, who=told.people, about=())) if fits else None
         if verb == "tell":
+            return None
+        if last.verb == "tell" and verb == "remove":
             return None
         chosen = _choice(self.said, options, verb)
         if chosen == ():
@@ -508,7 +515,7 @@ class _Turn:
             return ()
         back = {"BACK", "negation"} & {one.type for one in tokens}
         corrects = back or re.search(
-            r"(?i)wrong|mistake|mixed|should (have|of)\b|(sorry|apolog).*meant|^only\b.*sorry",
+            r"(?i)wrong|mistake|mixed|should (have|of) been|i should have said|(sorry|apolog).*meant|^only\b.*sorry",
             self.said,
         )
         if corrects:
@@ -531,17 +538,31 @@ class _Turn:
         about = last.verb == "tell" and corrects and read(last.words, self._roster()).people
         if not (again and meant) or about:
             return ()  # "tell Ann that Bob is rude", then "no, I meant Cy"
-        other = _AGAIN - {"SEND"} if last.verb == "remove" else _AGAIN | _TOLD_TOO
+        gets = (
+            r"(?i)\b(should|must|needs? to|ha(s|ve) to) (get|know|hear|see|read) (it|that|this)\b"
+        )
+        more = {"ONLY"} | (_TOLD_TOO if re.search(gets, self.said) else set())
+        other = _AGAIN - {"SEND"} if last.verb == "remove" else _AGAIN | more
         yes = any(t.type != "NAME" and (t.text[:1] == "y" or t.text == "that was") for t in tokens)
         yes = yes or any(a.text == "sorry" and b.who for a, b in pairwise(tokens))  # said to her
-        several = not (back or corrects) and len(people) > 1  # "Ann and Bob too"
+        several = not (back or corrects) and len(people) > 1 and "AND" in kinds  # "Ann and Bob too"
+        yes = yes or [kind for kind in kinds if kind not in ("PLEASE", "STOP")][-1:] == ["negation"]
+        yes = yes or any(
+            a.type == "ROLE" and b.who for a, b in pairwise(tokens)
+        )  # "student Ann too"
         if yes or not (set(kinds) <= other and _means_it(tokens)):
             return ()
         if len(people) != 1 + spared and not several:
             return ()
         if spared and meant[-1].groups and any(who.people for who, _ in people):
             return ()  # "not Ann, the student"
-        who = tuple(m._replace(sure=m.sure or not m.people) for m in meant[0 if several else -1 :])
+        held = [t for t in tokens if t.type == "ROLE"]
+        many = all(t.text.endswith("s") or t.text in section("collective") for t in held)
+        many = many or any(g.count == 1 for m in meant for g in m.groups)
+        who = tuple(
+            m._replace(sure=m.sure or (many and not m.people))
+            for m in meant[0 if several else -1 :]
+        )
         reason = last.reason if "SAME" in kinds else None
         return (replace(last, who=who, about=(), but=(), reason=reason),)
 
@@ -554,6 +575,8 @@ class _Turn:
         reading = read(f"tell {rest}", self._roster(read(f"tell {rest}").unknown))
         told = " ".join(one.type for one in reading.tokens if one.type not in LEADS - {"THAT"})
         if len(reading.orders) != 1 or not re.match(section("further"), told):
+            if rest not in self.said:
+                self._stop("no_end")  # "and that Ann has to go"
             return ()
         [order] = reading.orders  # of "and that we end at nine" the audience is the last one
         return (replace(order, who=order.who if rest in self.said else last.who),)
@@ -565,7 +588,9 @@ class _Turn:
         if not last or last.verb != "tell" or len(self.before.calls) != 1:
             return ()
         repeats = re.fullmatch(section("repeats"), self.said)
-        if repeats and last.words and (repeats["again"] or "re" in said[:2]):
+        own = {o for m in last.who for o in m.options}
+        one = not {"him", "her"} & {*said.split()} or (own and {*self.before.focus} == own)
+        if repeats and last.words and one and (repeats["again"] or "re" in said[:2]):
             return (last,)
         old, told = _FIGURE.findall(last.words), [*dict.fromkeys(_FIGURE.findall(self.said))]
         new = [one for one in told if one.lower() not in map(str.lower, old)]
@@ -591,11 +616,15 @@ def _shape(figure: str) -> str:
     )
 
 
-def _means_it(tokens: Iterable[Token]) -> bool:
+def _means_it(tokens: Sequence[Token]) -> bool:
     """Whether words that name somebody are an answer, and no greeting, thanks or withdrawal."""
     polite = {one.text for one in tokens if one.type == "PLEASE"}
     back = {one.text for one in tokens if one.type == "BACK"}
-    return polite <= listed("answering") and not listed("withdrawn") & back
+    named = [n for n, one in enumerate(tokens) if one.who or one.type == "NUMBER"]
+    after = [t.text for t in tokens[named[-1] :] if t.type == "BACK"] if named else []
+    late = any("mean" not in text for text in after)  # "Ann, no wait", but not "Ann, I mean"
+    late = late or any(a.text == "sorry" and b.who for a, b in pairwise(tokens))  # said to her
+    return polite <= listed("answering") and not (late or listed("withdrawn") & back)
 
 
 def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:
@@ -627,7 +656,8 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
         fits = len(options) == 2 or (len(options) > 2 and "both" not in said.lower())
         return options if fits and len(people) == len(options) else ()
     if places and not found:
-        number = ordinals.get(places[0], int(re.sub(r"\D", "", places[0]) or 0))
+        figure = re.fullmatch(r"(\d+)[.)]?", places[0])
+        number = ordinals.get(places[0], int(figure[1]) if figure else 0)
         fits = kinds <= _CHOOSING and len(places) == 1 and 0 < number <= len(options)
         return options[number - 1 : number] if fits else ()
     plural = any(t.type == "ROLE" and t.text.endswith("s") for t in read_so.tokens)
