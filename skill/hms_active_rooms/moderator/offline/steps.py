@@ -432,7 +432,7 @@ class _Turn:
         last = self.before.order
         to_all = last and last.verb == "tell" and not last.who
         fresh = re.search(r"(?i)\b(another|new) (\w+ )?(message|note|msg)\b", self.said)
-        too = order.again or not fresh and re.search(r"(?i)\b(now|too|also|as well)\b", self.said)
+        too = order.again or (not fresh and re.search(r"(?i)\b(now|too|also|as well)\b", self.said))
         if too and not order.words and last and last.verb == "tell":
             order = replace(order, words=last.words)
         if not order.words:
