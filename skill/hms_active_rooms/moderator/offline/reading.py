@@ -402,7 +402,7 @@ class _Line:
                 said = [one for one in spoken[:at] if one.type not in _COURTESY | {"SEND"}]
                 said = said or list(spoken[at + 1 :])
                 self.reasons = [self.typed[said[0].start : said[-1].end].strip("\"'")]
-            elif self._last == "end" and re.search(w.section("locking"), f"{led} {told}"):
+            elif self._last == "end" and re.search(w.section("locking"), f"{led}| {told}"):
                 self.orders[-1] = replace(self.orders[-1], lock=True)
             elif part.asked and not self.orders and "question" not in kinds and self._look(part):
                 if {"WORD", "NUMBER", "TO"} & {*kinds}:

@@ -239,7 +239,11 @@ class _Turn:
                 "total": int(total),
             }:
                 told = {"session": quoted(session, 40), "since": quoted(since, 40)}
-                self._stop(say("live", people=people_count(total), **told), order=_STATUS)
+                kinds = {one.type for one in read(self.said).tokens}
+                of_us = re.search(r"(?i)\bwe\b", self.said)
+                of_room = of_us or "ROOM" in kinds or "WORD" not in kinds  # not "is the poll open?"
+                order = _STATUS if of_room else None
+                self._stop(say("live", people=people_count(total), **told), order=order)
         self._stop("unreadable_answer")
 
     def _roster(self, names: Sequence[str] = ()) -> Roster:
