@@ -42,7 +42,7 @@ _ORDINALS: Final = (
     "twenty-seventh twenty-eighth twenty-ninth thirtieth thirty-first thirty-second thirty-third "
     "thirty-fourth thirty-fifth thirty-sixth thirty-seventh thirty-eighth thirty-ninth "
     "fortieth forty-first forty-second forty-third forty-fourth forty-fifth forty-sixth "
-    "forty-seventh forty-eighth forty-ninth"
+    "forty-seventh forty-eighth forty-ninth fiftieth fifty-first"
 )
 _NAMES: Final = ("plain", "near", "attacks", "blind", *_ORDINALS.split())
 TABLES: Final = {name: _SETS / f"{name}.tsv" for name in _NAMES}

@@ -815,6 +815,9 @@ class _Line:
         who = (Mention("him", is_pronoun=True),) if kinds == ["KICKED"] else who
         it = next((m.said for m in who if m.is_pronoun), "")
         heard = [n for n, one in enumerate(self.tokens[:i]) if one.who]
+        # Of "Professor Kim" the name tells more than the role; not of "the student Kim spoke of".
+        titles = [n for n in heard if self.kinds[n : n + 2] == ["ROLE", "NAME"]]
+        heard = [n for n in heard if n not in titles or {*self.kinds[:n][-1:]} & LEADS]
         said = " ".join("X" if t.who else t.text for t in self.tokens[:i])
         if it and re.search(w.section("harms"), said):
             if root.data != "remove" or len(heard) != 2 or it not in ("him", "her"):

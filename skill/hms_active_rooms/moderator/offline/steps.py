@@ -34,10 +34,12 @@ from hms_active_rooms.moderator.offline.reading import (
 )
 from hms_active_rooms.moderator.offline.roster import (
     MAX_OPTIONS,
+    Mention,
     Peer,
     RoleGroup,
     Roster,
     Someone,
+    forms,
     read_roster,
 )
 from hms_active_rooms.moderator.offline.tokens import LEADS, Token, classes
@@ -536,15 +538,18 @@ class _Turn:
         if said and not people:
             people = [(self._roster().unsure(said, None, leads=False), "")]
             kinds = [kind for kind in kinds if kind != "WORD"] if people[0][0].options else kinds
+        if kinds == ["PRON", "PLEASE"] and {*self.before.focus} - {
+            o for m in last.who for o in m.options
+        }:
+            people = [(Mention(tokens[0].text, is_pronoun=True), "")]  # "is Ann here?", "her too"
+            kinds = ["NAME"]
         meant = [who for who, before in people if before != "negation"]
         spared = "negation" in kinds
         again = spared or corrects or {"BACK", "SAME", "AND"} & set(kinds) or texts & _TOO
         about = last.verb == "tell" and corrects and read(last.words, self._roster()).people
         if not (again and meant) or about:
             return ()  # "tell Ann that Bob is rude", then "no, I meant Cy"
-        gets = (
-            r"(?i)\b(should|must|needs? to|ha(s|ve) to) (get|know|hear|see|read) (it|that|this)\b"
-        )
+        gets = r"(?i)\b(should|must|needs?( to)?|ha(s|ve) to) ((get|know|hear|see|read) )?(it|that|this)\b"
         more = {"ONLY"} | (_TOLD_TOO if re.search(gets, self.said) else set())
         other = _AGAIN - {"SEND"} if last.verb == "remove" else _AGAIN | more
         yes = any(t.type != "NAME" and (t.text[:1] == "y" or t.text == "that was") for t in tokens)
@@ -592,9 +597,11 @@ class _Turn:
         if not last or last.verb != "tell" or len(self.before.calls) != 1:
             return ()
         repeats = re.fullmatch(section("repeats"), self.said)
-        own = {o for m in last.who for o in m.options}
-        one = not {"him", "her"} & {*said.split()} or (own and {*self.before.focus} == own)
-        if repeats and last.words and one and (repeats["again"] or "re" in said[:2]):
+        own = {o for m in last.who for o in m.people} or None
+        one = not {"him", "her"} & {*said.split()} or {*self.before.focus} == own
+        role, again = (repeats["role"], repeats["again"]) if repeats else (None, None)
+        one = one and (not role or any(role in forms(g.role) for m in last.who for g in m.groups))
+        if repeats and last.words and one and (again or said[:2] in ("re", "on", "ag")):
             return (last,)
         old, told = _FIGURE.findall(last.words), [*dict.fromkeys(_FIGURE.findall(self.said))]
         new = [one for one in told if one.lower() not in map(str.lower, old)]
