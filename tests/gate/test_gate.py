@@ -1905,14 +1905,6 @@ async def test_a_call_that_runs_what_was_held_back_is_on_record_there() -> None:
     assert [(e.by, e.data["call_key"]) for e in again] == [("agent", call_key(send(), where))]
 
 
-async def test_a_call_with_a_short_id_that_is_repeated_is_noted_at_its_action_once() -> None:
-    gate, short = gate_on(classroom()), remove(peer_id=peer(1).id[:8])
-    first, again = [await gate.propose(short, call_number(1)) for _ in range(2)]
-    assert again.id == first.id
-    kinds = [one.kind for one in gate.journal.events(first.id)]
-    assert kinds.count("called_again") == 1
-
-
 async def test_a_refused_call_is_recorded_as_decided_by_the_policy_or_by_the_gate() -> None:
     gate = gate_on(classroom(), protected_roles={"teacher"})
     with pytest.raises(PolicyRefusal):
