@@ -60,8 +60,8 @@ def glance(name: str) -> str:
 
 def may_hold(part: str, names: Sequence[str]) -> list[int]:
     """Return the indexes of the names that may contain `part`: a quick check, since a `skeleton` takes
-    time. An ASCII name passes if it has all words of `folded(part)` or of `skeleton(part)`. Any other
-    name passes."""
+    time. An ASCII name passes if its folded text has all words of `folded(part)`, or its look all
+    words of `skeleton(part)`. Any other name passes."""
     whole = "\n".join(n if n.isascii() and n.isprintable() else "" for n in names)
     table, longer = _ascii_looks()
     looked = whole

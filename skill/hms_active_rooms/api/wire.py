@@ -92,7 +92,7 @@ class Answer(NamedTuple):
 
 class Unusable(Exception):
     """No usable answer came; the caller gets an error of this `kind`. `again` tells whether a second
-    answer may be better. The text quotes no error of a library, since it may hold a token."""
+    answer may be better. `reason` does not quote the HTTP library's error, which may hold a token."""
 
     def __init__(self, kind: type[ApiError], reason: str, *, again: bool = True) -> None:
         super().__init__(reason)

@@ -65,7 +65,7 @@ def chat(
         ),
     ] = False,
 ) -> int:
-    """Talk to the moderator about a room. It asks before a change, unless the policy lets it go."""
+    """Talk to the moderator about a room. It asks before a change, unless the policy says otherwise."""
     room_id = parse_room_id(room)
     if thread is not None and not _THREAD.fullmatch(thread):
         raise InvalidCall(

@@ -249,7 +249,8 @@ def ask(
             case _:
                 on_bad(BadAnswerError(f"a line of {len(line)} characters"))
                 choice = f"{', '.join(answers[:-1])} or {answers[-1]}"
-                desk.notice(f"That is no answer. Type {choice}, in full.")
+                more = ' "session" approves further messages, too.' if "session" in answers else ""
+                desk.notice(f"That is no answer. Type {choice}, in full.{more}")
     return NO_VALID_ANSWER
 
 

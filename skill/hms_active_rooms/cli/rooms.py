@@ -57,7 +57,7 @@ def peers(
         int | None,
         Option(
             min=1,
-            help="The most rows to show. Default: 100, with --json 50. With --json a number above 100 counts as 100, and a long list is cut earlier; `left_out` says how many rows follow. Not with --all.",
+            help="The most rows to show. Default: 100 (50 if --json is given). --json shows at most 100 rows, and fewer if their text is long; `left_out` counts the rows that follow. Not with --all.",
         ),
     ] = None,
     offset: Annotated[int, Option(min=0, help="Rows to skip. Not with --all.")] = 0,

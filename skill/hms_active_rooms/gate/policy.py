@@ -58,7 +58,7 @@ def _tool(name: str) -> str:
 def _soft_tool(name: str) -> str:
     if gate_for(capability().tool(_tool(name)).hints) == "hard":
         raise ValueError(
-            f"{quoted(name)} is destructive: only Policy(unattended=...) in code can allow it"
+            f"{quoted(name)} is destructive: only Policy(unattended=...) lets it run without a question"
         )
     return name
 

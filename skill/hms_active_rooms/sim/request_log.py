@@ -33,7 +33,7 @@ class RequestLog:
         self._changed = threading.Condition()
 
     def begin(self, **arrived: Any) -> LoggedRequest:
-        """Add a request. `arrived` has all its fields except `seq`."""
+        """Add a request. `arrived` has the fields that are known when a request arrives."""
         with self._changed:
             self._entries.append(LoggedRequest(len(self._entries) + 1, **arrived))
             self._changed.notify_all()

@@ -237,7 +237,7 @@ class World:
         /,
         **more: Json,
     ) -> None:
-        """Append a webhook event, as in the docs. `more` has the fields of this kind only."""
+        """Append a webhook event, as 100ms documents it. `more` has the fields that only this `kind` has."""
         data: dict[str, Json] = {"room_id": room.id, "room_name": room.name}
         data["template_id"] = room.template_id
         if session is not None:

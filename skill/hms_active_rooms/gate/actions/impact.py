@@ -254,7 +254,8 @@ def _bit(peer_id: str, size: int) -> tuple[int, int]:
 
 
 def person_of(peer: Peer, short_id: str = "") -> Person:
-    """Return the `Person` for a peer. Each text is cut to `MAX_TEXT_CHARS`."""
+    """Return the `Person` for a peer. A text longer than `MAX_TEXT_CHARS` is cut to that length,
+    and gets "…" and a hash."""
     texts = (_bounded(peer.name), _bounded(peer.user_id), _bounded(peer.role))
     return Person(peer.id, short_id or peer.id, *texts)
 

@@ -271,7 +271,7 @@ def _impact_json(impact: Impact) -> dict[str, Any]:
 
 
 def as_made(call: StateChange) -> str:
-    """Return the digest of a call's tool and arguments, whatever its origin."""
+    """Return the digest of a call's tool and arguments. Where the call was made does not count."""
     return digest({"tool": call.tool, "arguments": call.arguments()})
 
 
