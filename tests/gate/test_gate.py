@@ -1905,6 +1905,17 @@ async def test_a_call_that_runs_what_was_held_back_is_on_record_there() -> None:
     assert [(e.by, e.data["call_key"]) for e in again] == [("agent", call_key(send(), where))]
 
 
+async def test_two_equal_calls_at_once_that_are_refused_get_one_record_and_the_same_refusal() -> (
+    None
+):
+    gate = gate_on(classroom(), protected_roles={"teacher"})
+    calls = (gate.propose(remove_role("teacher"), call_number(1)) for _ in range(3))
+    told = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(one) for one in told] == [PolicyRefusal] * 3
+    assert len({str(one) for one in told}) == 1
+    assert [one.revision for one in gate.journal.actions("rejected")] == [1]
+
+
 async def test_a_refused_call_is_recorded_as_decided_by_the_policy_or_by_the_gate() -> None:
     gate = gate_on(classroom(), protected_roles={"teacher"})
     with pytest.raises(PolicyRefusal):
