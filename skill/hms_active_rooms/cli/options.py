@@ -91,7 +91,8 @@ def refuse_bytes(given: Mapping[str, object]) -> None:
 def spread(command: Callable[..., Found]) -> Callable[..., Found]:
     """Make a command for typer: each field of a dataclass parameter becomes an option."""
     own = signature(command, eval_str=True).parameters.values()
-    groups: dict[str, Any] = {p.name: p.annotation for p in own if is_dataclass(p.annotation)}
+    kinds = [(p.name, p.annotation) for p in own if isinstance(p.annotation, type)]
+    groups = {name: kind for name, kind in kinds if is_dataclass(kind)}
     options = [parameter for parameter in own if parameter.name not in groups]
     for kind in groups.values():
         options += signature(kind, eval_str=True).parameters.values()

@@ -38,7 +38,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, Streamable
 from mcp.shared.exceptions import MCPError
 from mcp.shared.message import SessionMessage
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -265,7 +265,7 @@ class _Asked(BaseModel):
     count: int  # how often the client was asked about this call so far
 
 
-def _form(digest: str) -> dict[str, Any]:
+def _form(digest: str) -> dict[str, JsonValue]:
     """The form that a person fills in. Without a default, since Enter must not approve."""
     reason = {"title": "Reason", "description": "For the model, if you reject."}
     decision = {"title": "Decision", "description": "Approve runs exactly what is shown, once."}
@@ -434,7 +434,7 @@ class _Change:
             return text
         return f"{text}\nYou can also decide {calls.where_to_approve(action.id, self.page)}."
 
-    async def _ask_now(self, action: Action, words: str, form: dict[str, Any]) -> _Heard:
+    async def _ask_now(self, action: Action, words: str, form: dict[str, JsonValue]) -> _Heard:
         """Ask during the call. An answer counts even after the call was cancelled."""
         hearing = asyncio.create_task(self._hear(action, words, form))
         async with meanwhile(self._pulse("A person is asked.")):
@@ -451,7 +451,7 @@ class _Change:
                     hearing.cancel()
                 raise
 
-    async def _hear(self, action: Action, words: str, form: dict[str, Any]) -> _Heard:
+    async def _hear(self, action: Action, words: str, form: dict[str, JsonValue]) -> _Heard:
         session, number = self.context.session, self.context.request_id
         asking = asyncio.create_task(session.elicit_form(words, form, number))
         try:

@@ -16,7 +16,7 @@ from math import ceil
 from pathlib import PurePath
 from typing import Any, Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -182,7 +182,7 @@ def place_of(error: BaseException) -> str:
     return f"{type(error).__name__} at {places}"
 
 
-async def json_body(request: Request) -> dict[str, Any]:
+async def json_body(request: Request) -> dict[str, JsonValue]:
     """The JSON object in the request's body; {} for an empty body. Raises `Refused` for another body,
     for a key that comes twice, and for another Content-Type."""
     body = await request.body()

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 from fastapi import FastAPI, Header, Path, Query
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -205,12 +205,12 @@ async def _on_invalid(request: Request, error: RequestValidationError) -> Respon
 class _Read(Request):
     """A request whose body was parsed already, into `content`."""
 
-    content: dict[str, Any]
+    content: dict[str, JsonValue]
 
     async def body(self) -> bytes:
         return b"{}"
 
-    async def json(self) -> dict[str, Any]:
+    async def json(self) -> dict[str, JsonValue]:
         return self.content
 
 

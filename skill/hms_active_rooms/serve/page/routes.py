@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, get_args
 from urllib.parse import quote
 
+from pydantic import JsonValue
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -276,7 +277,7 @@ def _cookie_name(request: Request) -> str:
     return f"hms_approvals_{port}" if port else "hms_approvals"
 
 
-async def _sent(request: Request) -> dict[str, Any]:
+async def _sent(request: Request) -> dict[str, JsonValue]:
     """The JSON that a script of the page sent. The guard has compared Origin and Host."""
     site = request.headers.get("sec-fetch-site", "same-origin")
     if not request.headers.get("origin") or site != "same-origin":
