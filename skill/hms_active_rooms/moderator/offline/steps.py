@@ -198,7 +198,13 @@ class _Turn:
         looks = verb in _LOOKING and reading.why not in ("unreadable", "injection")
         if room and looks and (reading.unknown or named):
             reading = read(self.said, here._roster(reading.unknown))
-        orders = here._further() or here._resent() or reading.orders or here._again(reading)
+        orders = (
+            here._further()
+            or here._repeated()
+            or here._resent()
+            or reading.orders
+            or here._again(reading)
+        )
         if not orders:
             heard = reading.why not in ("injection", "reported", "unreadable")
             here._stop(reading.why, heard=self.said if heard else "")
@@ -437,7 +443,7 @@ class _Turn:
     def _tell(self, order: Order) -> Plan:
         last = self.before.order
         to_all = last and last.verb == "tell" and not last.who
-        fresh = re.search(r"(?i)\b(another|new) (\w+ )?(message|note|msg)\b", self.said)
+        fresh = re.search(section("fresh"), self.said)
         too = order.again or (not fresh and re.search(r"(?i)\b(now|too|also|as well)\b", self.said))
         if too and not order.words and last and last.verb == "tell":
             order = replace(order, words=last.words)
@@ -470,7 +476,7 @@ class _Turn:
             self._stop("withdrawn", order=None)
         if last and last.verb == "tell" and not last.words and verb in ("remove", "end"):
             begins = reading.tokens[0].type in classes("KICK TAKE END PLEASE ASK BACK")
-            ends = re.search(r"(?i)\b(the|this) (room|session|call)\b", self.said)
+            ends = re.search(section("the_room"), self.said)
             if not begins or (verb == "end" and not ends):
                 self._ask("no_message", last)  # "Ann has to go", "finish the exam"
         if not self.room or last is None or verb in ("look", "status", "end", "help", "verify"):
@@ -498,8 +504,10 @@ class _Turn:
             fits = names and told.people
             corrected = fits and "BACK" in {one.type for one in told.tokens}
             if last.verb == "tell" and not (last.words or corrected):
-                lead = r"(?i)^(?:(oh,? )?((the )?(message|text)( is| should be| reads)?|it should say): |that )"
-                words, tokens = re.sub(lead, "", self.said), " ".join(t.told for t in told.tokens)
+                words, tokens = (
+                    re.sub(section("the_words_are"), "", self.said),
+                    " ".join(t.told for t in told.tokens),
+                )
                 if ":" not in self.said[: -len(words)] and not re.search(section("answer"), tokens):
                     self._ask("no_message", last)
                 words = words.strip(' "“”')
@@ -520,15 +528,12 @@ class _Turn:
         if last is None or last.verb not in ("tell", "remove"):
             return ()
         back = {"BACK", "negation"} & {one.type for one in tokens}
-        corrects = back or re.search(
-            r"(?i)wrong|mistake|mixed|should (have|of) been|i should have said|(sorry|apolog).*meant|^only\b.*sorry",
-            self.said,
-        )
-        if corrects:
-            named = re.sub(section("meant")[last.verb], "I mean", self.said)
-            tokens = (
-                read(named, self._roster(reading.unknown)).tokens if named != self.said else tokens
-            )
+        corrects = back or re.search(section("mistaken"), self.said)
+        if (
+            corrects
+            and (named := re.sub(section("meant")[last.verb], "I mean", self.said)) != self.said
+        ):
+            tokens = read(named, self._roster(reading.unknown)).tokens
         kinds, texts = [one.type for one in tokens], {one.text for one in tokens}
         bare = [one for one in tokens if one.type not in LEADS]  # "not the students"
         people = [
@@ -538,28 +543,26 @@ class _Turn:
         if said and not people:
             people = [(self._roster().unsure(said, None, leads=False), "")]
             kinds = [kind for kind in kinds if kind != "WORD"] if people[0][0].options else kinds
-        if kinds == ["PRON", "PLEASE"] and {*self.before.focus} - {
-            o for m in last.who for o in m.options
-        }:
-            people = [(Mention(tokens[0].text, is_pronoun=True), "")]  # "is Ann here?", "her too"
-            kinds = ["NAME"]
+        own = {o for m in last.who for o in m.options}
+        if kinds == ["PRON", "PLEASE"] and {*self.before.focus} - own:  # "is Ann here?", "her too"
+            people, kinds = [(Mention(tokens[0].text, is_pronoun=True), "")], ["NAME"]
         meant = [who for who, before in people if before != "negation"]
         spared = "negation" in kinds
         again = spared or corrects or {"BACK", "SAME", "AND"} & set(kinds) or texts & _TOO
         about = last.verb == "tell" and corrects and read(last.words, self._roster()).people
         if not (again and meant) or about:
             return ()  # "tell Ann that Bob is rude", then "no, I meant Cy"
-        gets = r"(?i)\b(should|must|needs?( to)?|ha(s|ve) to) ((get|know|hear|see|read) )?(it|that|this)\b"
-        more = {"ONLY"} | (_TOLD_TOO if re.search(gets, self.said) else set())
-        other = _AGAIN - {"SEND"} if last.verb == "remove" else _AGAIN | more
-        yes = any(t.type != "NAME" and (t.text[:1] == "y" or t.text == "that was") for t in tokens)
-        yes = yes or any(a.text == "sorry" and b.who for a, b in pairwise(tokens))  # said to her
+        told = _TOLD_TOO if re.search(section("gets_it"), self.said) else frozenset[str]()
+        other = _AGAIN - {"SEND"} if last.verb == "remove" else _AGAIN | {"ONLY"} | told
         several = not (back or corrects) and len(people) > 1 and "AND" in kinds  # "Ann and Bob too"
-        yes = yes or [kind for kind in kinds if kind not in ("PLEASE", "STOP")][-1:] == ["negation"]
-        yes = yes or any(
-            a.type == "ROLE" and b.who for a, b in pairwise(tokens)
-        )  # "student Ann too"
-        if yes or not (set(kinds) <= other and _means_it(tokens)):
+        answers = any(
+            t.type != "NAME" and (t.text[:1] == "y" or t.text == "that was") for t in tokens
+        )
+        titled = any(a.type == "ROLE" and b.who for a, b in pairwise(tokens))  # "student Ann too"
+        last_kind = [kind for kind in kinds if kind not in ("PLEASE", "STOP")][-1:]
+        if answers or titled or last_kind == ["negation"]:  # "Ann too, Bob not"
+            return ()
+        if not (set(kinds) <= other and _means_it(tokens)):
             return ()
         if len(people) != 1 + spared and not several:
             return ()
@@ -568,10 +571,8 @@ class _Turn:
         held = [t for t in tokens if t.type == "ROLE"]
         many = all(t.text.endswith("s") or t.text in section("collective") for t in held)
         many = many or any(g.count == 1 for m in meant for g in m.groups)
-        who = tuple(
-            m._replace(sure=m.sure or (many and not m.people))
-            for m in meant[0 if several else -1 :]
-        )
+        chosen = meant if several else meant[-1:]
+        who = tuple(m._replace(sure=m.sure or (many and not m.people)) for m in chosen)
         reason = last.reason if "SAME" in kinds else None
         return (replace(last, who=who, about=(), but=(), reason=reason),)
 
@@ -590,19 +591,25 @@ class _Turn:
         [order] = reading.orders  # of "and that we end at nine" the audience is the last one
         return (replace(order, who=order.who if rest in self.said else last.who),)
 
+    def _repeated(self) -> tuple[Order, ...]:
+        """The last message once more: "send that again". Empty if the sentence says anything else, or
+        names somebody else than whom the message was for."""
+        last, said = self.before.order, re.fullmatch(section("repeats"), self.said)
+        if not (
+            said and last and last.verb == "tell" and last.words and len(self.before.calls) == 1
+        ):
+            return ()
+        own, role = {o for m in last.who for o in m.people} or None, said["role"]
+        to = not {"him", "her"} & {*self.said.lower().split()} or {*self.before.focus} == own
+        to = to and (not role or any(role in forms(g.role) for m in last.who for g in m.groups))
+        return (last,) if to else ()
+
     def _resent(self) -> tuple[Order, ...]:
         """The last message with another number or day: "sorry, make that 3:30". Empty if the sentence says
         anything else, or if it is not clear which number of the message is meant, or to whom it goes."""
         last, said = self.before.order, self.said.lower().replace("oh no", "oh")
         if not last or last.verb != "tell" or len(self.before.calls) != 1:
             return ()
-        repeats = re.fullmatch(section("repeats"), self.said)
-        own = {o for m in last.who for o in m.people} or None
-        one = not {"him", "her"} & {*said.split()} or {*self.before.focus} == own
-        role, again = (repeats["role"], repeats["again"]) if repeats else (None, None)
-        one = one and (not role or any(role in forms(g.role) for m in last.who for g in m.groups))
-        if repeats and last.words and one and (again or said[:2] in ("re", "on", "ag")):
-            return (last,)
         old, told = _FIGURE.findall(last.words), [*dict.fromkeys(_FIGURE.findall(self.said))]
         new = [one for one in told if one.lower() not in map(str.lower, old)]
         own, rest = (
@@ -622,9 +629,8 @@ class _Turn:
 
 
 def _shape(figure: str) -> str:
-    return (
-        "day" if figure.endswith("day") else re.sub("[A-Za-z]+", "a", re.sub(r"\d+", "0", figure))
-    )
+    alike = re.sub("[A-Za-z]+", "a", re.sub(r"\d+", "0", figure))
+    return "day" if figure.endswith("day") else alike
 
 
 def _means_it(tokens: Sequence[Token]) -> bool:
