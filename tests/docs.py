@@ -48,7 +48,8 @@ _COMMANDS = {
 _DOES = {name: (inspect.getdoc(run) or "").split(".")[0] for name, run in _COMMANDS.items()}
 _ASKS = {
     "none": "no",
-    "soft": f"yes; the person may allow further messages for {Policy().grant_ttl_s / 60:.0f} minutes",
+    "soft": "yes; in a conversation the person can allow further messages to the same target, "
+    f"for {Policy().grant_ttl_s / 60:.0f} minutes",
     "hard": "yes, each time",
 }
 

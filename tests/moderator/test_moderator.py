@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
@@ -802,6 +803,7 @@ def test_a_room_that_no_call_could_be_about_is_refused_when_it_is_built(
         ("max_prompts", True),
         ("model", CommandsModel().with_retry()),
         ("model", CommandsModel),
+        ("checkpointer", "memory"),
     ],
 )
 def test_an_argument_of_another_type_is_refused_when_it_is_built(
@@ -810,3 +812,9 @@ def test_an_argument_of_another_type_is_refused_when_it_is_built(
     given: dict[str, Any] = {"model": "commands", "toolkit": three_removals().kit, argument: value}
     with pytest.raises(ConfigurationError, match=f"{argument} is "):
         build_moderator(**given)
+
+
+def test_a_model_without_tool_calling_is_refused_when_it_is_built() -> None:
+    model = FakeListChatModel(responses=["hi"])
+    with pytest.raises(ConfigurationError, match="FakeListChatModel cannot call tools"):
+        build_moderator(model, three_removals().kit)

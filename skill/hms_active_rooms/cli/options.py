@@ -36,7 +36,7 @@ All = Annotated[
     Option(
         "--all",
         callback=refuse_a_terminal,
-        help="Print all people and all fields, as JSON lines. Only to a file or pipe.",
+        help="Print everything that 100ms sent, as JSON lines. Only to a file or pipe.",
     ),
 ]
 JournalUrl = Annotated[

@@ -58,7 +58,7 @@ def _tool(name: str) -> str:
 def _soft_tool(name: str) -> str:
     if gate_for(capability().tool(_tool(name)).hints) == "hard":
         raise ValueError(
-            f"{quoted(name)} is destructive: only Policy(unattended=...) lets it run without a question"
+            f"{quoted(name)} is destructive: only Python code lets it run without a question, by Policy(unattended=...)"
         )
     return name
 

@@ -118,6 +118,10 @@ def build_moderator(
     for name, most in (("max_steps", max_steps), ("max_prompts", max_prompts)):
         if type(most) is not int or most < 1:
             raise ConfigurationError(f"{name} is {most!r}. Give a whole number, at least 1.")
+    if not isinstance(checkpointer, BaseCheckpointSaver | bool | None):
+        raise ConfigurationError(
+            f"checkpointer is {checkpointer!r:.100}. Give a LangGraph checkpointer, True, False or None."
+        )
     if room_id is not None:
         toolkit.gate.policy.check_room(parse_room_id(room_id))
     chosen = resolve_model(model, room_id)
@@ -187,9 +191,15 @@ class _Nodes:
     def __post_init__(self) -> None:
         self._gate: Gate = self.toolkit.gate
         self._tools = {tool.name: tool for tool in self.toolkit.get_tools()}
-        self._bound_model: Runnable[LanguageModelInput, AIMessage] = self.model.bind_tools(
-            list(self._tools.values())
-        )
+        try:
+            self._bound_model: Runnable[LanguageModelInput, AIMessage] = self.model.bind_tools(
+                list(self._tools.values())
+            )
+        except NotImplementedError:
+            raise ConfigurationError(
+                f"The chat model {type(self.model).__name__} cannot call tools.",
+                hint="Give a chat model that has `bind_tools`.",
+            ) from None
         text = files(__package__).joinpath("prompt.md").read_text(encoding="utf-8")
         self._system = SystemMessage(f"{text}\nRoom: {self.room_id}\n" if self.room_id else text)
 
