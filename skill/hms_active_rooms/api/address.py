@@ -17,9 +17,9 @@ _PLAIN: Final = re.compile(r"https?://[!$&->A-\[\]-~]+")
 
 
 def checked_base_url(url: str, source: str = "The base URL") -> str:
-    """Return the base URL of the API without slashes at its end. Raises ConfigurationError if the URL
-    is neither https nor on this machine, or has more than scheme, host, port and path. The error
-    names `source`, not the URL, which may hold a password."""
+    """Return the API's base URL without slashes at its end. The URL may have only scheme, host, port and
+    path. It must be https, or http on this machine. Else raises ConfigurationError, which shows `source`
+    in place of the URL, since a URL may hold a password."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -73,7 +73,7 @@ def environment_proxy(url: str) -> str | None:
 
 
 def unusable_proxy() -> ConfigurationError:
-    """Return an error that hides the proxy's URL, which may hold a password."""
+    """Return the error for a wrong proxy URL. It does not show the URL, which may hold a password."""
     return ConfigurationError(
         "The proxy that the environment sets cannot be used.",
         hint="Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY. Each must begin with http:// or https://.",

@@ -66,8 +66,8 @@ Failure = tuple[ApiError, bool, float]
 
 
 def without(token: SecretStr, answer: Answer) -> Answer:
-    """Replace the token by "[token]" in an answer, since a server or a proxy may repeat it there. A
-    token of fewer than 8 characters stays, since it may be an ordinary word."""
+    """Return the answer with "[token]" in place of `token`, which a server or a proxy may repeat. A token
+    of fewer than 8 characters stays, since it may be an ordinary word."""
     secret, body, headers = token.get_secret_value(), answer.body, dict[str, str]()
     for name, value in answer.headers.items():  # aiohttp does not join headers of one name
         before = headers.get(name := name.lower())
@@ -88,8 +88,8 @@ def _unescaped(escape: re.Match[bytes]) -> bytes:
 
 
 def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
-    """Read the body of a 2xx answer with `read`. `asked` has the ids, query and operation of the
-    request. Raises Unusable or an ApiError unless it is the whole, current answer to this request."""
+    """Return what `read` makes of the body of a 2xx answer. `asked` has the request's ids, query and
+    operation. Raises Unusable or an ApiError if the answer is cut off, from a cache, or wrong."""
     nothing = answer.status in (204, 205) and read is read_done
     if not nothing and answer.status not in (200, 201, 202, 203):
         raise Unusable(errors.BadResponse, f"the answer is not whole (status {answer.status})")
@@ -118,7 +118,8 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
 
 
 def unusable(why: Unusable, request: Request, answer: Answer | None) -> Failure:
-    """Return the `Failure` of a request without a usable answer; `answer` is None if none came."""
+    """Return the error to raise, whether a read may be sent again, and the least wait before that in
+    seconds. `why` tells what was wrong. `answer` is None if none came."""
     told, hint = "100ms gave no usable answer at", None
     if why.kind is errors.ConnectionFailed:
         told = "100ms could not be reached at"
@@ -137,7 +138,8 @@ def deadline_passed(seconds: float, request: Request) -> ApiError:
 
 
 def refused(answer: Answer, request: Request, now: float) -> Failure:
-    """Return the `Failure` of an answer with a status other than 2xx. `now` is Unix time in seconds."""
+    """Return, for a status other than 2xx, the error to raise, whether a read may be sent again, and the
+    least wait before that in seconds. `now` is Unix time in seconds."""
     status, hint = answer.status, None
     message, details = _words(answer.body)
     said = f"100ms answered {status}" + (f": {quoted(message, _TEXT_LIMIT)}" if message else "")
@@ -212,8 +214,8 @@ def _moment(date: str) -> float | None:
 
 
 def retry_after_s(header: str | None, message: str, *, now: float) -> float | None:
-    """Return how many seconds the server asks to wait, or None. Reads the header Retry-After (seconds
-    or a date), else the error's `message`. `now` is Unix time in seconds."""
+    """Return how many seconds the server asks to wait, at most a day; else None. `header` is Retry-After,
+    in seconds or a date. Without it, the error's `message` may tell. `now` is Unix time in seconds."""
     value = (header or "").strip()
     if seconds := _SECONDS.fullmatch(value):
         wait = float(seconds[1])

@@ -41,12 +41,12 @@ class TokenSource(Protocol):
         """Return the token to send now."""
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """Return the token to send after the API refused `after`, or None if there is no other token."""
+        """Return another token than `after`, which the API has refused; None if there is no other."""
 
 
 class StaticToken:
-    """Gives one fixed management token (a JWT), from the dashboard or from your backend. Errors call
-    the token `source`. Raises ConfigurationError if it is empty or has a character no token has."""
+    """Gives one fixed management token (a JWT). Raises ConfigurationError if the token is empty or has a
+    character that no token has. The error calls the token `source`."""
 
     def __init__(self, token: str | SecretStr, *, source: str = "The management token") -> None:
         self._token = _checked(token, source)
@@ -59,9 +59,9 @@ class StaticToken:
 
 
 class SignedTokens:
-    """Signs management tokens with the app's access key and secret, and replaces each before it
-    expires. `clock` returns Unix time in seconds. Errors call the key and the secret by their names
-    in `sources`. Raises ConfigurationError if one is empty or has a character no key has."""
+    """Signs management tokens with the app's access key and secret, and replaces each before it expires.
+    `clock` returns Unix time in seconds. Raises ConfigurationError if the key or the secret is empty or
+    has a character that no key has. The error calls them by the two names in `sources`."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class SignedTokens:
             return self._cached
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """Return a newer token than `after`. Sign one if there is none yet."""
+        """Return another token than `after`, which the API has refused. Sign a new token if necessary."""
         with self._lock:
             if self._cached is None or self._cached == after:
                 self._cached = self._sign()
@@ -117,7 +117,7 @@ def _base64(data: bytes) -> bytes:
 
 
 def from_env(token_variable: str, environ: Mapping[str, str]) -> TokenSource:
-    """Make a token source from HMS_ACCESS_KEY and HMS_SECRET, or else from the variable
+    """Make a token source from HMS_ACCESS_KEY and HMS_SECRET, or else from the variable with the name
     `token_variable`. An empty variable counts as not set. Raises ConfigurationError if a variable is
     missing or wrong."""
     key, secret = environ.get(ACCESS_KEY_VARIABLE, ""), environ.get(SECRET_VARIABLE, "")

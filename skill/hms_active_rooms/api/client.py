@@ -43,7 +43,7 @@ DEADLINE_S: Final = 30.0  # how long a whole call, with its retries and waits, m
 
 class ActiveRoomsClient:
     """A client for one 100ms account. Use one client for all calls: a new one sets up TLS again. Any
-    number of event loops and threads can share it.
+    number of event loops and threads can share a client.
 
     The first argument of every operation is the room's id. A `peer_id` is always a full id. A removal
     or an end happens a moment after the API's answer. People who are removed see the `reason`.
@@ -51,9 +51,9 @@ class ActiveRoomsClient:
     A wrong argument raises InvalidCall, and nothing is sent. Any other failure raises an ApiError.
     Its `executed` says whether the request may have been executed.
 
-    If a read fails for a reason that may pass, the client repeats it after a wait, after a 401 at once
-    with a new token. It never repeats a write. Before you repeat one, read the room: if another session
-    runs by then, the write would be for that one.
+    If a read fails for a reason that may pass, the client waits and repeats it. After a 401 it repeats
+    the read at once, if `auth` has another token. It never repeats a write. Before you repeat a write,
+    read the room: another session may run by then, and the write would change that session.
 
     Args:
         auth: gives the management token.
@@ -99,9 +99,9 @@ class ActiveRoomsClient:
     def from_env(
         cls, environ: Mapping[str, str] | None = None, *, transport: TransportChoice | None = None
     ) -> Self:
-        """Make a client from `environ`, by default `os.environ`. It must have HMS_ACCESS_KEY and
-        HMS_SECRET, or HMS_MANAGEMENT_TOKEN. It may have HMS_BASE_URL and, if `transport` is None,
-        HMS_TRANSPORT. Raises ConfigurationError if a variable is missing or wrong."""
+        """Make a client from the variables in `environ`, by default `os.environ`. HMS_ACCESS_KEY and
+        HMS_SECRET are needed, or HMS_MANAGEMENT_TOKEN. HMS_BASE_URL is optional. So is HMS_TRANSPORT,
+        which `transport` replaces. Raises ConfigurationError if a variable is missing or wrong."""
         environ = os.environ if environ is None else environ
         url = environ.get("HMS_BASE_URL") or capability().base_uri
         chosen = one_of(environ, "HMS_TRANSPORT", "httpx", "aiohttp")
@@ -131,13 +131,13 @@ class ActiveRoomsClient:
     async def list_peers(
         self, room_id: str, *, user_id: str | None = None, role: str | None = None
     ) -> Peers:
-        """Return all connected peers in the API's order; with `user_id` or `role`, only the peers who
-        have it. "" means the same as None. Raises NotActive if nobody is in the room now."""
+        """Return all connected peers in the API's order, or only those with the given `user_id` and
+        `role`. "" means the same as None. Raises NotActive if nobody is in the room now."""
         query = _texts(user_id=user_id or None, role=role or None)
         return await self._call("listpeers", room_id, read_roster, query=query)
 
     async def retrieve_peer(self, room_id: str, peer_id: str) -> PeerDetails:
-        """Return a connected peer with its tracks. Raises PeerNotFound, or NotActive without a session."""
+        """Return a connected peer with its tracks. Raises PeerNotFound, or NotActive if no session runs."""
         return await self._call("retrievepeer", room_id, read_peer, peer_id=peer_id)
 
     async def update_peer(
@@ -149,9 +149,9 @@ class ActiveRoomsClient:
         role: str | None = None,
         metadata: str | None = None,
     ) -> PeerDetails:
-        """Change a peer, and return the changed peer. None leaves a field as it is. A new role must
-        exist in the room's template; it applies at once, without the peer's consent. `metadata` is a
-        text (by convention JSON) and replaces the old one."""
+        """Change a peer, and return the changed peer. None leaves a field as it is. `role` must exist in
+        the room's template, and applies at once, without the peer's consent. `metadata` is a text, by
+        convention JSON, and replaces the old text."""
         body = _texts(may_be_empty=("name", "metadata"), name=name, role=role, metadata=metadata)
         if not body:
             raise InvalidCall("There is nothing to change. Give name, role or metadata.")

@@ -35,6 +35,8 @@ _AIOHTTP: Final = wire.Library(
 
 
 class AiohttpPool:
+    """The connections of one client on one event loop, by aiohttp. Larger answers than `max_bytes` fail."""
+
     def __init__(
         self, timeouts: wire.Timeouts, max_bytes: int, tls: ssl.SSLContext, proxy: str | None
     ) -> None:

@@ -46,7 +46,7 @@ def _parsed(value: object, shape: re.Pattern[str], told: str, rest: str = "") ->
 
 
 def refuse_unstorable(name: str, text: str) -> None:
-    """Raise InvalidCall if no database can store `text`. The error calls the text `name`."""
+    """Raise InvalidCall if `text` has a character that databases refuse. The error calls it `name`."""
     if storable(text) != text:
         hint = "Leave out NUL characters, and write the text in UTF-8."
         raise InvalidCall(

@@ -65,7 +65,8 @@ def _ids(value: object) -> object:
     return tuple(dict.fromkeys(texts)) if len(texts) == len(ids) else ids
 
 
-class Document(BaseModel, frozen=True, extra="allow"): ...
+class Document(BaseModel, frozen=True, extra="allow"):
+    """Base class of what the API returns. Fields that the API does not document are kept."""
 
 
 class Session(Document):
@@ -97,9 +98,9 @@ class Peer(Document):
 
 
 class Peers(tuple[Peer, ...]):
-    """The peers that GET /active-rooms/{room_id}/peers returns, in the order of the answer. Records
-    without a valid id, or with two ids, are left out, and their keys are in `unreadable`. These people
-    are in the room, too."""
+    """The peers that GET /active-rooms/{room_id}/peers returns, in the order of the answer. Records that
+    cannot be used, for example without a valid id, are left out. `unreadable` has their keys: these
+    people are in the room, too."""
 
     unreadable: tuple[str, ...] = ()
 

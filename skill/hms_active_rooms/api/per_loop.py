@@ -13,9 +13,8 @@ from hms_active_rooms.errors import InvalidCall
 
 
 class Held:
-    """A connection pool that closes once no request uses it. It closes when its async generator
-    `keeper` ends. `asyncio.run` ends all such generators, so no socket stays open even if nobody
-    closes the client."""
+    """A connection pool for `async with`. It closes when its async generator `keeper` ends. `asyncio.run`
+    ends all such generators, so no socket stays open even if nobody closes the client."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -38,7 +37,7 @@ class Held:
             await self.close()
 
     async def close(self) -> None:
-        """Close the pool now. If requests still use it, close it when the last of them ends."""
+        """Close the pool, now or when the last request that uses it has ended."""
         self._closing = True
         if not self._users:
             await self.keeper.aclose()

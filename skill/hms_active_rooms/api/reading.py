@@ -131,7 +131,7 @@ class _Twice:
 
 
 def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
-    """Return the requested room. Raises NotActive if no session runs, Unusable if it is another room."""
+    """Return the room in `body`. Raises NotActive if no session runs, Unusable if `asked` has another id."""
     found = _object(body, asked, "room")
     session = found.get("session", ...)
     fields: Fields = session if isinstance(session, dict) else {}
@@ -162,13 +162,13 @@ def _is_over(found: Fields) -> bool:
 
 
 def read_peer(body: bytes, asked: Mapping[str, str]) -> PeerDetails:
-    """Return the requested peer. Raises Unusable if the body is about another peer or room."""
+    """Return the peer in `body`. Raises Unusable if `asked` has another peer id or room id."""
     return _model(PeerDetails, _object(body, asked, "peer"))
 
 
 def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
-    """Return the acknowledgement in a body; an empty body, `null` and {} are acknowledgements, too.
-    Raises Unusable if any other body does not say that the request was accepted."""
+    """Return the acknowledgement in `body`; an empty body, `null` and {} count, too. Raises Unusable if
+    another body does not say that the operation in `asked` was accepted."""
     found = {} if body.strip() in (b"", b"null") else _object(body, asked)
     said = _named(found)
     told = [
@@ -184,7 +184,8 @@ def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
 
 
 def read_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
-    """Return the requested peers. Raises Unusable without a list of peers, or with only one page."""
+    """Return the peers in `body`. Raises Unusable if it has no list of peers, only one page of the list,
+    or people whom the filters in `asked` leave out."""
     try:
         peers = _plain_roster(body)
     except ValueError:  # something is unusual, so each record is checked by itself
@@ -273,8 +274,8 @@ def _peer(key: str, entry: object, asked: Mapping[str, str]) -> Peer | None:
 
 
 def refuse_page(found: Fields, length: float) -> None:
-    """Raise Unusable if the fields beside a list (`found`) say that the list has more pages. The list
-    has `length` entries."""
+    """Raise Unusable if a list with `length` entries is only one page of a longer list. `found` has the
+    fields beside the list, which may say so."""
     said = list(_about_pages(found))
     more = [_means(value) for name, value in said if _MORE.fullmatch(name)]
     more += [not v for name, v in said if _WHOLE.fullmatch(name) and isinstance(v, bool)]

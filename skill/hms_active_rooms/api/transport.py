@@ -52,9 +52,9 @@ _BEGIN_BYTES: Final = 1000  # how much of an answer `post_once` reads
 def pools(
     choice: TransportChoice, base_url: str, timeouts: wire.Timeouts, max_bytes: int
 ) -> Callable[[], wire.Pool]:
-    """Return a function that makes a connection pool on the running event loop. Raises
-    ConfigurationError if the transport is unknown or not installed, or if the CA bundle cannot be
-    read. The returned function raises it if the environment's proxy is wrong."""
+    """Return a function that makes a connection pool on the running event loop. Raises ConfigurationError
+    if the transport is unknown or not installed, or if the CA bundle cannot be read. The returned
+    function raises ConfigurationError if the environment sets a wrong proxy."""
     if not isinstance(choice, str):
         return lambda: HttpxPool(timeouts, max_bytes, choice)
     tls = _tls(not is_local(base_url))  # reads files, which must not block an event loop
@@ -95,6 +95,8 @@ async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s:
 
 
 class HttpxPool:
+    """The connections of one client on one event loop, by httpx. Larger answers than `max_bytes` fail."""
+
     def __init__(
         self, timeouts: wire.Timeouts, max_bytes: int, transport: httpx.AsyncBaseTransport
     ) -> None:

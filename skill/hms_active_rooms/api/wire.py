@@ -30,7 +30,7 @@ ALL_BUSY: Final = f"all {MAX_CONNECTIONS} connections of this program were in us
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How many seconds each step of an attempt may take. By default a call can make two attempts."""
+    """How many seconds each step of an attempt may take. By default, a call has time for two attempts."""
 
     connect_s: float = 5.0  # to connect, with TLS
     read_s: float = 12.0  # until the next piece of the answer comes
@@ -53,7 +53,8 @@ class Backoff:
 
 @dataclass(slots=True)
 class Request:
-    """One request, without the token. `url` is percent-encoded. `body` is JSON, or None."""
+    """One request, without the token. `url` is percent-encoded. `body` is JSON, or None. `sent` becomes
+    true once a byte of the request may have left this machine."""
 
     method: str
     url: str
@@ -66,7 +67,7 @@ class Request:
 
     @property
     def origin(self) -> str:
-        """For error texts: the scheme, host and port, and whether a proxy is used."""
+        """The scheme, host and port, and a note if a proxy is used. For error texts."""
         parts = urlsplit(self.url)
         way = ", through the proxy that the environment sets (HTTPS_PROXY or ALL_PROXY)"
         return f"{parts.scheme}://{parts.netloc}{way if environment_proxy(self.url) else ''}"
@@ -91,8 +92,8 @@ class Answer(NamedTuple):
 
 
 class Unusable(Exception):
-    """No usable answer came; the caller gets an error of this `kind`. `again` tells whether a second
-    answer may be better. `reason` does not quote the HTTP library's error, which may hold a token."""
+    """No usable answer came. `kind` is the class of the error to raise. `again` tells whether another
+    attempt may help. `reason` never quotes the HTTP library, whose errors may hold the token."""
 
     def __init__(self, kind: type[ApiError], reason: str, *, again: bool = True) -> None:
         super().__init__(reason)
@@ -100,7 +101,7 @@ class Unusable(Exception):
 
 
 def contradiction(reason: str) -> Unusable:
-    """The answer is wrong or too large, and a second answer would be the same."""
+    """Return the error for an answer that is wrong or too large: a second answer would be the same."""
     return Unusable(BadResponse, reason, again=False)
 
 
@@ -108,13 +109,14 @@ class Pool(Protocol):
     """The connections of one client on one event loop."""
 
     async def send(self, request: Request, token: SecretStr) -> Answer:
-        """Send one request. Raises Unusable in place of the library's errors, which hold the token."""
+        """Send one request. Raises Unusable in place of the HTTP library's errors, which hold the token."""
 
     async def aclose(self) -> None: ...
 
 
 class Library(NamedTuple):
-    """The exceptions of an HTTP library, sorted by what they mean for a request."""
+    """The exceptions of an HTTP library. `not_sent` come before a byte has left, `late` after a timeout.
+    The first of the `reasons` that fits gives the words for people."""
 
     errors: tuple[type[BaseException], ...]  # all exceptions of the library
     not_sent: tuple[type[BaseException], ...]  # raised before a byte of the request has left
@@ -123,7 +125,7 @@ class Library(NamedTuple):
 
 
 async def receive(exchange: Awaitable[Answer], library: Library) -> Answer:
-    """Await the answer. Raises Unusable in place of the library's exceptions."""
+    """Return the answer of `exchange`. Raises Unusable in place of the exceptions in `library`."""
     try:
         return await exchange
     except asyncio.CancelledError as cancelled:
@@ -151,8 +153,8 @@ async def answer(
     limit: int,
     library: Library,
 ) -> Answer:
-    """Read and decompress the body, and return the answer. Raises Unusable if the body is larger than
-    `limit` bytes; the libraries would decompress without a limit."""
+    """Read the body from `chunks`, decompress it, and return the answer. If the body is lost or larger
+    than `limit` bytes, a 2xx answer raises an error, and any other answer gets an empty body."""
     coding = headers.get("content-encoding")
     lost: tuple[type[BaseException], ...] = (*library.errors, Unusable)
     try:
