@@ -24,11 +24,11 @@ Work = Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]]
 
 
 def run(work: Work[T]) -> T:
-    """Run a coroutine (or a function that makes one) on the background loop, and return its result.
+    """Run a coroutine on this package's event loop, in a background thread, and return its result. `work`
+    is the coroutine, or a function that makes it.
 
-    The coroutine gets a copy of the caller's context variables. Ctrl-C, or another exception during
-    the wait, cancels the coroutine. A call on the background loop itself raises RuntimeError, since
-    it would wait for itself."""
+    The coroutine gets a copy of the caller's context variables. Ctrl-C during the wait cancels the
+    coroutine. A call on that event loop raises RuntimeError, since the call would wait for itself."""
     try:
         background = _current()
     except RuntimeError:
@@ -133,6 +133,7 @@ def _current() -> _Background:
 
 
 def stop() -> None:
+    """Stop the event loop of `run`, and cancel its tasks. The next `run` starts a new loop."""
     global _background
     with _lock:
         background, _background = _background, None

@@ -49,6 +49,8 @@ class Hints(_Part):
 
 
 class Parameter(_Part):
+    """A parameter of an operation. `place` says where a request has it."""
+
     name: Text
     place: Literal["path", "body"] = Field(alias="in")
     type: Literal["string", "object"] | None = None
@@ -56,6 +58,8 @@ class Parameter(_Part):
 
 
 class Operation(_Part):
+    """A kind of request to the 100ms API."""
+
     name: Text
     method: Literal["GET", "POST", "DELETE"]  # as in the 100ms guide "Make API calls"
     description: Text
@@ -79,6 +83,8 @@ class Operation(_Part):
 
 
 class Resource(_Part):
+    """The operations of one path, which has its parameters in braces, as in "/rooms/{room_id}"."""
+
     name: Text
     path: str = Field(pattern=r"^/[^?#%\\\s]+[^/]$")
     operations: tuple[Operation, ...]
@@ -96,8 +102,8 @@ class Resource(_Part):
 
 
 class Bearer(_Part):
-    """How a request is authorized. `token` is "{{env.NAME}}", where the environment variable NAME
-    holds the token. Some contracts call this key `value`."""
+    """How a request is authorized. `token` is "{{env.NAME}}": the environment variable NAME holds the
+    token. A contract may call this field `value` instead."""
 
     type: Literal["bearer"]
     token: str = Field(
@@ -117,6 +123,8 @@ class Api(_Part):
 
 
 class Tool(_Part):
+    """A tool for a model. `call` is "NAMESPACE.OPERATION", the operation that the tool uses."""
+
     name: Text
     description: Text
     hints: Hints = Hints()
@@ -153,7 +161,7 @@ class _Body(_Part):
 
 
 class Capability(_Part):
-    """The whole contract: the API that this package calls, and the tools that it offers."""
+    """The whole contract: the API that this package calls, and the tools that a model gets."""
 
     naftiko: Text
     info: _Info
@@ -210,7 +218,7 @@ def capability() -> Capability:
 
 
 def load(text: str) -> Capability:
-    """Read a contract from YAML. Raises ConfigurationError, which names the place of the mistake."""
+    """Read a contract from YAML. Raises ConfigurationError for a mistake, and names its place."""
     try:
         return Capability.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:

@@ -28,7 +28,7 @@ FAMILIES: Final = ("HMS_POLICY_", "HMS_APPROVER_TOKEN_")
 
 
 def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
-    """Return the variable's value, or `allowed[0]` if the variable is not set. Raises
+    """Return the variable's value, or `allowed[0]` if the variable is unset or blank. Raises
     ConfigurationError if the value is not in `allowed`."""
     value = environ.get(variable, "").strip() or allowed[0]
     if value not in allowed:
@@ -40,9 +40,9 @@ def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
 
 
 def refuse_unknown(environ: Mapping[str, str], also_known: Collection[str] = ()) -> None:
-    """Raise ConfigurationError for a variable that begins with `HMS_` and is not a setting, and for
-    another spelling of a setting, such as `hms-room` or `HMSROOM`. If they were ignored, a protection
-    could stay off. `also_known` has more names to allow."""
+    """Raise ConfigurationError for a mistyped setting, which could leave a protection off. That is an
+    unknown variable that begins with `HMS_`, or another spelling of a setting, such as `hms-room` or
+    `HMSROOM`. `also_known` has more names to allow."""
     ours, families = set(map(_letters, KNOWN)), tuple(map(_letters, FAMILIES))
     for name in environ:
         # Files of settings may begin with a byte order mark, or have "export" before a name.
@@ -61,8 +61,8 @@ def _letters(name: str) -> str:
 
 
 def unknown_setting(name: str, known: Collection[str], prefix: str = _PREFIX) -> ConfigurationError:
-    """Return the error for a variable that is not in `known`. It names the most similar setting, or
-    else all settings. Names are compared without their common `prefix`."""
+    """Return the error for a variable, `name`, that is no setting. The error names the most similar one
+    of the `known` settings, or else all. Names are compared without their common `prefix`."""
     others = [f"{family}..." for family in FAMILIES] if prefix == _PREFIX else []
     tails = {one.removeprefix(prefix): one for one in known}
     near = get_close_matches(name.upper().removeprefix(prefix), tails, 1)

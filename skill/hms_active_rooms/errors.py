@@ -20,7 +20,8 @@ _EXECUTED_TEXT: dict[Executed, str] = {
 
 
 class ActiveRoomsError(Exception):
-    """Base class of all errors that this package raises on purpose. Programs can rely on `code`."""
+    """Base class of all errors that this package raises on purpose. `executed` says whether the request
+    changed anything, `hint` what to do next. Programs can rely on `code`."""
 
     code: ClassVar[str] = "error"
     default_hint: ClassVar[str] = ""
@@ -47,12 +48,13 @@ class ActiveRoomsError(Exception):
 
     @property
     def own_hint(self) -> str:
-        """The hint of this error; "" if it is only the default hint of its class."""
+        """The hint that this error was given; "" if it has the default hint of its class."""
         return self.hint if self.hint != self.default_hint else ""
 
 
 def default_hint(code: str, *, for_person: bool = False) -> str:
-    """Return the default hint of the error class with this code; "" if there is no such class."""
+    """Return the default hint of the error class with this `code`, in words for a model. With
+    `for_person` the words are for a person. Returns "" if there is no such class."""
     known = [ActiveRoomsError]
     for kind in known:
         if kind.code == code:
@@ -97,7 +99,7 @@ class OutcomeUnknown(ActiveRoomsError):
 
 
 class JournalError(ActiveRoomsError):
-    """The journal cannot be read or written, so nothing can be sent."""
+    """The journal, a database of all actions, cannot be read or written. So nothing can be sent."""
 
     code = "journal"
     retry_after_s: float | None = None  # when to try again, if the journal was only locked
@@ -112,9 +114,8 @@ class BrokenRecord(JournalError):
 
 
 class ApiError(ActiveRoomsError):
-    """The 100ms API answered with an error, or gave no usable answer. `status` is the HTTP status,
-    `request_id` is the server's id of the request, and `retry_after_s` is how many seconds it asks to
-    wait. Each is None if the server sent none."""
+    """The 100ms API answered with an error, or gave no usable answer. From its answer come the HTTP
+    `status`, the `request_id`, and `retry_after_s`, the seconds to wait. Each may be None."""
 
     code = "api"
 

@@ -19,7 +19,7 @@ NAME: Final = "hms-active-rooms"
 
 
 def how_to_install(extra: str) -> str:
-    """Return the shell command that adds an extra of `pyproject.toml` to this installation."""
+    """Return words for an error: how to add an extra (optional packages) to this installation."""
     try:
         dist = metadata.distribution(NAME)
     except metadata.PackageNotFoundError:
@@ -42,8 +42,8 @@ def how_to_install(extra: str) -> str:
 
 @contextmanager
 def extra(name: str, what: str, *modules: str) -> Iterator[None]:
-    """Raise ConfigurationError if the `with` block cannot import one of `modules`. The error says that
-    `what` (a part of this package) needs them, and how to install the extra `name`."""
+    """Raise ConfigurationError if the `with` block cannot import one of `modules`. The error says which
+    part of this package needs the modules (`what`), and how to install the extra `name`."""
     try:
         yield
     except ImportError as error:

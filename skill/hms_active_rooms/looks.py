@@ -38,7 +38,8 @@ _SMALL_CAPITALS: Final = {"ĸ": "k", "ʍ": "m"}
 
 
 def folded(name: str) -> str:
-    """Return a key for a name's letters: its NFKC form, case-folded, without invisible characters."""
+    """Return a key that is equal for names with the same letters. Case and invisible characters do not
+    count."""
     plain = unicodedata.normalize("NFKC", _seen(name)).casefold()
     return " ".join(unicodedata.normalize("NFKC", plain).translate(_VISIBLE).split())
 
@@ -59,9 +60,8 @@ def glance(name: str) -> str:
 
 
 def may_hold(part: str, names: Sequence[str]) -> list[int]:
-    """Return the indexes of the names that may contain `part`: a quick check, since a `skeleton` takes
-    time. An ASCII name passes if its folded text has all words of `folded(part)`, or its look all
-    words of `skeleton(part)`. Any other name passes."""
+    """Return the indexes of the names that may contain all words of `part`, in letters or in looks. A
+    quick check, since `skeleton` takes time. It leaves out only names in ASCII."""
     whole = "\n".join(n if n.isascii() and n.isprintable() else "" for n in names)
     table, longer = _ascii_looks()
     looked = whole

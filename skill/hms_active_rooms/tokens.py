@@ -75,7 +75,7 @@ _MARKS: Final = tuple((f"j{mark}j".encode(), len(mark) - cost) for mark, cost in
 
 
 def token_bound(text: str) -> int:
-    """Return the most tokens that a text can have in OpenAI's o200k_base and cl100k_base."""
+    """Return an upper bound of a text's tokens in OpenAI's vocabularies o200k_base and cl100k_base."""
     for line, cost in LINES.items():
         if text.startswith(line) or f"\n{line}" in text:
             text = text.replace(line, "." * (cost - 1) + "\n", 1)

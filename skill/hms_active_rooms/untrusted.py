@@ -69,9 +69,9 @@ def quoted(text: str, cap: int = QUOTED_CHARS) -> str:
 
 
 def escaped(text: str) -> str:
-    """Escape a text of any length as in a JSON string, without quotes. Letters of all scripts, accents,
-    emoji, and up to `MAX_MARKS` combining marks in a row stay. Marks at the start and after an escape
-    are escaped, since they would change our own characters."""
+    """Replace by JSON escapes what could do harm: invisible characters, quotes, backslashes, and what is
+    active in Markdown or HTML. The rest stays, but of combining marks in a row only `MAX_MARKS`. Marks at
+    the start or after an escape do not stay, since they would change our own characters."""
     if _PLAIN.fullmatch(text):
         return text
     active = {match.start() for match in _ACTIVE.finditer(text)}
@@ -124,6 +124,7 @@ def message_of(error: BaseException) -> str:
 
 
 def cut(text: str, most: int) -> str:
+    """Return `shortened` text of at most `most` code points and `most` tokens."""
     return shortened(text, most, most)
 
 
@@ -147,15 +148,16 @@ def storable(text: str) -> str:
 
 
 def lookalikes(target: str, names: Iterable[str]) -> list[str]:
-    """Return the names that a person could take for `target`: they have the same `glance` key, or
-    differ only in case. Names equal to `target` are left out."""
+    """Return the names that a person could take for `target`: they look like it (see `glance`), or differ
+    only in case. Names equal to `target` are left out."""
     looks, plain = _looks(target), _plain(target)
     others = [name for name in names if name != target]
     return [name for name in others if _looks(name) == looks or _plain(name) == plain]
 
 
 def same_looks(names: Iterable[tuple[K, str]]) -> list[list[K]]:
-    """Group the keys whose names are equal or look alike. `names` has pairs (key, name)."""
+    """Group the keys whose names are equal or look alike. `names` has pairs (key, name). A key whose name
+    looks like no other is left out."""
     groups: dict[str, list[K]] = {}
     for key, name in names:
         groups.setdefault(_looks(name), []).append(key)
@@ -168,9 +170,9 @@ _plain: Final = lru_cache(maxsize=4096)(folded)
 
 
 def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict[str, str]:
-    """Return the short id of each id: its shortest prefix that no other id of `among` (by default
-    `ids`) has. A short id has at least `SHORT_ID_CHARS` characters and does not end in a dash. If
-    there is no such prefix, it is the whole id."""
+    """Return a short id for each of `ids`: its shortest prefix that no other id of `among` has. A short
+    id has at least `SHORT_ID_CHARS` characters and does not end in a dash. If there is no such prefix, it
+    is the whole id. By default `among` is `ids`."""
     short = {full: full[:SHORT_ID_CHARS] for full in ids}
     heads = set(short.values())
     # Only ids that begin alike can have the same prefix. In a sorted list they are neighbours.
