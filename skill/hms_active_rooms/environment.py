@@ -46,7 +46,7 @@ def refuse_unknown(environ: Mapping[str, str], also_known: Collection[str] = ())
     ours, families = set(map(_letters, KNOWN)), tuple(map(_letters, FAMILIES))
     for name in environ:
         # Files of settings may begin with a byte order mark, or have "export" before a name.
-        plain = re.sub(r"\W", "_", "".join(name.upper().split()[-1:]))
+        plain = re.sub(r"[\W_]+", "_", "".join(name.upper().split()[-1:]))
         if _letters(plain) in ours or _letters(plain).startswith(families):
             plain = re.sub("^_*HMS_*", _PREFIX, plain)
         if not plain.startswith(_PREFIX) or name in KNOWN or name.startswith(FAMILIES):

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from api.wire import PEER, ROOM, TOKEN, FixedToken, Wire, reply
-from hms_active_rooms.api import ActiveRoomsClient
+from hms_active_rooms.api import ActiveRoomsClient, Timeouts
 from hms_active_rooms.errors import (
     ApiError,
     BadResponse,
@@ -227,10 +227,26 @@ def test_a_wrong_variable_is_named(variable: str, value: str) -> None:
     assert variable in caught.value.for_model()
 
 
-@pytest.mark.parametrize("deadline", [0, -1, float("inf"), float("nan"), True, "30"])
-def test_a_deadline_is_a_number_of_seconds(deadline: Any) -> None:
-    with pytest.raises(ConfigurationError, match="deadline_s"):
-        ActiveRoomsClient(FixedToken(), deadline_s=deadline)
+@pytest.mark.parametrize("wrong", [0, -1, float("inf"), float("nan"), True, "30", None])
+def test_a_deadline_and_a_timeout_are_numbers_of_seconds(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="deadline_s must be a number of seconds"):
+        ActiveRoomsClient(FixedToken(), deadline_s=wrong)
+    with pytest.raises(ConfigurationError, match="read_s must be a number of seconds"):
+        Timeouts(read_s=wrong)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"auth": TOKEN}, {"auth": None}, {"timeouts": 30}, {"timeouts": httpx.Timeout(5)}]
+    + [{"backoff": None}, {"max_answer_bytes": "1000"}, {"base_url": httpx.URL("https://x")}]
+    + [{"transport": wrong} for wrong in (None, httpx.HTTPTransport, httpx.AsyncClient)],
+    ids=lambda given: f"{next(iter(given))}-{type(next(iter(given.values()))).__name__}",
+)
+def test_a_setting_of_another_type_is_named_when_the_client_is_made(given: Any) -> None:
+    made = {name: wrong() if isinstance(wrong, type) else wrong for name, wrong in given.items()}
+    with pytest.raises(ConfigurationError, match=next(iter(given))) as caught:
+        ActiveRoomsClient(**{"auth": FixedToken(), **made})
+    assert TOKEN not in str(caught.value)
 
 
 def test_a_missing_extra_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:

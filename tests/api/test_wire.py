@@ -222,6 +222,29 @@ async def test_a_second_401_ends_the_call(make_client: Make, wire: Wire) -> None
     assert len(wire.seen) == 2
 
 
+@pytest.mark.parametrize("given", [OSError("the vault is closed"), "a token", None])
+@pytest.mark.parametrize("method", ["token", "refresh"])
+async def test_a_token_source_that_gives_no_token_is_named_and_nothing_was_executed(
+    make_client: Make, wire: Wire, method: str, given: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(**_: object) -> Any:
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    wire.answers = [reply(401, {})]
+    source = FixedToken("old", "new")
+    monkeypatch.setattr(source, method, ask)
+    with pytest.raises(Unauthorized) as caught:
+        await make_client(auth=source).end_room(ROOM)
+    assert caught.value.executed == "no"
+    nothing_newer = method == "refresh" and given is None
+    assert ("token source" in str(caught.value)) is not nothing_newer
+    assert "vault" not in str(caught.value)
+    assert "a token" not in str(caught.value)
+    assert len(wire.seen) == (method == "refresh")
+
+
 async def test_a_401_without_another_token_ends_the_call(
     client: ActiveRoomsClient, wire: Wire
 ) -> None:

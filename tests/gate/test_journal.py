@@ -474,9 +474,7 @@ def test_a_journal_in_memory_that_nobody_used_has_not_begun() -> None:
 
 
 @pytest.mark.parametrize("there_before", [False, True])
-@pytest.mark.parametrize(
-    "without", ["vfs=unix-none", "vfs=unix-dotfile", "nolock=1", "mode=memory"]
-)
+@pytest.mark.parametrize("without", ["vfs=unix-none", "vfs=unix-dotfile", "nolock=1"])
 def test_where_sqlite_cannot_lock_and_share_a_file_it_is_refused_when_it_is_opened(
     without: str, there_before: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1415,6 +1413,9 @@ def test_closing_one_in_memory_keeps_nobody_waiting_and_says_that_it_is_gone() -
     + ["sqlite:///file:j.sqlite", "sqlite:///file:j%23.sqlite?uri=true"]
     + ["sqlite:///j.sqlite?mode=rw", "sqlite:///j.sqlite?mode=RO", "sqlite:///j.sqlite?mode=memory"]
     + ["sqlite:///j.sqlite?mode=rw&uri=true", "sqlite:///j.sqlite?mode=ro&mode=rw"]
+    + ["sqlite:///file:j?mode=memory&uri=true", "sqlite:///file::memory:?uri=true"]
+    # SQLite would not wait at all.
+    + [f"sqlite:///j.sqlite?timeout={wrong}" for wrong in ("nan", "inf", "-1", "1e10", "9999999")]
     + ["sqlite:///j.sqlite?timeout=1&timeout=2", "postgresql://x/y?sslmode=a&sslmode=b"]
     + ["postgresql://x:port/y", "postgresql://x:1,y:2/z", "postgresql+psycopg_async://x/y"]
     + [f"postgresql://x/y?{name}=x" for name in ("row_factory", "autocommit", "context")]

@@ -254,6 +254,7 @@ def test_user_ids_that_cannot_be_meant_are_an_error(text: str) -> None:
         ("\ufeffHMS_POLICY_ROOMS", "HMS_POLICY_ROOMS"),
         ("export HMS_POLICY_ROOMS", "HMS_POLICY_ROOMS"),
         ("HMSPOLICY_ROOMS", "HMS_POLICY_ROOMS"),
+        ("HMS__POLICY__ROOMS", "HMS_POLICY_ROOMS"),
         ("HmsJournalKey", "HMS_JOURNAL_KEY"),
         ("_HMS_ROOM", "HMS_ROOM"),
         ("HMS_APROVER_TOKEN_ADA", "HMS_APPROVER_TOKEN"),

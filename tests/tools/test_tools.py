@@ -19,8 +19,9 @@ from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from hms_active_rooms import ActiveRoomsToolkit, Approve, Policy, Reject
+from hms_active_rooms.api.client import SyncActiveRoomsClient
 from hms_active_rooms.capability import capability
-from hms_active_rooms.errors import ConfigurationError, PeerNotFound
+from hms_active_rooms.errors import ConfigurationError, JournalError, PeerNotFound
 from hms_active_rooms.gate.approval import ApprovalRequest
 from hms_active_rooms.gate.journal import Journal
 from stand_in import ROOM, Clock, StandInRoom, peer
@@ -187,7 +188,15 @@ async def test_an_asynchronous_callback_decides_too() -> None:
     assert len(room.posts) == 1
 
 
-@pytest.mark.parametrize("answer", ["yes", True, None, 1, Approve("0" * 64), Reject()], ids=repr)
+class SomeApprove(Approve):
+    """An approval of another type than the documented one."""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["yes", True, None, 1, Approve("0" * 64), SomeApprove("0" * 64), Reject()],
+    ids=repr,
+)
 def test_anything_but_an_approval_of_this_request_sends_nothing(answer: object) -> None:
     room = students()
     message = call(
@@ -389,6 +398,20 @@ def test_what_is_of_another_type_is_an_error_that_names_it_when_built(
 ) -> None:
     with pytest.raises(ConfigurationError, match=told):
         ActiveRoomsToolkit.from_env(**{"journal": ":memory:", "environ": ENVIRON} | given)
+
+
+def test_a_client_whose_calls_cannot_be_awaited_is_refused_when_the_toolkit_is_built() -> None:
+    client: Any = SyncActiveRoomsClient.from_env(ENVIRON)
+    with pytest.raises(ConfigurationError, match="is of the type SyncActiveRoomsClient"):
+        ActiveRoomsToolkit(client, Policy(rooms=[ROOM]), journal=":memory:")
+
+
+def test_from_env_signs_the_journal_with_the_key_that_it_is_given(tmp_path: Path) -> None:
+    place = tmp_path / "j.sqlite"
+    environ = {**ENVIRON, "HMS_JOURNAL": f"sqlite:///{place}", "HMS_JOURNAL_KEY": "k" * 32}
+    ActiveRoomsToolkit.from_env(rooms=[ROOM], environ=environ)
+    with pytest.raises(JournalError, match="signed with a key"):
+        Journal(place, key="")
 
 
 def test_from_env_takes_rooms_policy_callback_and_journal(tmp_path: Path) -> None:

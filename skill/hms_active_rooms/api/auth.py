@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from pydantic import SecretStr
 
@@ -34,8 +34,10 @@ REFRESH_MARGIN_S: Final = 300.0  # before a token expires it is replaced: on its
 _PRINTABLE: Final = re.compile(r"[!#-&(-;=?-z|~]+")
 
 
+@runtime_checkable
 class TokenSource(Protocol):
-    """Gives the client its bearer token. Both methods may be called from any thread."""
+    """Gives the client its bearer token. Both methods may be called from any thread. If one of them
+    raises an exception, the client's call raises Unauthorized from it."""
 
     def token(self) -> SecretStr:
         """Return the token to send now."""

@@ -14,8 +14,10 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import lru_cache, wraps
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar, cast
 from urllib.parse import quote, urlencode
+
+from pydantic import SecretStr
 
 from hms_active_rooms.api import answers
 from hms_active_rooms.api import auth as auth_module
@@ -26,7 +28,14 @@ from hms_active_rooms.api.ids import parse_peer_id, parse_room_id, shown
 from hms_active_rooms.api.models import Acknowledgement, ActiveRoom, PeerDetails, Peers
 from hms_active_rooms.api.per_loop import PerLoop
 from hms_active_rooms.api.reading import read_done, read_peer, read_room, read_roster
-from hms_active_rooms.api.wire import MAX_ANSWER_BYTES, Backoff, Request, Timeouts, Unusable
+from hms_active_rooms.api.wire import (
+    MAX_ANSWER_BYTES,
+    Backoff,
+    Request,
+    Timeouts,
+    Unusable,
+    seconds,
+)
 from hms_active_rooms.blocking import run
 from hms_active_rooms.capability import Operation, capability
 from hms_active_rooms.environment import one_of
@@ -86,11 +95,21 @@ class ActiveRoomsClient:
         # Imported here, since the HTTP library takes 0.1 s to load, and models do not need it.
         from hms_active_rooms.api.transport import pools
 
-        given: object = deadline_s
-        if not isinstance(given, int | float) or given is True or not 0 < given < math.inf:
-            raise ConfigurationError("deadline_s must be a number of seconds above 0.")
-        self.base_url = checked_base_url(capability().base_uri if base_url is None else base_url)
-        self.deadline_s = float(deadline_s)
+        url = capability().base_uri if base_url is None else base_url
+        # A wrong type would else raise a TypeError later, perhaps after a request was sent.
+        for name, given, kind in (
+            ("auth", auth, TokenSource),
+            ("base_url", url, str),
+            ("timeouts", timeouts, Timeouts),
+            ("max_answer_bytes", max_answer_bytes, int),
+            ("backoff", backoff, Backoff),
+        ):
+            if not isinstance(given, kind):
+                raise ConfigurationError(
+                    f"{name} has to be of the type {kind.__name__}, not {type(given).__name__}."
+                )
+        self.base_url = checked_base_url(url)
+        self.deadline_s = seconds("deadline_s", deadline_s)
         self._pools = PerLoop(pools(transport, self.base_url, timeouts, max_answer_bytes))
         self._auth, self._backoff = auth, backoff
         self._sleep, self._rng, self._clock = sleep, rng, clock
@@ -246,7 +265,7 @@ class ActiveRoomsClient:
     ) -> T | ApiError:
         attempt, refreshed = 1, False
         while True:
-            token = self._auth.token()
+            token = cast(SecretStr, _token(self._auth))
             answered = None
             try:
                 async with await self._pools.here() as pool:
@@ -261,7 +280,7 @@ class ActiveRoomsClient:
             except ApiError as said:
                 return said
             if isinstance(error, Unauthorized) and not refreshed:
-                error.renewed = refreshed = self._auth.refresh(after=token) is not None
+                error.renewed = refreshed = _token(self._auth, token) is not None
                 if refreshed and request.reads:
                     continue
             if not again or not request.reads or attempt >= self._backoff.attempts:
@@ -320,6 +339,20 @@ class SyncActiveRoomsClient:
 def _operation(name: str, **path: str) -> tuple[Operation, str]:
     operation = capability().operation(name)
     return operation, operation.url_path(**path)
+
+
+def _token(source: TokenSource, after: SecretStr | None = None) -> SecretStr | None:
+    """Ask for a token or, if `after` is given, for a newer one. Raises Unauthorized in place of the
+    source's own errors, and if it gives no SecretStr."""
+    cause: Exception | None = None
+    try:
+        given: object = source.token() if after is None else source.refresh(after=after)
+        if isinstance(given, SecretStr) or (given is None and after is not None):
+            return given
+        why = f"gave a value of the type {type(given).__name__}, not SecretStr"
+    except Exception as error:  # noqa: BLE001 - each source has errors of its own
+        why, cause = f"raised {type(error).__name__}", error
+    raise Unauthorized(f"There is no token for 100ms: the token source {why}.") from cause
 
 
 def _texts(*, may_be_empty: tuple[str, ...] = (), **values: str | None) -> dict[str, str]:

@@ -55,7 +55,7 @@ def pools(
     """Return a function that makes a connection pool on the running event loop. Raises ConfigurationError
     if the transport is unknown or not installed, or if the CA bundle cannot be read. The returned
     function raises ConfigurationError if the environment sets a wrong proxy."""
-    if not isinstance(choice, str):
+    if isinstance(choice, httpx.AsyncBaseTransport):
         return lambda: HttpxPool(timeouts, max_bytes, choice)
     tls = _tls(not is_local(base_url))  # reads files, which must not block an event loop
     if choice == "aiohttp":
@@ -64,7 +64,9 @@ def pools(
         return lambda: AiohttpPool(timeouts, max_bytes, tls, environment_proxy(base_url))
     if choice == "httpx":
         return lambda: HttpxPool(timeouts, max_bytes, _connections(tls, base_url))
-    raise ConfigurationError('The transport must be "httpx" or "aiohttp".')
+    raise ConfigurationError(
+        'The transport must be "httpx", "aiohttp" or an object of the type httpx.AsyncBaseTransport.'
+    )
 
 
 def to_app(app: Any) -> CustomTransport:

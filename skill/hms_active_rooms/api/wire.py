@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import math
 import zlib
 from collections.abc import AsyncIterable, Awaitable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -15,7 +16,13 @@ from pydantic import SecretStr
 
 from hms_active_rooms import __version__
 from hms_active_rooms.api.address import environment_proxy
-from hms_active_rooms.errors import ApiError, BadResponse, ConnectionFailed, TimedOut
+from hms_active_rooms.errors import (
+    ApiError,
+    BadResponse,
+    ConfigurationError,
+    ConnectionFailed,
+    TimedOut,
+)
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024  # a list of 20,000 peers (a full room) has about 6 MB
 # An idle connection is closed before servers close it (often after 5 s). If a server closed it while a
@@ -28,6 +35,13 @@ WEB_PAGE: Final = "the answer is a web page, so it is probably not from 100ms"
 ALL_BUSY: Final = f"all {MAX_CONNECTIONS} connections of this program were in use"
 
 
+def seconds(name: str, given: object) -> float:
+    """Return the setting `name` as a number of seconds. Raises ConfigurationError unless it is one."""
+    if not isinstance(given, int | float) or given is True or not 0 < given < math.inf:
+        raise ConfigurationError(f"{name} must be a number of seconds above 0.")
+    return float(given)
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """How many seconds each step of an attempt may take. By default, a call has time for two attempts."""
@@ -36,6 +50,10 @@ class Timeouts:
     read_s: float = 12.0  # until the next piece of the answer comes
     write_s: float = 12.0  # until the next piece of the request is sent
     pool_s: float = 5.0  # until a connection is free; a write waits at most `WRITE_POOL_S`
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            seconds(field.name, getattr(self, field.name))
 
 
 @dataclass(frozen=True, slots=True)

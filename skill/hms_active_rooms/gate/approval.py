@@ -199,7 +199,7 @@ def parse_answer(answer: object) -> Decision:
     """Return the decision in an answer. Raises BadAnswerError if no answer model fits it exactly."""
     if isinstance(answer, BadAnswerError):
         raise answer
-    if not isinstance(answer, Decision | dict):
+    if not isinstance(answer, dict) and type(answer) not in _OBJECTS:
         raise BadAnswerError(
             f"it is of the type {type(answer).__name__}. A function `confirm` has to return "
             "`request.approve()` or `request.reject()`. A graph has to be resumed with "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from inspect import signature
+from inspect import iscoroutinefunction, signature
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING
@@ -57,9 +57,12 @@ class ActiveRoomsToolkit(BaseToolkit):
         requester: str = "agent",
     ) -> None:
         from hms_active_rooms.gate.gate import Gate
-        from hms_active_rooms.gate.journal import Journal
 
         super().__init__()
+        if not iscoroutinefunction(getattr(client, "list_peers", None)):
+            raise ConfigurationError(
+                f"client has to be an ActiveRoomsClient. It is of the type {type(client).__name__}."
+            )
         if not _checked(policy).rooms:
             raise ConfigurationError(
                 "No room is allowed, so the tools cannot do anything.",
@@ -67,19 +70,13 @@ class ActiveRoomsToolkit(BaseToolkit):
             )
         if not isinstance(requester, str):
             raise ConfigurationError(f"requester has to be a text. It is {requester!r}.")
-        if not isinstance(journal, (Journal, str, Path, NoneType)):
-            raise ConfigurationError(
-                f"journal has to be a Journal, URL or Path. It is {journal!r}."
-            )
         if confirm is not None and not _takes_a_request(confirm):
             raise ConfigurationError(
                 f"confirm has to be a function of one argument, the request. It is {confirm!r}.",
                 hint="Let it ask a person, and return request.approve() or request.reject().",
             )
         self._client, self._confirm, self._requester = client, confirm, requester
-        self._gate = Gate(
-            client, policy, journal if isinstance(journal, Journal) else Journal(journal)
-        )
+        self._gate = Gate(client, policy, _opened(journal))
 
     @classmethod
     def from_env(
@@ -96,7 +93,8 @@ class ActiveRoomsToolkit(BaseToolkit):
 
         `HMS_MANAGEMENT_TOKEN`, or `HMS_ACCESS_KEY` and `HMS_SECRET`, hold the credentials.
         `HMS_BASE_URL` is the address of the API. `HMS_POLICY_*` make the policy, and `HMS_JOURNAL` is
-        the journal's URL, if these arguments are not given. `rooms` replace the policy's rooms.
+        the journal's URL, if these arguments are not given. `HMS_JOURNAL_KEY` signs the journal.
+        `rooms` replace the policy's rooms.
         Raises ConfigurationError, which names the variable that is missing or wrong.
         """
         from hms_active_rooms.api.client import ActiveRoomsClient
@@ -106,13 +104,9 @@ class ActiveRoomsToolkit(BaseToolkit):
         policy = Policy.from_env(env) if policy is None else _checked(policy)
         if rooms:
             policy = Policy.build(**{**dict(policy), "rooms": rooms})
-        return cls(
-            ActiveRoomsClient.from_env(env),
-            policy,
-            confirm=confirm,
-            journal=journal or env.get("HMS_JOURNAL") or None,
-            requester=requester,
-        )
+        client, url = ActiveRoomsClient.from_env(env), env.get("HMS_JOURNAL") or None
+        opened = _opened(journal or url, env.get("HMS_JOURNAL_KEY", ""))
+        return cls(client, policy, confirm=confirm, journal=opened, requester=requester)
 
     @property
     def gate(self) -> Gate:
@@ -153,6 +147,16 @@ def _checked(policy: object) -> Policy:
         f"policy has to be a Policy. It is {policy!r}.",
         hint="Give Policy(...), or Policy.from_file(...) to read a file.",
     )
+
+
+def _opened(journal: Journal | str | Path | None, key: str | None = None) -> Journal:
+    from hms_active_rooms.gate.journal import Journal
+
+    if isinstance(journal, Journal):
+        return journal
+    if not isinstance(journal, (str, Path, NoneType)):
+        raise ConfigurationError(f"journal has to be a Journal, URL or Path. It is {journal!r}.")
+    return Journal(journal, key=key)
 
 
 def _takes_a_request(confirm: Callable[..., object]) -> bool:

@@ -78,7 +78,7 @@ _REPAIR = {
     "lock timeout": _LOCKED,
     "is full": "Make room on the journal's disk.",
     "disk i/o": "Check that the journal's disk has room. A copy of the file and its -wal on another disk can be read.",
-    "unable to open": "Name a file that this user may read and write.",
+    "unable to open": "Name a file that this user may read and write, and check that this program does not have too many files open.",
     "readonly": "Let this user read and write the journal, and the files beside it.",
     "permission denied": "Let this database user read, write and create the journal's tables.",
     "read-only transaction": "Use the primary server, not a copy that can only be read. On the primary, turn default_transaction_read_only off for this user and database.",
@@ -494,10 +494,13 @@ def _path(url: sa.URL, name: str) -> Path:
     """The file that a URL names. Raises ConfigurationError if SQLAlchemy would ignore a part of it."""
     if not name.startswith("file:"):
         known = not url.query.keys() - _SQLITE_HAS and url.query.get("mode", "ro") == "ro"
-    elif known := "uri" in url.query and not set("?#") & set(name):
+    elif known := "uri" in url.query and not set("?#") & set(name) and name != "file::memory:":
         name = unquote(re.sub("^//(localhost)?(?=/)", "", name.removeprefix("file:")))
-    if not known:
+    if not known or url.query.get("mode") == "memory":
         raise _unusable("a part of it would be ignored; for a file it can set mode=ro and timeout")
+    # SQLite takes a number that is too large for one below 0, and then does not wait at all.
+    if not re.fullmatch(r"\d{1,5}(\.\d+)?", str(url.query.get("timeout", "0"))):
+        raise _unusable("timeout must be a number of seconds below 100,000")
     return Path(name)
 
 
