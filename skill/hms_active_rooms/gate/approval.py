@@ -57,9 +57,9 @@ class Reject:
 
 @dataclass(frozen=True)
 class Edit:
-    """Run the action with changed arguments. `changes` has the new message, message type or reason.
-    It may repeat other arguments, and must have all of them if `whole` is set, as for LangChain's
-    edits. `tool` may repeat the tool's name. `by` is who decided."""
+    """Run the action with changed arguments. `changes` has the new message, message type or reason, and
+    may repeat other arguments. If `whole` is true, as for LangChain's edits, `changes` has all arguments.
+    `tool` may repeat the tool's name. `digest` is the `ApprovalRequest`'s. `by` is who decided."""
 
     digest: str
     changes: Mapping[str, object]
@@ -72,8 +72,8 @@ Decision = Approve | Reject | Edit
 
 
 class BadAnswerError(Exception):
-    """An answer does not count: nothing is decided, and the journal records why. Code that asks a
-    person may raise this error, or return it in place of an answer."""
+    """An answer does not count: nothing is decided, and the journal records why. Code that asks a person
+    may return this error in place of an answer."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class ApprovalRequest:
 
     def approve(self, *, by: str = "", scope: Scope = "once") -> Approve:
         """Return an approval of this request. The scope "session", for messages only, also approves
-        later messages of the same `thread_id`, target and type for `Policy.grant_ttl_s` seconds."""
+        messages with the same thread id, target and type in the next `Policy.grant_ttl_s` seconds."""
         return Approve(self.digest, by, scope)
 
     def reject(self, reason: str = "", *, by: str = "") -> Reject:
@@ -149,7 +149,7 @@ class _Answer(BaseModel):
 
 
 class ApproveAnswer(_Answer):
-    """An approval: `{"type": "approve", "digest": ...}`. A soft gate also takes `"scope": "session"`."""
+    """An approval: `{"type": "approve", "digest": ...}`. A message also takes `"scope": "session"`."""
 
     type: Literal["approve"]
     digest: str
@@ -165,6 +165,8 @@ class RejectAnswer(_Answer):
 
 
 class EditedAction(_Answer):
+    """The tool's name, and all its arguments as edited."""
+
     name: str
     args: dict[str, object]
 
@@ -186,7 +188,7 @@ _SCHEMA = json.dumps(_ANSWER.json_schema())
 
 
 def answer_schema(digest: str) -> dict[str, Any]:
-    """Return the JSON schema of an answer to a request; it allows only this digest."""
+    """Return the JSON schema of an answer to the request with this digest. No other digest is valid."""
     schema: dict[str, Any] = json.loads(_SCHEMA)
     only = {"const": digest}
     for name in ("ApproveAnswer", "EditAnswer"):
@@ -196,7 +198,8 @@ def answer_schema(digest: str) -> dict[str, Any]:
 
 
 def parse_answer(answer: object) -> Decision:
-    """Return the decision in an answer. Raises BadAnswerError if no answer model fits it exactly."""
+    """Return the decision in an answer. Raises BadAnswerError unless the answer is a decision, or has
+    exactly the fields of `ApproveAnswer`, `RejectAnswer` or `EditAnswer`."""
     if isinstance(answer, BadAnswerError):
         raise answer
     if not isinstance(answer, dict) and type(answer) not in _OBJECTS:
@@ -358,7 +361,7 @@ def next_revision(
 
 def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
     """Return an earlier action whose approval for the session also covers `action`, or None. Both have
-    the same target, conversation and process; only their texts differ."""
+    the same target, conversation, requester and process. Only their texts differ."""
 
     def target(one: Action) -> tuple[object, ...]:
         impact = one.shown

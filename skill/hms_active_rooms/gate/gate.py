@@ -158,7 +158,7 @@ class Gate:
         return _there(await asyncio.to_thread(self.journal.get, action_id))
 
     async def find(self, call: StateChange, origin: Origin) -> Action | None:
-        """Return the newest revision of this call from this origin, or None."""
+        """Return the newest revision of this call, made at this place (`origin`), or None."""
         return await asyncio.to_thread(self.journal.latest, records.call_key(call, origin))
 
     async def latest(self, action_id: str) -> Action:
@@ -179,15 +179,15 @@ class Gate:
         mine: Collection[str] = (),
         admit: Callable[[Writing], None] | None = None,
     ) -> Action:
-        """Record a call as an action. If this origin made the call before, return its action.
+        """Record a call as an action, and return it. If `origin` made the call before, return that action.
 
         Args:
             is_new: the caller knows that the journal has no action for this call.
             shown: how the caller will show the question; the journal records this.
             place: the step of a graph that shows the question; only one call may ask there.
             always_ask: ask a person even if the policy lets the tool run unasked.
-            mine: other names of this requester. A call sent under one of them counts as sent by it.
-            admit: is called before a question is recorded; raises an error if no more may wait.
+            mine: other names of this requester, whose calls count as calls of this requester.
+            admit: is called before a question is recorded; raises an error if no more questions may wait.
 
         Raises:
             PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused and recorded.
@@ -284,7 +284,7 @@ class Gate:
     # --- ask and decide --------------------------------------------------------------------
 
     def request(self, action: Action, problem: str = "") -> ApprovalRequest:
-        """Return the question about this action. It is the same for every way of asking."""
+        """Return the question about this action. `problem` says why the last answer did not count, if so."""
         return ApprovalRequest(
             action_id=action.id,
             tool=action.tool,
@@ -300,7 +300,7 @@ class Gate:
         )
 
     async def check_allowed(self, action: Action) -> None:
-        """Raise PolicyRefusal if this gate's policy, which may have changed, refuses the action."""
+        """Read the room, and raise PolicyRefusal if the policy, as it is now, refuses the action."""
         with suppress(ApiError):  # `run` will raise it
             change = (await self._reread(action)).change
             if change.verdict == "refused":
@@ -323,8 +323,8 @@ class Gate:
         """Record a decision about an action: approve, reject or edit. Every interface calls this.
 
         Args:
-            answer: a `Decision`, a `Refuse`, or a plain dict that matches an answer model of
-                `gate.approval`.
+            answer: an `Approve`, `Reject`, `Edit` or `Refuse`, or a plain dict with the fields of
+                `ApproveAnswer`, `RejectAnswer` or `EditAnswer`.
             by: who decides. A name in the answer takes precedence.
             way: how this person was asked.
             rooms: only actions in these rooms may be decided; None allows any room.
@@ -354,13 +354,13 @@ class Gate:
             ask: shows a person all open questions at once, and returns one answer for each.
             by: who answers. A name in the answer takes precedence.
             way: how this person is asked.
-            on_record: ids of actions whose question is recorded already. None: `ask` records all.
+            on_record: ids of actions whose question is on record. None: `ask` records all questions.
             problems: by action id, why the person's last answer did not count.
             approved: ids of actions for which a yes was recorded just now.
 
         Returns for each action its newest revision, or the error that stopped it. The revision is
-        still `proposed` if nobody answered, and still `approved` if somebody wanted other words after
-        it was approved.
+        still `proposed` if nobody answered, and still `approved` if somebody tried to edit it after
+        its approval.
         """
         ended: list[Action | ActiveRoomsError] = [*actions]
         problems = dict(problems or {})
@@ -405,9 +405,10 @@ class Gate:
             return error
 
     async def withdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[Action]:
-        """Reject the actions of a conversation (for a graph, its thread id) that are not sent yet, and
-        end its approvals with the scope "session". The journal records `by` whom; the model is told
-        the `reason`. Returns the rejected actions. Skips and logs an action with a broken record."""
+        """Reject the actions of a conversation that are not sent yet, and end its approvals with the
+        scope "session". `thread` is the conversation, for a graph the thread id. The journal records who
+        does it (`by`); the model is told the `reason`. Returns the rejected actions. Skips and logs
+        broken records."""
 
         def take_back(tx: Writing) -> list[Action]:
             no, taken = Reject(reason or "withdrawn"), list[Action]()
@@ -424,9 +425,9 @@ class Gate:
     # --- run -------------------------------------------------------------------------------
 
     async def run(self, wanted: Action | str, *, waits: Waits = nobody_waits) -> Action:
-        """Send an approved action once, and return it with its outcome. `wanted` is the action, as
-        just read or decided, or its id. If `waits` says that the caller still waits for the outcome,
-        the journal also records that the caller was told.
+        """Send an approved action once, and return it with its outcome. `wanted` is its id, or
+        the action as just read or decided. `waits` returns whether the caller still waits for the
+        outcome. If so, the journal records that the caller was told.
 
         If the approval no longer fits the room, nothing is sent. Then `run` returns a new revision in
         the state `proposed`, about which to ask a person. If another worker has begun to send the
@@ -436,7 +437,7 @@ class Gate:
             InvalidCall: there is no action with this id. BrokenRecord: its record is broken.
             PolicyRefusal: too many actions in this minute. The action stays approved.
             ApiError: the room could not be read. The action stays approved.
-            OutcomeUnknown: an error came after the sending began; it may have been executed.
+            OutcomeUnknown: an error came after the sending began. The call may have been executed.
         """
         action = await self.get(wanted) if isinstance(wanted, str) else wanted
         attempt, slow = 1, 0
@@ -596,9 +597,9 @@ class Gate:
         return await Sending(*self._sends_by, action).look()
 
     async def look_again(self) -> list[Action]:
-        """Find out how actions ended that an earlier process left unfinished: read their rooms, record
-        what they show, and return the actions. Call this when a program starts. It sends nothing,
-        waits for no worker, and reads only allowed rooms. It skips and logs broken records."""
+        """Find out what became of actions that an earlier process left unfinished: read their rooms, and
+        record what these show. Call this when a program starts. It sends nothing, waits for no other
+        process, and reads only allowed rooms. Returns the actions. Skips and logs broken records."""
         find, rooms, looked = self.journal.actions, self.policy.only_rooms, list[Action]()
         for action in await asyncio.to_thread(find, "sent", "unknown", rooms=rooms, limit=None):
             with suppress(ActiveRoomsError), skip_if_broken(action.id):

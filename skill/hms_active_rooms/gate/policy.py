@@ -33,7 +33,8 @@ ENV_PREFIX: Final = "HMS_POLICY_"
 
 
 def gate_for(hints: Hints) -> Gate:
-    """Return the gate for a tool with these hints. A tool without hints counts as destructive."""
+    """Return whether a person is asked about a tool. "none": never, it only reads. "soft": a setting can
+    turn the question off. "hard", also for a tool without hints: only code can turn the question off."""
     if hints.destructive:
         return "hard"
     return "none" if hints.read_only else "soft"

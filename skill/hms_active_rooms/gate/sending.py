@@ -67,7 +67,7 @@ def nobody_waits() -> bool:
 
 @dataclass
 class Sending:
-    """Sends one claimed action. `action.call` knows what differs between tools."""
+    """Sends one action that only this process may send, and records how it ended."""
 
     client: ActiveRoomsClient
     journal: Journal
@@ -190,14 +190,14 @@ class Sending:
         return Room("", "", came).other_connections(people, "is in the room again")
 
     async def look(self) -> Action:
-        """Read the room for the effect of an `unknown` action, and record what it shows."""
+        """Read the room for the effect of an action whose outcome is unknown, and record what it shows."""
         return await asyncio.to_thread(self._record, await self.look_for_it(), "look")
 
     async def carry_out(self) -> Ended:
-        """Send the request once (or one request per person), then read the room for the effect. After
-        a lost answer, only the request of an `idempotent` tool is sent a second time. Then the room
-        must show no effect, the same session must run, and this worker must have the claim. Raises
-        ApiError if the request was surely not executed."""
+        """Send the request (or one request per person), then read the room for the effect. A request
+        whose answer was lost is sent once more only if the tool is `idempotent`, the room shows no
+        effect, the same session runs, and no other process has taken over. Raises ApiError if the request
+        was surely not executed."""
         call, shown, total = self.action.call, self.action.shown, self.change.total
         if parts := call.per_person(shown):
             return await self._send_each(parts)
@@ -228,7 +228,7 @@ class Sending:
             lost = error
 
     async def look_for_it(self) -> Ended:
-        """Read the room once for the outcome of an `unknown` action."""
+        """Read the room once, and return the outcome of an action whose outcome was unknown."""
         call, people = self.action.call, self.action.shown.people
         if call.per_person(self.action.shown):
             fates = await asyncio.to_thread(self._fates)
@@ -405,8 +405,8 @@ def _same_claim(row: Action, action: Action) -> bool:
 
 
 def give_back(journal: Journal, action: Action, reason: str) -> bool:
-    """Make a claimed action `approved` again. Call this only if nothing was executed. Returns False if
-    this worker had lost the claim."""
+    """Make an action that this process began to send `approved` again. Call this only if nothing was
+    executed. Returns False if another process has taken over."""
     with journal.write() as tx:
         row = tx.get(action.id)
         if row is None or row.state != "sent" or not _same_claim(row, action):

@@ -34,7 +34,7 @@ NOT_AGAIN: Final = " Do not try again unless the person asks for it."
 
 
 def describe(action: Action) -> str:
-    """Return the question in a few lines: what would happen, to whom, with all texts in full."""
+    """Return the question in a few lines: what would happen, to whom, and all texts in full."""
     if action.impact is None:
         # The call was refused before the room was read.
         arguments = action.call.arguments().items()
@@ -104,7 +104,7 @@ def _hint(action: Action, *, for_person: bool = False) -> str:
 
 
 def sent_before(action: Action, again: Action, now: datetime) -> str:
-    """Return a note for `again`: when `action` sent the same call, and what came of it."""
+    """Return a note for the action `again`: when `action` sent the same call, and what came of that."""
     ago_s = max((now - (action.sent_at or now)).total_seconds(), 0.0)  # clocks can be set back
     ago = f"{ago_s:.0f} s" if ago_s < 120 else f"{ago_s / 60:.0f} min"
     same = content_of(action.call) == again.content
@@ -257,7 +257,7 @@ def view(
 
 def question(request: ApprovalRequest) -> dict[str, Any]:
     """Return one question as plain JSON: LangChain's `name`, `args` and `description`, then our own
-    fields. `description` repeats the `problem`, since not every UI shows that field."""
+    fields. `description` repeats the `problem` with the last answer, since some UIs show nothing else."""
     problem = f"The last answer did not count: {request.problem}\n\n" if request.problem else ""
     impact = ImpactView.model_validate(request.impact, context=MAX_PEOPLE)
     return {

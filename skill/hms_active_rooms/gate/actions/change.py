@@ -97,24 +97,24 @@ class StateChange(Arguments, ABC):
     @abstractmethod
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
         """Return this call with full ids, and its impact: whom it would affect in this room. Raises
-        PeerNotFound, PolicyRefusal, or InvalidCall (a short id fits several peers)."""
+        PeerNotFound, PolicyRefusal, BadResponse, or InvalidCall for a short id that fits several peers."""
 
     @abstractmethod
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
-        """Return whether the approved call may still be sent. The approver saw the impact `shown`. The
-        same session still runs: the caller has checked that. Raises what `assess` raises."""
+        """Compare the room now with the impact that the approver saw (`shown`), and return whether the
+        approved call may still be sent. The same session still runs. Raises what `assess` raises."""
 
     @abstractmethod
     def question(self, impact: Impact) -> list[str]:
-        """Return the lines a person reads before deciding: what would happen, to whom, with all text."""
+        """Return the lines a person reads before deciding: what would happen, to whom, and all texts."""
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """Return whether the request names neither peer nor session, so may affect people not shown."""
+        """Return whether the request names no peer and no session, and so may affect people not shown."""
         return False
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """Return the target of the call: by default the kind of impact and all arguments that cannot
-        be edited. An approval with the scope "session" covers later calls with an equal target."""
+        """Return the target of the call: by default `impact.kind` and all arguments that cannot be
+        edited. An approval with the scope "session" covers later calls with an equal target."""
         alike = sorted(self.model_dump(exclude=set(self.editable)).items())
         return (impact.kind, *(json.dumps(pair) for pair in alike))
 
@@ -123,15 +123,15 @@ class StateChange(Arguments, ABC):
         """Send the request. Raises ApiError, which says whether the room may have been changed."""
 
     def per_person(self, impact: Impact) -> Sequence[StateChange]:
-        """Return the calls to send, one for each person shown; empty if one request is enough."""
+        """Return one call for each person in the impact; empty if one request is enough."""
         return ()
 
     async def seen(
         self, client: ActiveRoomsClient, shown: Impact, people: Sequence[Person]
     ) -> Observation:
-        """Read the room once, and return whether it shows the effect (`gone`): all `people` have left
-        or, if `people` is empty, the session is over. An override may set `gone` to False only if the
-        same session still runs, since the gate may then send the request again."""
+        """Read the room once. In the result, `gone` is true if the session of `shown` is over, or if
+        there are `people` and all of them have left. An override may set `gone` to False only if that
+        session still runs, since the gate may then send the request again."""
         try:
             room = await client.retrieve_active_room(self.room_id)
         except NotActive:
@@ -146,7 +146,7 @@ class StateChange(Arguments, ABC):
         """Return a sentence that says what the accepted call did to `total` people."""
 
     def condition(self, impact: Impact) -> str:
-        """Return the outcome if the answer was lost but the room shows the effect. It names no cause."""
+        """Return the outcome if the answer was lost but the room shows the effect. No cause is named."""
         return "The room shows the effect. Whether this request caused it is not known."
 
     @property
@@ -156,7 +156,7 @@ class StateChange(Arguments, ABC):
 
     @property
     def gone_text(self) -> str:
-        """The outcome after a 404, if the room then is as the call wants it; "" if it is a failure."""
+        """The outcome after a 404, if the room is then as the call wants it; "" if a 404 is a failure."""
         return ""
 
     def edited(self, changes: dict[str, object]) -> StateChange:

@@ -101,14 +101,14 @@ class Room:
     def other_connections(
         self, people: Iterable[Person], what: str = "has another connection, which is not affected"
     ) -> tuple[str, ...]:
-        """Return a warning, "The same user id" and `what`, for each other connection of these people."""
+        """Return a warning, "The same user id" and then `what`, for each further connection of the people."""
         ids, users = {p.id for p in people}, {p.user_id for p in people if p.user_id}
         others = [p for p in self.people if p.user_id in users and p.id not in ids]
         return _warnings(f"The same user id {what}", others)
 
     def doubles(self, person: Person, policy: Policy) -> tuple[str, ...]:
-        """Return warnings about other connections of this person, after those about other peers whose
-        name is the same or looks alike: protected people first, then people with another role."""
+        """Return warnings about other peers whose name is the same or looks alike: protected people
+        first, then people with another role. Then warnings about other connections of this person."""
         others = [p for p in self.people if p.id != person.id]
         alike = {person.name, *lookalikes(person.name, [p.name for p in others])}
         shown = person.name[:QUOTED_CHARS]
@@ -123,8 +123,8 @@ class Room:
         return alike_too + self.other_connections([person])
 
     def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:
-        """Return a warning if the policy may protect `role` but misspells it. A protected role that
-        somebody in the room has is spelt right, so it is not compared."""
+        """Return a warning if the policy protects a role that may be `role`, misspelt. A protected role
+        that somebody in the room has is spelt right, so it is not compared."""
         name, held = folded(role), {folded(known) for known in {p.role for p in self.people}}
         unseen = {n: r for r in policy.protected_roles if (n := folded(r)) not in held}
         return tuple(
@@ -231,7 +231,7 @@ class Drift:
 
 
 def fingerprint(ids: Iterable[str]) -> str:
-    """Return a compact set of ids for `strangers`: a Bloom filter, 8 bits for each id, in Base64."""
+    """Return the ids in a compact form for `strangers`: a Bloom filter, 8 bits for each id, in Base64."""
     known = list(ids)
     bits = bytearray(len(known))
     for peer_id in known:
@@ -241,8 +241,8 @@ def fingerprint(ids: Iterable[str]) -> str:
 
 
 def strangers(receivers: str, ids: Iterable[str]) -> int:
-    """Return how many of these ids are not in the `fingerprint` `receivers`. The count may be too low:
-    about one new id in eight is taken for a known one."""
+    """Return how many of the ids are not in `receivers`, which `fingerprint` made. The count may be too
+    low: about one new id in eight is taken for a known one."""
     bits = b64decode(receivers)
     found = [_bit(peer_id, len(bits)) for peer_id in ids]
     return sum(not bits[place] & bit for place, bit in found)
@@ -254,8 +254,8 @@ def _bit(peer_id: str, size: int) -> tuple[int, int]:
 
 
 def person_of(peer: Peer, short_id: str = "") -> Person:
-    """Return the `Person` for a peer. A text longer than `MAX_TEXT_CHARS` is cut to that length,
-    and gets "…" and a hash."""
+    """Return the `Person` for a peer. A text of more than 200 characters is cut to that length, and gets
+    "…" and a hash. Without `short_id`, the full id takes its place."""
     texts = (_bounded(peer.name), _bounded(peer.user_id), _bounded(peer.role))
     return Person(peer.id, short_id or peer.id, *texts)
 
@@ -276,8 +276,8 @@ def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
 
 
 def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
-    """Raise PolicyRefusal if the policy protects one of these people, or if 100ms sent no role or user
-    id that could be compared."""
+    """Raise PolicyRefusal if the policy protects one of these people, or if nobody can tell, since 100ms
+    sent no usable role or user id."""
     for person in people:
         untold = ""
         if policy.protected_roles and (not folded(person.role) or _NO_TEXT.match(person.role)):

@@ -28,6 +28,8 @@ left. `no longer there`: the answer was lost, and the room does not list the per
 
 @dataclass(frozen=True)
 class PersonResult:
+    """What became of one person when a role was removed."""
+
     id: str
     name: str
     outcome: Fate
@@ -59,14 +61,14 @@ class Observation:
     why: str = ""  # why the room was not read, or how long it showed no effect
 
     def words(self) -> str:
-        """Return, without a full stop, what the room showed if it did not show the effect."""
+        """Return a clause that says that the room could not be read, or does not show the effect."""
         if self.gone is None:
             return f"the room could not be read: {self.why.rstrip('.')}"
         return "the room does not show the effect yet"
 
 
 def answered(call: StateChange, shown: Impact, total: int, seen: Observation | None) -> Ended:
-    """Return the outcome if 100ms accepted the request. `seen` is None if the room cannot show it."""
+    """Return the outcome if 100ms accepted the request. `seen` is None if the room cannot show the effect."""
     text = call.effect(shown, total)
     if seen is None or not call.visible:
         return "done", Result(text, "yes")
@@ -80,8 +82,8 @@ def answered(call: StateChange, shown: Impact, total: int, seen: Observation | N
 def unanswered(
     call: StateChange, shown: Impact, error: ActiveRoomsError | None, seen: Observation | None
 ) -> Ended:
-    """Return the outcome if no answer tells what became of the request. `error` came in place of an
-    answer; None: an earlier process sent the request. `seen` is None if the room was not read."""
+    """Return the outcome if no answer tells what became of the request. `error` came in place of the
+    answer, and is None if an earlier process sent the request. `seen` is None if the room was not read."""
     code = error.code if error else ""
     if seen is not None and seen.gone:
         lost = f" The answer was lost ({code})." if code else ""
@@ -110,7 +112,7 @@ def for_each(
     error: ActiveRoomsError | None,
     seen: Observation,
 ) -> Ended:
-    """Return the outcome if each person got a request: a summary, and what became of each person."""
+    """Return the outcome if each person got a request. `fates` is by peer id, `error` is the last error."""
     rows = tuple(PersonResult(p.id, p.name, fates[p.id]) for p in people)
     count = Counter(fates.values())
     parts = [f"{count[word]} {word}" for word in get_args(Fate) if count[word]]

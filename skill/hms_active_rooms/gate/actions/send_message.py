@@ -111,7 +111,7 @@ class SendMessage(StateChange):
         return [head, text]
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """Return the target and type of the message and, for one peer, its role and user id."""
+        """Return the target and type of the message; for one peer also the peer's role and user id."""
         of = [text for p in impact.people[:1] for text in (p.role, p.user_id) if self.peer_id]
         return (impact.kind, self.peer_id or self.role or "", self.type, *of)
 

@@ -62,8 +62,8 @@ class Journal:
             has `?mode=ro`, the journal is opened for reading only. ":memory:" is a journal in
             memory. It is opened at the first use, and lost when it is closed or the process ends.
         clock: returns the time, aware UTC.
-        on_commit: called before and after each commit of a writing transaction.
-        key: a secret of at least 32 characters. It seals each state change, so that a change by
+        on_commit: called with "before" and "after" around each commit of a writing transaction.
+        key: a secret of at least 32 characters. It signs each state change, so that a change by
             somebody without the key is found. None means `HMS_JOURNAL_KEY`, if it is set.
         create: create the journal if there is none. With False, a missing journal is an error.
 

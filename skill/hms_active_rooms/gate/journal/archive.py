@@ -31,7 +31,7 @@ _AT_ONCE = 100  # how many calls one transaction prunes, so that other writers d
 @dataclass(frozen=True)
 class Pruned:
     """How many actions `Journal.prune` deleted, and how many it `left`: those that were not exported,
-    have changed since, or contradict their events."""
+    changed after the export, or contradict their events."""
 
     actions: int
     left: int

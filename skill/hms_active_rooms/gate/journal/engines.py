@@ -228,7 +228,8 @@ class Database:
 
     @contextlib.contextmanager
     def begin(self, mode: Mode) -> Iterator[sa.Connection]:
-        """Begin a transaction. Raises JournalError in place of the database's own errors."""
+        """Begin a transaction: "reads", "writes", or "notes", which adds events but changes no action.
+        Raises JournalError in place of the database's own errors."""
         if mode not in self._modes:
             raise JournalError(
                 f"The journal {self.place} can only be read, so nothing can be recorded in it.",

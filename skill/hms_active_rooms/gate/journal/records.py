@@ -181,7 +181,7 @@ class Action:
 
     @property
     def shown(self) -> Impact:
-        """The impact that was shown. Raises BrokenRecord, or JournalError if there was none."""
+        """The recorded impact. Raises BrokenRecord, or JournalError if the call was refused without one."""
         self.check()
         if self.impact is None:
             raise JournalError(f"The action {self.id} was refused at once, so it affects nobody.")
@@ -236,7 +236,7 @@ class Action:
 
     def at(self, now: datetime) -> Action:
         """Return this action as of `now`. If it was not sent, it is `expired` after its deadline. It is
-        `expired`, too, if `now` is long before its last step: then nobody knows its age."""
+        also `expired` if its last step is dated over a minute after `now`: nobody knows its age then."""
         set_back = (self.decided_at or self.created_at) > now + CLOCKS_DIFFER
         if self.state not in UNSENT or (now < self.expires_at and not set_back):
             return self
@@ -276,7 +276,7 @@ def as_made(call: StateChange) -> str:
 
 
 def content_of(call: StateChange) -> str:
-    """Return a digest like `as_made` that is the same for the short and the full id of a peer."""
+    """Return a digest of a call's tool and arguments, the same for the short and the full id of a peer."""
     arguments = call.arguments()
     if "peer_id" in arguments:
         arguments["peer_id"] = arguments["peer_id"][:SHORT_ID_CHARS]
@@ -389,16 +389,16 @@ def sealed(key: bytes, **values: object) -> str:
 
 
 def seal(key: bytes, columns: Columns, event: Columns) -> str:
-    """Return a hash of a row and of the event that last changed its state, to see whether somebody
-    changed either. `key` is b"" if the journal has no key."""
+    """Return a hash of an action's row and of the event that last changed its state, to show a later
+    change of either. `key` is b"" if the journal has no key."""
     row = {name: columns[name] for name in _SEALED}
     said = [event[name] for name in ("at", "kind", "by", "way", "data")]
     return sealed(key, row=row, event=said)
 
 
 def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> str:
-    """Return why a row of the table of actions cannot be trusted; "" if it can. `event` last changed
-    the row's state, and `found` is the stored seal of both (see `seal`)."""
+    """Return why the row `columns` of an action cannot be trusted; "" if it can. `event` is the one that
+    last changed the row's state. `found` is the hash of both that `seal` made at that time."""
     if event["kind"] is None:
         return "contradicts itself: the events that led to it are gone"
     if found == seal(key, columns, event):

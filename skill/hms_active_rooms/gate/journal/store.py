@@ -174,7 +174,7 @@ class Reading:
         return row, told
 
     def latest(self, call_key: str) -> Action | None:
-        """Return the newest revision of a call, or of the action it stands for (`CALLED_AGAIN`); or None."""
+        """Return the newest revision of a call, or of the earlier call that it repeats; else None."""
         if (row := self._one(_LATEST, key=call_key)) is not None:
             return row
         told = self.events(action_id(call_key, 1))
@@ -198,8 +198,8 @@ class Reading:
         return self._one(_SAME_CALL, requester=action.requester, **alike)
 
     def same_sent(self, action: Action, requesters: Collection[str]) -> Action | None:
-        """Return the last action with the same call and thread that one of these requesters sent, at
-        most `SENT_BEFORE` ago; or None. A call is the same also as a person edited it."""
+        """Return the last action with this call and thread that one of the requesters sent in the last
+        hour, or None. If a person edited an action, its old and its new call both count."""
         given = {"thread": action.thread, "content": action.content}
         found = self._rows(_SAME_SENT, since=self.now() - records.SENT_BEFORE, **given)
         for row in found:
@@ -216,8 +216,9 @@ class Reading:
         is_mine: Callable[[str], bool] = lambda _: True,
         is_same: Callable[[Action], bool] = lambda _: True,
     ) -> tuple[Action | None, list[str], int]:
-        """Find calls with this `Action.content` in a thread. Return the caller's newest action that
-        `is_same`, all requesters who are the caller (`is_mine`), and how many calls anybody made."""
+        """Find calls in a thread by the digest `content`. Return three things: the newest action accepted
+        by `is_same`, of a requester accepted by `is_mine`; all such requesters; how many calls anybody
+        made."""
         same: tuple[sa.ColumnElement[bool], ...]
         same = (actions.c.thread == thread, actions.c.content == content)
         calls = sa.func.count(actions.c.call_key.distinct()).label("calls")
@@ -237,7 +238,7 @@ class Reading:
         offset: int = 0,
         **which: Unpack[Which],
     ) -> list[Action]:
-        """Return at most `limit` actions that match `which` and one of the `states`."""
+        """Return at most `limit` actions in one of the `states`, if given, that match the filters `which`."""
         age = actions.c.created_at
         query = _ROW.where(*self._filters(which, *states))
         query = query.order_by(age if oldest_first else age.desc(), actions.c.id)
@@ -260,8 +261,8 @@ class Reading:
         return self.db.scalar(query) or 0
 
     def sent_lately(self, like: Action) -> tuple[int, int]:
-        """Return how many actions were sent in the last minute: by the requester of `like` in its
-        room, and in all. Actions that a wrong clock dated far ahead are left out."""
+        """Return how many actions were sent in the last minute: those with the requester and room of
+        `like`, and all. Actions that a wrong clock dated far ahead are left out."""
         since, until = self.now() - records.RATE_WINDOW, self.now() + records.RATE_WINDOW
         given = {"since": since, "until": until, "room_id": like.room_id}
         [found] = self._rows(_SENT_LATELY, requester=like.requester, **given)
@@ -274,8 +275,8 @@ class Reading:
         return [o for o in sent if o.id != action.id and o.gate == "hard" and not o.contradiction]
 
     def has_rival(self, action: Action) -> bool:
-        """Return whether another destructive action is being sent to this room, or has ended since
-        `action` was read. Event numbers tell the order, since clocks may differ."""
+        """Return whether another destructive action is being sent to the room of `action`, or has ended
+        since `action` was read. Event numbers tell the order, since clocks may differ."""
         given = {"room_id": action.room_id, "id": action.id, "mark": action.mark}
         return bool(self.rivals(action) or self._rows(_ENDED_SINCE, **given))
 
@@ -283,28 +284,29 @@ class Reading:
         return [_event(row) for row in self._rows(_EVENTS, id=action_id)]
 
     def refused_requests(self, *, limit: int = 50) -> list[Event]:
-        """Return events of requests that servers refused, newest first. `way` is the reason."""
+        """Return events of requests that servers refused, newest first. An event's `way` is the reason."""
         refused = (events.c.action_id == records.REQUESTS, events.c.kind == "refused")
         query = sa.select(events).where(*refused).order_by(events.c.seq.desc()).limit(limit)
         return [_event(row) for row in self.found(query)]
 
     def steps(self, action_id: str) -> dict[str, str]:
-        """Return what became of each person, by peer id: a `Fate`, or "sending" if that is not known.
-        Return {} if one request was for all people."""
+        """Return what became of each person, by peer id: a `Fate`, such as "removed", or "sending" if no
+        end is on record. Return {} if one request was for all people."""
         [known] = [row["steps"] for row in self._rows(_STEPS, id=action_id)] or [None]
         return {peer: str(of) for peer, of in known.items()} if isinstance(known, dict) else {}
 
     def asked_at(self, place: str) -> list[str]:
-        """Return what `ask` stored under the key `place`, or []."""
+        """Return the items that `Writing.ask` stored under the key `place`, or []."""
         return [id_ for found in self._rows(_ASKED, place=place) for id_ in _ids(found["items"])]
 
     def asked_below(self, place: str) -> list[list[str]]:
-        """Return what `ask` stored under each key that begins with `place`."""
+        """Return the items that `Writing.ask` stored under each key that begins with `place`."""
         query = sa.select(asks.c["items"]).where(asks.c.place.startswith(place, autoescape=True))
         return [_ids(items) for items in self.db.scalars(query)]
 
     def grants(self, thread: str) -> list[Action]:
-        """Return the actions of a conversation whose approval "for the session" has not ended."""
+        """Return a conversation's actions with an approval "for the session" that was not revoked. The
+        caller checks whether the approval is too old."""
         rows = self._actions(self._rows(_GRANTS, thread=thread))
         return [r for r in rows if not r.contradiction and r.state not in ("rejected", "expired")]
 
@@ -331,8 +333,8 @@ class Reading:
         return found
 
     def found(self, query: sa.Select[Any]) -> list[Row]:
-        """Return the rows of a query. Unlike `_rows`, this keeps no compiled form, so it suits queries
-        that differ each time."""
+        """Run a query, and return its rows. The compiled query is not kept, so this suits queries that
+        differ each time."""
         found = self.db.execute(query)
         names = tuple(found.keys())
         return [dict(zip(names, map(_text, row), strict=True)) for row in found]
@@ -400,8 +402,8 @@ class Writing(Reading):
         return files[-1:] not in ([], [None], [self._file])
 
     def insert(self, action: Action) -> Action:
-        """Insert an action and its first event. Returns the action with its `mark`. Raises
-        JournalError if another call has this id, BrokenRecord if its action was deleted."""
+        """Insert an action and its first event. In the returned action, `mark` is the newest event's
+        number. Raises JournalError if another call has this id, BrokenRecord if this action was deleted."""
         row = records.row_of(action)
         if self.get(action.id) is not None:
             raise JournalError("Two different calls have the same action id.")
@@ -415,8 +417,8 @@ class Writing(Reading):
         return replace(action, mark=mark)
 
     def refuse_deleted(self, action_id: str) -> None:
-        """Raise BrokenRecord if there are events with this action id. Call this only if there is no
-        such action: then it was deleted, or the call stood for another action (`CALLED_AGAIN`)."""
+        """Raise BrokenRecord if there are events with this action id. Call this only if no action has the
+        id. Then the action was deleted, or the call stood for another action."""
         if self.events(action_id):
             raise BrokenRecord(
                 f"The action {action_id} was made before, and its row has been deleted.",
@@ -517,7 +519,7 @@ class Writing(Reading):
         return int(added.fetchone()[0] if add is not _ADD["sqlite"] else added.lastrowid)
 
     def renew(self, action_id: str, *, lease_s: float) -> bool:
-        """Prolong this worker's lease on an action. False: it lost the lease, and must send nothing."""
+        """Prolong this process's right to send an action. False: the right is lost, so send nothing."""
         mine = (actions.c.id == action_id, actions.c.state == "sent")
         prolong = actions.update().where(*mine, actions.c.worker == this_worker())
         until = self.now() + timedelta(seconds=lease_s)

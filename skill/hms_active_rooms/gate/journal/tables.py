@@ -198,8 +198,8 @@ _FROM_0_1_0 = [
 
 
 def prepare(db: sa.Connection, key: bytes) -> bool:
-    """Create the tables, or migrate those of an earlier release. With a key, state changes are sealed
-    from now on. Returns whether there were no tables. Raises what `check` raises."""
+    """Create the tables, or migrate those of an earlier release. The key, if not b"", becomes the
+    journal's key. Returns whether there were no tables. Raises what `check` raises."""
     found = check(db, key)
     if found is None:
         metadata.create_all(db, checkfirst=False)
@@ -221,13 +221,13 @@ def prepare(db: sa.Connection, key: bytes) -> bool:
 
 
 def is_bound(db: sa.Connection) -> bool:
-    """Return whether the journal was begun with a key."""
+    """Return whether the journal has a key."""
     return bool(db.scalar(sa.select(versions.c.key_check)))
 
 
 def check(db: sa.Connection, key: bytes) -> int | None:
-    """Return the schema version of the journal, or None if there is no journal yet. Raises
-    JournalError if a newer release made the journal, or if it lacks a table or has another key."""
+    """Return the schema version of the journal, or None if there is no journal yet. Raises JournalError
+    if the journal is of a newer release, lacks a table, or has another key."""
     there = set(sa.inspect(db).get_table_names()) & set(metadata.tables)
     if not there:
         return None
@@ -245,7 +245,7 @@ def check(db: sa.Connection, key: bytes) -> int | None:
 
 
 def check_still(db: sa.Connection, key: bytes) -> None:
-    """Raise JournalError if a newer release has migrated the journal, or if it has another key."""
+    """Raise JournalError if a newer release has migrated the journal, or if its key is another one."""
     cursor = db.connection.cursor()  # far quicker than by SQLAlchemy
     cursor.execute("SELECT version, key_check FROM hms_journal")
     version, known = cursor.fetchone() or (0, "")
