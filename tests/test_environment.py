@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import runpy
+import sys
 from collections.abc import Callable, Mapping
 
 import pytest
 
 from hms_active_rooms.api.client import ActiveRoomsClient
+from hms_active_rooms.cli import chat
 from hms_active_rooms.cli.serving import public_url
 from hms_active_rooms.errors import ConfigurationError
-from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.journal import Journal, default_url
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.serve.notify import notify_settings
 
@@ -63,6 +65,21 @@ def test_a_wrong_setting_is_told_with_its_value_and_what_is_allowed(
     assert told.startswith(variable) or variable in caught.value.hint
     assert f'"{value}"' in told.replace("\\", "")
     assert allowed in told
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows knows each user's folders")
+def test_where_the_user_has_no_home_the_error_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import pwd
+
+    for name in ("HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # as in a container: KeyError
+    for find in (default_url, chat.path):
+        with pytest.raises(ConfigurationError, match="no home folder") as caught:
+            find()
+        assert "HOME" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Final
+
+import platformdirs
 
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.untrusted import quoted
@@ -25,6 +29,19 @@ KNOWN: Final = frozenset(
 
 FAMILIES: Final = ("HMS_POLICY_", "HMS_APPROVER_TOKEN_")
 """Prefixes of other settings. The code that reads a setting checks the rest of its name."""
+
+
+def state_folder() -> Path:
+    """Return the folder of the journal and the conversations. It may not exist yet. Raises
+    ConfigurationError if the system knows no home folder for this user, as in some containers."""
+    with suppress(RuntimeError):
+        folder = platformdirs.user_state_path("hms-active-rooms")
+        if folder.is_absolute():  # else a part of it is "~"
+            return folder
+    raise ConfigurationError(
+        "There is no folder for the journal: this user has no home folder.",
+        hint="Set HOME or XDG_STATE_HOME to a folder that can be written.",
+    )
 
 
 def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:

@@ -102,6 +102,11 @@ def test_wrong_arguments_are_one_line_and_send_nothing(call: Run, sim: Simulatio
         (("room", ROOM, "extra"), "extra"),
         (("remove", ROOM, "Spam", "Bot"), "Put quotes around a name"),
         (("--nonsense",), "--nonsense"),
+        (("send", ROOM, "- hi"), "write -- before it"),
+        (("send", ROOM, "hi", "--to", "Bob", "--to", "Ann"), "--to is given twice"),
+        (("remove", ROOM, "--role", "a", "--reason", "b", "--role=c"), "--role is given twice"),
+        (("actions", "show", "nope", "--journal", "a", "--journal", "b"), "given twice"),
+        (("skill", "install", "~nobody-has-this-name/skills"), "unknown user"),
     ]:
         assert_one_line(call(*arguments), 2, says)
         assert posts(sim) == []

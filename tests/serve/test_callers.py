@@ -454,10 +454,10 @@ async def test_a_batch_is_answered_by_one_error_and_not_executed() -> None:
 
 @asynccontextmanager
 async def on_stdio(
-    toolkit: ActiveRoomsToolkit, monkeypatch: pytest.MonkeyPatch
+    toolkit: ActiveRoomsToolkit, monkeypatch: pytest.MonkeyPatch, *, mark: str = ""
 ) -> AsyncIterator[tuple[Callable[[str], None], Callable[[], Awaitable[Any]]]]:
-    """A server over stdio that greeted its client. Yields what writes one line, and what reads one
-    message."""
+    """A server over stdio that greeted its client, whose first line begins with `mark`. Yields what
+    writes one line, and what reads one message."""
     (to_read, to_server), (from_server, to_write) = os.pipe(), os.pipe()
     with (
         os.fdopen(to_read) as stdin,
@@ -477,7 +477,8 @@ async def on_stdio(
 
         info = {"name": "agent", "version": "1"}
         hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info}
-        say(json.dumps({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}))
+        begin = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}
+        say(mark + json.dumps(begin))
         assert (await hear())["id"] == 0
         say('{"jsonrpc": "2.0", "method": "notifications/initialized"}')
         yield say, hear
@@ -527,6 +528,14 @@ async def test_over_stdio_too_what_can_be_read_in_two_ways_is_refused(
         say(line)
         refused = await hear()
         assert (refused["id"], refused["error"]["message"]) == (None, NO_MESSAGE)
+        say(json.dumps(_listing(7)))
+        assert (await hear())["id"] == 7
+
+
+async def test_the_mark_that_windows_puts_before_a_text_is_no_part_of_the_first_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with on_stdio(kit(students()), monkeypatch, mark="\ufeff") as (say, hear):
         say(json.dumps(_listing(7)))
         assert (await hear())["id"] == 7
 

@@ -46,6 +46,12 @@ def test_a_large_body_is_refused_before_it_comes(length: str, word: str) -> None
     assert verdict(guard_settings("127.0.0.1"), content_length=length) == word
 
 
+def test_a_body_whose_length_is_told_in_two_ways_is_refused() -> None:
+    two = {"transfer_encoding": "chunked", "content_length": "10"}
+    assert verdict(guard_settings("127.0.0.1"), **two) == "framing"
+    assert verdict(guard_settings("127.0.0.1"), transfer_encoding="chunked") == ""
+
+
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "127.0.0.1:9090", "localhost:1", "LOCALHOST", "[::1]:9090"]
 )

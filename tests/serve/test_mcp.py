@@ -254,6 +254,31 @@ async def test_a_question_is_taken_back_when_somebody_decides_elsewhere() -> Non
     assert room.posts == []
 
 
+@pytest.mark.parametrize("error", [JournalError("It is locked."), RuntimeError("no thread")])
+async def test_a_look_at_the_journal_that_fails_does_not_take_the_question_back(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, person, looked = students(), Person([YES]), asyncio.Event()
+    toolkit = kit(room)
+    real = toolkit.gate.get
+
+    async def fails_while_asked(action_id: str) -> Any:
+        if looked.is_set():
+            return await real(action_id)
+        looked.set()
+        raise error
+
+    async def slow(context: Any, params: Any) -> types.ElicitResult:
+        monkeypatch.setattr(toolkit.gate, "get", fails_while_asked)
+        await looked.wait()
+        return await person(context, params)
+
+    async with client(toolkit, "legacy", slow) as mcp:  # type: ignore[arg-type]
+        result = await mcp.call_tool(REMOVE, remove())
+    assert result.structured_content["state"] == "done"
+    assert len(room.posts) == 1
+
+
 async def test_a_question_is_taken_back_when_its_time_is_over() -> None:
     room, clock = students(), Clock()
 

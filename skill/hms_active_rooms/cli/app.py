@@ -80,11 +80,11 @@ for command in (
     *(chat.chat, chat.demo, serving.sim),
     *(serving.mcp, serving.serve),
 ):
-    app.command()(options.spread(command))
+    app.command(cls=options.Command)(options.spread(command))
 _actions.callback()(actions.actions)
-_actions.command("show")(actions.show)
-_actions.command("export")(actions.export)
-_actions.command("prune")(actions.prune)
+_actions.command("show", cls=options.Command)(actions.show)
+_actions.command("export", cls=options.Command)(actions.export)
+_actions.command("prune", cls=options.Command)(actions.prune)
 _chats.callback()(chat.chats)
-_chats.command("prune")(chat.prune)
-_skill.command()(skill.install)
+_chats.command("prune", cls=options.Command)(chat.prune)
+_skill.command(cls=options.Command)(skill.install)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 from uuid import UUID, uuid4
 
-import platformdirs
 from typer import Context, Option
 
 from hms_active_rooms import blocking
@@ -26,6 +25,7 @@ from hms_active_rooms.cli.main import DONE, WAITING, exit_code
 from hms_active_rooms.cli.screen import at
 from hms_active_rooms.cli.serving import simulator_errors
 from hms_active_rooms.cli.settings import Settings, journal_of, person_here, room_policy
+from hms_active_rooms.environment import state_folder
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
 
@@ -189,7 +189,7 @@ def prune(
 
 
 def path() -> Path:
-    return platformdirs.user_state_path("hms-active-rooms") / "chat.sqlite"
+    return state_folder() / "chat.sqlite"
 
 
 def _place() -> str:

@@ -130,6 +130,8 @@ def _ended(arguments: Sequence[str]) -> int:
         text += "" if text.endswith("?") else "."
         if "extra argument" in text:
             text += " Put quotes around a name or a message that has spaces."
+        if "No such option" in text:
+            text += ' To give a text that begins with "-", write -- before it.'
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "hms-active-rooms"
         return _told(_Usage(text, hint=f"See: {path} --help"), arguments)

@@ -10,6 +10,7 @@ from inspect import Signature, signature
 from typing import Annotated, Any, TypeVar
 
 from typer import Argument, Context, Option
+from typer.core import TyperCommand, TyperOption
 
 from hms_active_rooms.api.ids import refuse_unstorable
 from hms_active_rooms.cli import screen
@@ -58,6 +59,18 @@ Model = Annotated[
         help='A chat model, as "provider:model". Default: the offline model "commands".',
     ),
 ]
+
+
+class Command(TyperCommand):
+    """A command that refuses an option given twice. Typer would drop the first value unseen."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = self.make_parser(ctx).parse_args(list(args))[2]
+        once = [p for p in given if isinstance(p, TyperOption) and not (p.multiple or p.is_flag)]
+        for option in once:
+            if once.count(option) > 1:
+                raise InvalidCall(f"{option.opts[0]} is given twice.", hint="Give it once.")
+        return super().parse_args(ctx, args)
 
 
 def refuse_idle(ctx: Context, beside: str, *names: str) -> None:

@@ -61,7 +61,13 @@ def install(
     The skill gets its own copy of the command. The path of that copy is printed.
     """
     options.refuse_empty({"folder": folder})
-    parent = Path(folder).expanduser()
+    try:
+        parent = Path(folder).expanduser()
+    except RuntimeError:
+        raise InvalidCall(
+            f"{quoted(folder, 200)} begins with the home folder of an unknown user.",
+            hint="Give the whole path.",
+        ) from None
     target = parent / NAME
     if (parent / "SKILL.md").is_file():
         raise InvalidCall(

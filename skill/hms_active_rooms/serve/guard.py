@@ -264,6 +264,9 @@ def judge(
         return _refused(403, "approver", "An approver's token is for REST only.")
     if who is None and settings.callers and not _needs_no_token(settings, path):
         return _refused(401, "no_token", "The request needs a bearer token.")
+    if "transfer-encoding" in headers and "content-length" in headers:
+        # A proxy in front may have believed the other one, and see another request here.
+        return _refused(400, "framing", "Transfer-Encoding and Content-Length exclude each other.")
     # uvicorn has refused a length that is no number.
     lengths = [length[:12] for length in headers.get("content-length", []) if length.isdecimal()]
     if any(int(length) > settings.max_body_bytes for length in lengths):

@@ -215,7 +215,7 @@ async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifes
     server.middleware.insert(0, once_each)
     # A copy, since Python cannot close a stream while a thread reads it.
     copy = os.dup(sys.stdin.fileno())
-    lines = _Lines(os.fdopen(copy, encoding="utf-8", errors="replace", closefd=False))
+    lines = _Lines(os.fdopen(copy, encoding="utf-8-sig", errors="replace", closefd=False))
     lines.outgoing = asyncio.get_running_loop().create_future()
     async with at_work(gate, lifespans), stdio_server(lines) as (incoming, outgoing):
         lines.outgoing.set_result(outgoing)
@@ -455,8 +455,8 @@ class _Change:
         session, number = self.context.session, self.context.request_id
         asking = asyncio.create_task(session.elicit_form(words, form, number))
         try:
-            with suppress(ActiveRoomsError):
-                while not (await asyncio.wait({asking}, timeout=_POLL_S))[0]:
+            while not (await asyncio.wait({asking}, timeout=_POLL_S))[0]:
+                with suppress(Exception):  # look again later; the person still has the form
                     if (await self.gate.get(action.id)).state != "proposed":
                         break
             response = await asking if asking.done() else None

@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Concatenate, Literal, ParamSpec, TypeVar
 
-import platformdirs
-
+from hms_active_rooms.environment import state_folder
 from hms_active_rooms.errors import ConfigurationError, JournalError
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ _LEAST_KEY_CHARS = 32
 
 def default_url() -> str:
     """Return the URL of a SQLite file in the user's state directory (`XDG_STATE_HOME` on Linux)."""
-    return file_url(platformdirs.user_state_path("hms-active-rooms") / "journal.sqlite")
+    return file_url(state_folder() / "journal.sqlite")
 
 
 def file_url(path: Path) -> str:
