@@ -162,7 +162,8 @@ class NotActive(ApiError):
 
 
 class PeerNotFound(ApiError):
-    """404 "peer not found": no such peer is connected now. We assume that 100ms uses this text."""
+    """No such peer, or nobody with this role, is in the room now. Either a look at the room showed that,
+    or 100ms replied with 404 "peer not found" (an assumed text: 100ms does not document it)."""
 
     code = "peer_not_found"
     default_hint = (

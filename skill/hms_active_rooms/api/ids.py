@@ -66,5 +66,6 @@ def normal_id(given: object) -> object:
 
 
 def shown(value: object) -> str:
-    """Describe a refused value: a text in quotes, any other value by its type, since it may be secret."""
+    """Describe a refused value. A text is quoted. Of any other value only the type is named, because
+    the value itself may be a secret."""
     return quoted(value) if isinstance(value, str) else f"a value of type {type(value).__name__}"

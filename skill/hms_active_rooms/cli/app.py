@@ -18,6 +18,7 @@ Exit codes:
   4  the change was not sent: rejected, refused, too late, or everybody left
   5  the change may have been executed, and is not sent again
   130, 143, 129  ended by Ctrl-C or a signal; the output says what was sent
+       (`serve`, `mcp` and `sim` exit with 0 once they run)
   141  the program that read the output went away
 
 \b

@@ -34,7 +34,7 @@ def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> Bas
     try:
         found, why = init_chat_model(model), "the name is wrong"  # "" makes another object
     except Exception as error:  # noqa: BLE001 - each provider has errors of its own
-        found, why = None, f'"{message_of(error)}"'
+        found, why = None, f'"{message_of(error).rstrip(".")}"'
         if "infer model provider" in why:  # a long list of names follows
             why = "the name has no provider that LangChain knows"
     if not isinstance(found, BaseChatModel):

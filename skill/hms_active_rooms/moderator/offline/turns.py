@@ -44,8 +44,8 @@ class Result:
     def told(self) -> str:
         """The outcome of the call, in the tool's words.
 
-        If the call was refused, the text begins with "Nothing was done.". The text is cut, is safe
-        to show in a terminal, and leaves out advice for models.
+        If the call was refused, the text says that nothing was done or executed. It is cut, is safe to
+        show in a terminal, and leaves out advice for models.
         """
         if self.answer is None:
             return say("no_answer")
