@@ -74,8 +74,7 @@ class ActiveRoomsClient:
         backoff: how often and how fast a failed read is sent again.
         sleep, rng, clock: tests replace `asyncio.sleep`, `random.random` and `time.time` by these.
 
-    Raises:
-        ConfigurationError: a setting is wrong.
+    Raises ConfigurationError if a setting is wrong.
     """
 
     def __init__(
@@ -185,11 +184,10 @@ class ActiveRoomsClient:
         role: str | None = None,
         type: str | None = None,
     ) -> Acknowledgement:
-        """Send a message to one peer, to a role, or to everyone if neither is given.
-
-        Apps show the type "chat" in their chat panel. The API's default type is not known. The size
-        is not checked: 100ms documents a limit (4 KB) only for its client SDKs. An empty peer_id or
-        role raises InvalidCall, since the API would send to everyone."""
+        """Send a message to one peer, to a role, or to everyone if neither is given. Apps show the type
+        "chat" in their chat panel. The API's default type is not known. The size is not checked: 100ms
+        documents a limit (4 KB) only for its client SDKs. An empty peer_id or role raises InvalidCall,
+        since the API would send to everyone."""
         body = _texts(message=message, role=role, type=type)
         if "message" not in body:
             raise InvalidCall("message must be a text.")

@@ -99,8 +99,7 @@ class Peer(Document):
 
 class Peers(tuple[Peer, ...]):
     """The peers that GET /active-rooms/{room_id}/peers returns, in the order of the answer. Records that
-    cannot be used, for example without a valid id, are left out. `unreadable` has their keys: these
-    people are in the room, too."""
+    cannot be used are left out. `unreadable` has their keys: these people are in the room, too."""
 
     unreadable: tuple[str, ...] = ()
 

@@ -77,8 +77,6 @@ _LISTS: Final[Mapping[str, Callable[[str], str]]] = {
 class Policy(BaseModel):
     """What an agent may do. An unknown key is an error. The defaults are careful.
 
-    `from_file` reads a policy from a TOML file, and `from_env` from environment variables.
-
     Args:
         rooms: Ids of the rooms an agent may touch. `["*"]` allows any room; `[]` allows no room.
         protected_roles: Roles an agent never removes.

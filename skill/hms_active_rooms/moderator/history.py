@@ -27,9 +27,9 @@ def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 
 
 def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[AnyMessage]:
-    """Updates for LangGraph's `add_messages` that keep a conversation small. They delete the turns
-    before the last `KEPT_TURNS`. `readers` are the names of the tools that only read. Of each of these,
-    only the newest result stays; a short text takes the place of the older ones."""
+    """Return updates for LangGraph's `add_messages` that keep a conversation small. They delete all but
+    the last 20 turns. Of each tool in `readers`, which only read, the newest result stays, and a short
+    text takes the place of older results."""
     asked = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
     cut = asked[-KEPT_TURNS] if len(asked) > KEPT_TURNS else 0
     updates: list[AnyMessage] = [
@@ -47,6 +47,8 @@ def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[Any
 
 
 class Called(NamedTuple):
+    """The newest model message with calls, and those of its calls that have no result yet."""
+
     message: AIMessage
     calls: list[ToolCall]  # without a result so far
     unreadable: list[InvalidToolCall]  # without a result, and with arguments that are not JSON
@@ -63,7 +65,7 @@ def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
 
 
 def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCall]]:
-    """The failed calls of the turn before the newest message, each with its model message."""
+    """Return the failed calls of the turn before the newest message, each after its model message."""
     turn = this_turn(messages[:-1])
     failed = {m.tool_call_id for m in turn if isinstance(m, ToolMessage) and m.status == "error"}
     called = [(m, call) for m in turn if isinstance(m, AIMessage) for call in m.tool_calls]
@@ -71,7 +73,7 @@ def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCa
 
 
 def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
-    """How many changes were rejected or expired in this turn, since its last one that ended otherwise."""
+    """Return how many changes in a row were rejected or expired at the end of this turn."""
     count = 0
     for message in reversed(this_turn(messages)):
         if not isinstance(message, ToolMessage):
@@ -85,8 +87,8 @@ def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
 
 
 def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> AIMessage:
-    """The message, with new ids for itself and its calls where the conversation has the ids already.
-    Otherwise it would replace the older message, and its calls would get older results."""
+    """Return the message with new ids for itself and its calls, in place of ids that `messages` has
+    already. With an old id, it would replace the older message, and its calls would get older results."""
     seen: set[str | None] = {
         call["id"]
         for m in messages

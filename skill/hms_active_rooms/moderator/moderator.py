@@ -73,6 +73,8 @@ class ModeratorInput(TypedDict):
 
 
 class CallTask(TypedDict):
+    """The input of the node `tools`: one call that only reads."""
+
     call: ToolCall
 
 
@@ -386,9 +388,9 @@ def hitl_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def parse_hitl_answer(
     answer: object, requests: Sequence[dict[str, Any]], *, plain_answers: bool = False
 ) -> list[dict[str, Any]]:
-    """Check the value that the graph was resumed with. Returns one answer for each of `requests`, in
-    their order. Raises BadAnswerError if the shape, the number or one of the answers is wrong; then
-    no answer counts. For `plain_answers` see `build_moderator`."""
+    """Return one answer for each of `requests`, in their order, from the value that the graph was resumed
+    with. Raises BadAnswerError if the shape, the number or one of the answers is wrong. Then no answer
+    counts. `plain_answers` allows approvals without a digest."""
     if not isinstance(answer, dict) or set(answer) != {"decisions"}:
         raise BadAnswerError('the answer has to be {"decisions": [...]}')
     given = answer["decisions"]

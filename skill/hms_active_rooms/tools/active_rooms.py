@@ -32,8 +32,7 @@ _ELSEWHERE: tuple[Way, ...] = ("page", "rest", "terminal", "elicitation")
 
 
 class ActiveRoomsTool(StructuredTool):
-    """A StructuredTool that passes the call's id to its function, and shows LangChain its own argument
-    model instead of a copy."""
+    """A StructuredTool that passes the call's id to its function. Its schema allows no unknown fields."""
 
     @property
     def tool_call_schema(self) -> type[BaseModel]:
@@ -111,8 +110,8 @@ async def read_roster(gate: Gate, call: ListPeers) -> tuple[roster.Roster, int]:
 
 
 def report(ended: Action | ActiveRoomsError) -> Answered:
-    """Make the text for the model, and the artifact. Raises ToolException for an action that failed
-    and was not executed, and for any error except OutcomeUnknown."""
+    """Return the text for the model, and the artifact: the action `ended` as data. Raises ToolException
+    for an action that failed and was not executed, and for any error except OutcomeUnknown."""
     if isinstance(ended, OutcomeUnknown):
         return ended.for_model(), {"state": "unknown", "executed": "maybe"}
     if isinstance(ended, ActiveRoomsError):
@@ -127,8 +126,8 @@ def report(ended: Action | ActiveRoomsError) -> Answered:
 def as_message(
     call: ToolCall, text: str, artifact: Any = None, *, failed: bool = False
 ) -> ToolMessage:
-    """Make the answer to a tool call. Its status is "error" if the call failed or was not executed,
-    unless the room was already as the call wanted it."""
+    """Return the message that answers a tool call. Its status is "error" if the call failed or was not
+    executed. It is "success" if the room was already as the call wanted it."""
     told = artifact if isinstance(artifact, dict) else {}
     unexecuted = told.get("executed") == "no" and told.get("state") != "done"
     return ToolMessage(

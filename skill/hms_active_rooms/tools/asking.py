@@ -75,11 +75,11 @@ class Place:
     approver: str  # who answers interrupts, from `configurable["approver"]`
 
     def position(self, number: int) -> str:
-        """The journal's key for the questions that this task asks as number `number`."""
+        """The journal's key for what this task asks by its interrupt number `number`, counted from 0."""
         return json.dumps([self.thread, self.task, number])
 
     def subgraph(self) -> str:
-        """How all positions of this subgraph's run begin; "" outside a subgraph."""
+        """The beginning of every `position` in this run of a subgraph; "" outside a subgraph."""
         run, _, _ = self.task.rpartition("|")
         return json.dumps([self.thread, f"{run}|"])[:-2] if ":" in run else ""
 
@@ -116,8 +116,8 @@ has answered yet, and BadAnswerError if the answer does not fit these questions.
 
 
 class Interrupts:
-    """Asks the questions of one graph task by calling `pause`, and records the answers. The journal
-    also records that a person was asked in the way `shown`; None: the caller records this."""
+    """Asks the questions of one graph task by calling `pause`, and records the answers. The journal also
+    records `shown`, the way in which a person was asked. With None, the caller records this."""
 
     def __init__(
         self, gate: Gate, place: Place, pause: Pause, shown: Way | None = "interrupt"
@@ -131,7 +131,7 @@ class Interrupts:
 
     async def rows(self, keys: Sequence[str]) -> dict[str, Action]:
         """Record the answers that LangGraph saved, each for its own questions. Then return the newest
-        action of each call in `keys`, by `call_key`, without calls that have none. Raises
+        action of each call in `keys`, under the call's key. Calls without an action are left out. Raises
         GraphInterrupt if an answer is missing."""
         return await asyncio.to_thread(self._rows, keys)
 
@@ -261,9 +261,9 @@ class Interrupts:
 async def perform(
     gate: Gate, call: StateChange, origin: Origin, place: Place, confirm: Confirm | None = None
 ) -> Action:
-    """Propose a state-changing call, ask a person, and run it. Returns the newest revision of its
-    action. Raises GraphInterrupt if the graph pauses to ask, and ActiveRoomsError if the call is
-    refused, or if the room or the journal cannot be read."""
+    """Record a call that changes a room, ask a person about it, and run it. Returns its newest action.
+    `confirm` asks where no graph can pause. Raises GraphInterrupt if the graph pauses to ask. Raises
+    ActiveRoomsError if the call is refused, or if the room or the journal cannot be read."""
     if place.can_interrupt:
         # One message can hold the same call twice. The second has to find the answer to the first.
         async with _one_at_a_time(f"{origin} {content_of(call)}"):

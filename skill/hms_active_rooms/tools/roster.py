@@ -96,7 +96,7 @@ def select(
     limit: int = DEFAULT_ROWS,
     offset: int = 0,
 ) -> Roster:
-    """Count the peers that match the filters (see `named`), and make the rows from `offset` on."""
+    """Count the peers with this role, user id and part of a name, and make rows from `offset` on."""
     given = {"role": role, "user_id": user_id, "name": name}
     filters = {key: text for key, text in given.items() if text is not None}
     offset, roles = max(offset, 0), by_role(peers)
@@ -126,12 +126,10 @@ def default_budget(limit: int) -> int:
 
 
 def named(part: str) -> Callable[[str], bool]:
-    """Return a function that tells whether a name, as a person sees it, contains `part`.
-
-    Case, the width of letters, and invisible characters do not matter. If `part` has three characters
-    or more, accents do not matter either, and look-alike letters match: "spam bot" also finds the
-    same name in Cyrillic letters. A `part` without visible characters matches names without them.
-    """
+    """Return a function that tells whether a name, as a person sees it, contains `part`. Case, the width
+    of letters, and invisible characters do not matter. If `part` has three characters or more, accents do
+    not matter either, and look-alike letters match: "spam bot" also finds the same name in Cyrillic
+    letters. A `part` without visible characters matches names without them."""
     plain, looks = folded(part), skeleton(part)
 
     def within(name: str) -> bool:
@@ -255,12 +253,10 @@ def _rest(view: Roster) -> str:
 
 
 def artifact(room_id: str, view: Roster) -> dict[str, Any]:
-    """Return a roster as a dict of plain values of a limited size, for programs.
-
-    `by_role` has only the largest roles. `peers` has the people in the roster's rows: each has at most
-    20 fields, and long texts are cut. `short_ids` maps short ids to full ids. `room_id` is the
-    argument; the other keys are attributes of `Roster`.
-    """
+    """Return a roster as a dict of plain values of a limited size, for programs. `by_role` has only the
+    largest roles. `peers` has the people in the roster's rows: each has at most 20 fields, and long texts
+    are cut. `short_ids` maps short ids to full ids. `room_id` is the argument; the other keys are
+    attributes of `Roster`."""
     return {
         "room_id": room_id,
         "total": view.total,
@@ -398,9 +394,8 @@ def peers_within(
 
 
 def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str, Any]]:
-    """Return a roster as a text and as `PeersTable`. An MCP client may show a model the text, the data
-    or both. So both have the same rows, and together they cost at most `budget` tokens by
-    `token_bound`. One row is always kept."""
+    """Return a roster as a text and as `PeersTable`. An MCP client may show a model the text, the data or
+    both. So both have the same rows, and together cost at most `budget` tokens. One row is always kept."""
     data: dict[str, Any] = {}
     few = len(view.rows) <= MOST_DETAILED
 

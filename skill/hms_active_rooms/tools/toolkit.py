@@ -89,14 +89,11 @@ class ActiveRoomsToolkit(BaseToolkit):
         requester: str = "agent",
         environ: Mapping[str, str] | None = None,
     ) -> ActiveRoomsToolkit:
-        """Make a toolkit from environment variables.
-
-        `HMS_MANAGEMENT_TOKEN`, or `HMS_ACCESS_KEY` and `HMS_SECRET`, hold the credentials.
-        `HMS_BASE_URL` is the address of the API. `HMS_POLICY_*` make the policy, and `HMS_JOURNAL` is
-        the journal's URL, if these arguments are not given. `HMS_JOURNAL_KEY` signs the journal.
-        `rooms` replace the policy's rooms.
-        Raises ConfigurationError, which names the variable that is missing or wrong.
-        """
+        """Make a toolkit from environment variables. `HMS_MANAGEMENT_TOKEN`, or `HMS_ACCESS_KEY` and
+        `HMS_SECRET`, hold the credentials. `HMS_BASE_URL` is the address of the API. Without `policy`,
+        `HMS_POLICY_*` make the policy. Without `journal`, `HMS_JOURNAL` is the journal's URL.
+        `HMS_JOURNAL_KEY` signs the journal. `rooms` replace the policy's rooms. Raises
+        ConfigurationError, which names the variable that is missing or wrong."""
         from hms_active_rooms.api.client import ActiveRoomsClient
         from hms_active_rooms.gate.policy import Policy
 
@@ -124,8 +121,8 @@ class ActiveRoomsToolkit(BaseToolkit):
 
     async def awithdraw(self, thread: object, *, by: str = "person", reason: str = "") -> list[str]:
         """Reject the actions of a graph's thread that are not sent yet, approved ones too, and return
-        their ids. Call this when the conversation drops a question ("forget it"). Otherwise a person
-        can approve the action until it expires. The journal records `by` as the one who rejected."""
+        their ids. Call this when the conversation drops a question ("forget it"). Otherwise a person can
+        approve the action until it expires. The journal records who rejects (`by`) and the `reason`."""
         return [row.id for row in await self._gate.withdraw(str(thread), by=by, reason=reason)]
 
     def withdraw(self, thread: object, *, by: str = "person", reason: str = "") -> list[str]:
