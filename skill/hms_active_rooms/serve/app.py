@@ -39,15 +39,15 @@ Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 
 @dataclass(frozen=True)
 class Entry:
-    """A part of the server. Its `lifespan` is a context that is open while the server runs."""
+    """A part of the server. `lifespan` makes a context that is open while the server runs."""
 
     routes: Sequence[BaseRoute] = ()
     lifespan: Lifespan | None = None
 
 
 def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSettings) -> Guard:
-    """Make the application, behind its guard. `entries` come from `serve.mcp`, `serve.rest` and
-    `serve.page`. The caller has to close the toolkit."""
+    """Make the HTTP application. `entries` are its parts: MCP, REST and the approvals page. `guard` says
+    which requests they get. The caller has to close the toolkit."""
     lifespans = [each.lifespan for each in entries if each.lifespan]
     routes = [Route(HEALTH, _healthz), *chain.from_iterable(each.routes for each in entries)]
     app = Starlette(
@@ -61,12 +61,9 @@ def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSetting
 
 @asynccontextmanager
 async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
-    """A context in which a server runs, over HTTP or stdio.
-
-    Its start enters the `lifespans` and sends actions that an earlier process left approved and unsent.
-    (Of several servers with one journal, only one sends each.) Its end waits for open requests to 100ms,
-    and leaves the `lifespans`.
-    """
+    """A context in which a server runs, over HTTP or stdio. At the start it enters the `lifespans`, and
+    begins to send approved actions that an earlier process has not sent. Only one server sends each. At
+    the end it waits for open requests to 100ms, and leaves the `lifespans`."""
     async with AsyncExitStack() as stack:
         for start in lifespans:
             await stack.enter_async_context(start())

@@ -45,12 +45,10 @@ IDLE_S: Final = 30 * 60.0  # how long a session lasts after its last request
 
 @dataclass(eq=False)
 class Sessions:
-    """Wraps MCP's transport, `app`. Notes when each session was last used. Refuses a request with
-    the id of another open request of its session.
-
-    Only `versions` of the protocol have sessions. In others a client could use the session header to
-    look like many clients, so it is ignored. `clock` is monotonic.
-    """
+    """ASGI middleware around MCP's transport, `app`. It records when each session was last used, and
+    refuses a request with the id of another open request of its session. Only the protocol versions in
+    `versions` have sessions. In others the session header does not count, since one client could look
+    like many. `clock` is monotonic, in seconds."""
 
     app: ASGIApp
     versions: Collection[str]
@@ -65,7 +63,7 @@ class Sessions:
         self._seen[tag] = self.clock()
 
     def may_live(self, tag: str) -> bool:
-        """Whether the session was used in the last `IDLE_S` seconds, and has not ended."""
+        """Whether session `tag` was used in the last `IDLE_S` seconds, and has not ended."""
         return self.clock() - self._seen.get(tag, -IDLE_S) < IDLE_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,6 +112,8 @@ class Sessions:
 
 @dataclass(frozen=True)
 class Caller:
+    """Who makes a tool call. It tells whether two calls come from the same program."""
+
     channel: str  # "mcp:claude" or "rest:ada"; a repeated call is looked for only in its channel
     requester: str  # who asks, as the journal records it ("mcp:claude#3f2a91")
     key: str = ""  # the idempotency key that the caller gave, if it gave one
@@ -123,12 +123,12 @@ class Caller:
 
     @property
     def thread(self) -> str:
-        """The thread under which the journal records this caller's actions."""
+        """The name under which the journal groups this caller's actions."""
         return OUTSIDE + self.channel
 
 
 def threads_of(token: str) -> tuple[str, ...]:
-    """The journal's threads of all programs with one token. `token` is its name, or ""."""
+    """How `Caller.thread` begins for all programs with one token. `token` is its name, or ""."""
     name = f":{token}" if token else ""
     return f"{OUTSIDE}rest{name}", f"{OUTSIDE}mcp{name}:"
 
@@ -164,8 +164,8 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
 
 
 def request_id(body: bytes) -> tuple[int | str | None, str]:
-    """The id of a JSON-RPC request (None for another message), and why the body is refused, or "".
-    MCP's SDK would take the last of two equal keys, and never answer an id of another type."""
+    """Read a JSON-RPC message. Returns the id of a request, or None; and why the message is refused, or
+    "". Two equal keys are refused, and an id that is neither integer nor text. MCP's SDK accepts both."""
     try:
         message = strict_json(body)
         known = jsonrpc_message_adapter.validate_json(body, by_name=False)  # as the SDK does

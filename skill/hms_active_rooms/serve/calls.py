@@ -63,6 +63,8 @@ MCP_DATA: Final[dict[str, type[BaseModel]]] = {**DATA, "hms-list-peers": roster.
 
 @dataclass(frozen=True)
 class Answer:
+    """What a tool call returns, as text for a model and as data for a program."""
+
     text: str  # for a model
     data: dict[str, Any]  # see `DATA`
     action: Action | None = None  # only of a call that changes a room
@@ -99,11 +101,8 @@ async def call_tool(
     caller: Caller,
     page: str = "",
 ) -> Answer:
-    """Run one tool call to its end, or until a person has to decide.
-
-    `arguments` may be unchecked JSON. `page` is the address of the approvals page, or "". The
-    `executed` of a raised ActiveRoomsError says whether the room was changed.
-    """
+    """Run one tool call to its end, or until a person has to decide. `arguments` may be unchecked JSON.
+    `page` is the address of the approvals page, or "". An error's `executed` says if the room changed."""
     gate = toolkit.gate
     call = arguments if isinstance(arguments, Arguments) else checked(name, arguments)
     if not isinstance(call, StateChange):
@@ -122,8 +121,8 @@ def input_schema(tool: str) -> dict[str, Any]:
 async def read(
     gate: Gate, name: str, call: Arguments, caller: Caller, *, table: bool = False
 ) -> Answer:
-    """Answer a tool call that only reads. With `table`, people are returned as a `PeersTable`, and
-    the token limit is for text and data together."""
+    """Answer a call of the tool `name`, which only reads. With `table`, people are returned as a compact
+    `PeersTable`. Then the token limit is for text and data together."""
     try:
         if isinstance(call, ListPeers):
             view, budget = await read_roster(gate, call)
@@ -143,13 +142,11 @@ async def read(
 async def open_call(
     gate: Gate, call: StateChange, caller: Caller, shown: Way | None = None
 ) -> tuple[Action, bool]:
-    """Find the action for this caller's call, or make a new one; the module's docstring has the
-    rules. Returns the action, and whether it is new. `shown` is how the caller will show a new
-    question to a person; None if it will not.
-
-    Raises RateLimited for too many new calls, and PolicyRefusal for too many open questions. Neither
-    is recorded as an action. For other errors see `Gate.propose`.
-    """
+    """Return the action for a call, and whether it is new. If the caller has made the same call before,
+    the action may be that of the earlier call, so that a repeat does not change the room twice. `shown`
+    is how the caller will show a new question to a person; None if it will not. Raises RateLimited for
+    too many new calls, and PolicyRefusal for too many open questions. Neither is recorded as an action.
+    For other errors see `Gate.propose`."""
     keyed = Origin(caller.thread, "key", caller.key, caller.requester)
     found, who, earlier = await asyncio.to_thread(_look, gate, call, caller, keyed)
     if found is not None and not await _is_over(gate, found, caller):
@@ -243,11 +240,9 @@ async def settle(gate: Gate, action: Action, waits: Waits = nobody_waits) -> Act
 
 
 async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str = "") -> Answer:
-    """Answer a call from its action. If the action has ended, record that its outcome was told.
-
-    `began` is when the call came, or None for an MCP call that brings a person's answer. If the
-    action ended before `began`, the answer says that this call sent nothing.
-    """
+    """Answer a call with the state of its action. If the action has ended, record that its outcome was
+    told. `began` is when the call came. If the action ended before that, the answer says that this call
+    sent nothing. `began` is None for an MCP call that brings a person's answer."""
     if action.ended:
         await _record_told(gate, action)
     answer = action_answer(action, page)

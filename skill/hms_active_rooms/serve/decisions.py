@@ -51,13 +51,15 @@ class NoAnswer(InvalidCall):
 
 
 class StaleDigest(NoAnswer):
-    """The answer was for an older question. The action has another digest now."""
+    """The answer was for an older question: its digest, a hash of that question, is not the new one."""
 
     code = "stale_digest"
 
 
 @dataclass(frozen=True)
 class Verdict:
+    """What became of a person's decision."""
+
     counted: bool  # False: another decision came first
     action: Action  # the newest revision, which an edit or a new question makes
     text: str  # for the person
@@ -75,11 +77,9 @@ async def list_actions(gate: Gate, *, limit: int = 50, **which: Unpack[Which]) -
 async def show(
     gate: Gate, action_id: str, within: Collection[str] | None = None
 ) -> tuple[Action, list[Event], Action]:
-    """Read an action, its events (oldest first), and its newest revision, which may be the same.
-
-    `within` has the threads to look in; None means all. Raises NoAction if there is no such action, if
-    it is in another thread, or if the policy does not allow its room.
-    """
+    """Return an action, its events (oldest first), and its newest revision: an edit or a new question
+    makes one. `within` limits the callers (see `Caller.thread`); None means all. Raises NoAction if these
+    have no such action, or if the policy does not allow its room."""
 
     def look() -> tuple[Action, list[Event], Action]:
         with gate.journal.read() as view:
@@ -99,9 +99,9 @@ async def show(
 async def decide_and_run(
     gate: Gate, action_id: str, answer: object, *, by: str, way: Way, waits: Waits = nobody_waits
 ) -> Verdict:
-    """Record a person's decision, and send the action if it is approved. For `answer` see
-    `Gate.decide`, for `waits` see `Gate.run`. Raises NoAction or NoAnswer if nothing was decided.
-    After another error the decision may be recorded; `executed` says whether the room changed."""
+    """Record the decision of the person `by`, and send the action if it is approved. For `answer` and
+    `way` see `Gate.decide`, for `waits` see `Gate.run`. Raises NoAction or NoAnswer if nothing was
+    decided. After other errors it may be decided; `executed` says whether the room changed."""
     return await to_the_end(gate, action_id, _decide(gate, action_id, answer, by, way, waits))
 
 
@@ -138,15 +138,15 @@ async def _decide(
 
 
 async def already_decided(gate: Gate, action: Action) -> Verdict:
-    """The verdict for a person who decided too late, from the `action` read after that."""
+    """The verdict for a person who decided too late. `action` was read after that decision."""
     # Only the newest revision is ever sent, so a sent action has no newer one.
     newest = action if action.sent_at else await gate.latest(action.id)
     return Verdict(False, newest, told(action, newest))
 
 
 def told(action: Action, newest: Action) -> str:
-    """Tells a person whose decision came too late who decided first, and how the action ended.
-    `newest` is the newest revision of `action`. Pure."""
+    """Tells a person who decided too late: who decided before, and how `action` ended. `newest` is its
+    newest revision, which may be the same. Pure."""
     if words := already(action, newest):
         return f"{words} {_now(newest)}"
     late = "Too late, nothing is sent. " if action.state == "expired" else ""
@@ -162,12 +162,9 @@ def _now(action: Action) -> str:
 
 
 async def run_approved(gate: Gate) -> list[Action]:
-    """Finish what a stopped server left open. Returns the approved actions, as they are afterwards.
-
-    For a sent action without an outcome, the gate reads the room. An approved action is sent if MCP
-    or REST asked for it, or if a person approved it on the page or by REST. Any other is left to the
-    program that asked for it.
-    """
+    """Finish what a stopped server left open. First read the rooms of sent actions without an outcome.
+    Then send each approved action that MCP or REST asked for, or that a person approved on the page or by
+    REST. Other programs send their own. Returns what was sent, as it is afterwards."""
     await gate.look_again()
     rows = []
     for action in await list_actions(gate, state="approved", limit=MAX_LISTED):
@@ -185,8 +182,8 @@ async def run_approved(gate: Gate) -> list[Action]:
 
 
 async def to_the_end(gate: Gate, action_id: str, work: Coroutine[Any, Any, _T]) -> _T:
-    """Await `work`, which may send the action, and return its result. `work` continues even if the
-    caller is cancelled. An error gets the `executed` of the action in the journal."""
+    """Await `work`, which may send the action, and return its result. `work` continues even if the caller
+    is cancelled. If `work` fails, the journal decides what the error says about `executed`."""
     task = asyncio.create_task(work, name=f"send {action_id}")
     _running.add(task)
     task.add_done_callback(_forget)
@@ -205,7 +202,7 @@ def _forget(task: asyncio.Task[Any]) -> None:
 
 
 async def run(gate: Gate, action: Action, waits: Waits = nobody_waits) -> Action:
-    """`Gate.run`, without an error if the action has ended nevertheless."""
+    """Call `Gate.run`. If it raises an error but the action has ended, return the action instead."""
     try:
         return await gate.run(action, waits=waits)
     except ActiveRoomsError:

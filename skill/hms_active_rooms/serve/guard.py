@@ -75,7 +75,7 @@ class Principal:
 
 @dataclass(frozen=True)
 class GuardSettings:
-    """Which requests the guard lets through."""
+    """Which requests a server accepts."""
 
     hosts: tuple[str, ...] = _LOOPBACK  # allowed names in the Host header, without port
     origins: tuple[str, ...] = ()  # where people open the page, if a proxy changes the Host header
@@ -130,7 +130,7 @@ def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
-    """The approvers' tokens, by the names that the journal records."""
+    """The approvers' tokens in `HMS_APPROVER_TOKEN` and `HMS_APPROVER_TOKEN_<NAME>`, by name."""
     entries = []
     for variable, token in environ.items():
         match = _APPROVER.fullmatch(variable)
@@ -167,14 +167,10 @@ def guard_settings(
     origins: tuple[str, ...] = (),
     own_login: tuple[str, ...] = (),
 ) -> GuardSettings:
-    """Settings for a server that listens on `host`.
-
-    `hosts` are further host names of the server, `origins` further addresses, such as
-    "https://rooms.example". For the other arguments see `GuardSettings`.
-
-    Raises ConfigurationError for a malformed host, for a server that other machines can reach without
-    a token, and for `host` "0.0.0.0" or "::" without a name.
-    """
+    """Settings for a server that listens on `host`. `hosts` are further host names of the server,
+    `origins` further addresses, such as "https://rooms.example". The rest is as in `GuardSettings`.
+    Raises ConfigurationError for a malformed host, for a server that other machines can reach without a
+    token, and for `host` "0.0.0.0" or "::" without `hosts`."""
     names = [_host_name(name) for name in hosts]
     reached = [*names, *map(origin_host, origins)]
     foreign = [name for name in reached if not is_loopback(name.strip("[]"))]
@@ -216,7 +212,7 @@ def _host_name(text: str) -> str:
 
 
 def origin_host(text: str) -> str:
-    """The host of an origin, or ""."""
+    """The host in an origin such as "https://rooms.example:8443"; "" if `text` is no origin."""
     match = _ORIGIN.fullmatch(text.lower())
     host = _HOST.fullmatch(match[1]) if match else None
     return host[1] if host else ""
@@ -311,7 +307,7 @@ def hashed(secret: str) -> bytes:
 
 @dataclass(eq=False)
 class Guard:
-    """Wraps the whole application, `app`. Refused requests are recorded in `refusals`."""
+    """ASGI middleware around the application, `app`. Refused requests are recorded in `refusals`."""
 
     app: ASGIApp
     settings: GuardSettings
@@ -386,7 +382,7 @@ def _take_origin_form(scope: Scope) -> None:
 
 
 def handing_on(first: Message, receive: Receive) -> Receive:
-    """An ASGI `receive` that returns `first` again, a message that was read already."""
+    """An ASGI `receive` that first returns `first`, a message that was read already."""
     pending = [first]
 
     async def replay() -> Message:

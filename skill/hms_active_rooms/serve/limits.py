@@ -23,9 +23,7 @@ from hms_active_rooms.untrusted import cut, quoted
 
 # The numbers are our choice.
 MOST_NEW_A_MINUTE: Final = 60  # new calls of one caller
-CALLERS_OF_A_TOKEN: Final = (
-    5  # all callers with one token may make this many times the calls of one
-)
+CALLERS_OF_A_TOKEN: Final = 5  # all callers with one token may make so many times the calls of one
 MOST_A_MINUTE: Final = 5  # refusals for one reason that get an event each (2 MB a day)
 
 BUSY: Final = "busy"  # why a request is refused when too many are open
@@ -74,9 +72,9 @@ class Refusals:
         return 0.0
 
     def add(self, word: str, what: str, by: str) -> None:
-        """Log, record and count a refused request. The journal gets only the first `MOST_A_MINUTE` of a
-        minute for one reason, and so does the log if the reason is `BUSY`. `word` is the reason, `by`
-        the sender, and `what` the request without query, headers and body."""
+        """Log and count a refused request. `word` is the reason, `by` the sender, and `what` the request
+        without query, headers and body. The journal records the first `MOST_A_MINUTE` of a minute for
+        each reason. If the reason is `BUSY`, the log gets no more either."""
         self._begin_minute()
         self._refused[word] += 1
         many = self._refused[word] > MOST_A_MINUTE
@@ -123,7 +121,7 @@ _by_journal: WeakKeyDictionary[Journal, Refusals] = WeakKeyDictionary()
 
 
 def refusals_of(journal: Journal) -> Refusals:
-    """The `Refusals` of this journal, whose limits MCP, REST and the page share."""
+    """The one `Refusals` of this journal. MCP, REST and the page share its limits."""
     if journal not in _by_journal:
         _by_journal[journal] = Refusals(journal)
     return _by_journal[journal]

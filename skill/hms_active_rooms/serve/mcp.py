@@ -105,9 +105,9 @@ def build_server(
     guides: Mapping[str, str] | None = None,
     elicit: bool = True,
 ) -> Server[Any]:
-    """Make the MCP server, without a transport. `page` is the address of the approvals page, for
-    clients whose call waits. `guides` are the texts of the skill's files, by path. `elicit` allows
-    questions through the client, which could answer by itself."""
+    """Make the MCP server, without a transport. A client whose call waits is told `page`, the address of
+    the approvals page. `guides` are the texts of the skill's files, by path. `elicit` allows questions
+    through the client, which could answer in its person's place."""
     files, resources = dict[str, types.TextResourceContents](), []
     for name, text in (guides or {}).items():
         uri, kind = URI + name, guess_type(name)[0] or "text/plain"
@@ -312,8 +312,8 @@ def _decision(action: str, content: Mapping[str, object] | None, digest: str) ->
 async def answer(
     gate: Gate, page: str, elicit: bool, context: Context, params: types.CallToolRequestParams
 ) -> types.CallToolResult | types.InputRequiredResult:
-    """Answer a tool call, which may bring a person's answer to an earlier one. For `page` and
-    `elicit` see `build_server`. Raises MCPError if the tool is unknown or the server fails."""
+    """Answer a tool call. If `params` has a person's answer to an earlier question, first record that.
+    For `page` and `elicit` see `build_server`. Raises MCPError for an unknown tool or a failure."""
     if params.name not in ARGUMENTS:
         raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
     try:

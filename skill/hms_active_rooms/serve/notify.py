@@ -58,6 +58,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NotifySettings:
+    """Where to send notices of actions that wait for a person, and in which form."""
+
     url: str = field(repr=False)  # of the webhook, which is often a secret
     form: Form = "json"
     secret: str = field(default="", repr=False)  # signs each notice; "" for none
@@ -94,7 +96,7 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
 
 
 def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str, Any]:
-    """The JSON of a notice. `page` is the address of the approvals page, or ""."""
+    """The JSON of a notice that `action` waits for a person. `page` is the page's address, or ""."""
     link = f"{page}#action={action.id}" if page else ""
     count, requester = action.shown.total, cut(action.requester, 80)
     told = f"{action.tool} waits for approval until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC. It "
@@ -140,7 +142,7 @@ async def tell_of_questions(
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Send a notice of each action that waits, until cancelled. `page` is as in `notice`."""
+    """Until cancelled, send a notice of each action that waits. `page` is as in `notice`."""
 
     def waiting() -> list[Action]:
         with gate.journal.read() as view:

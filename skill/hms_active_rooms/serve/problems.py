@@ -67,8 +67,8 @@ class Json(JSONResponse):
 
 
 class Refused(HTTPException):
-    """Refuses a request for which nothing was executed. If another decision came first, `action` is
-    the action that was decided."""
+    """Refuses a request for which nothing was executed. If a decision did not count, `action` is the
+    action as it is now."""
 
     def __init__(self, status: int, code: str, detail: str, hint: str = "", **more: Any) -> None:
         self.action: ActionView | None = more.pop("action", None)

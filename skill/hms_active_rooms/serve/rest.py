@@ -84,6 +84,8 @@ class Approval(_Model):
 
 
 class Rejection(_Model):
+    """A rejection of an action."""
+
     reason: ReasonText = Field(default="", max_length=2000, description="For whoever asked.")
     digest: Digest | None = Field(default=None, description="As in `Approval`, but optional.")
 
@@ -92,6 +94,8 @@ _NO_REASON: Final = Rejection()
 
 
 class ToolData(_Model):
+    """A tool, and the schemas of its requests and answers."""
+
     name: str
     title: str
     description: str
@@ -101,20 +105,28 @@ class ToolData(_Model):
 
 
 class Tools(_Model):
+    """All tools."""
+
     tools: list[ToolData]
 
 
 class ToolAnswer(_Model, Generic[Data]):
+    """What a tool call returned."""
+
     text: str = Field(description="For a model.")
     data: Data
     repeated: bool = Field(description="True: the outcome of an earlier call. Nothing was sent.")
 
 
 class Actions(_Model):
+    """Actions, newest first."""
+
     actions: list[ActionView]
 
 
 class EventData(_Model):
+    """One event of an action, as the journal records it."""
+
     at: datetime
     kind: str
     by: Escaped
@@ -123,12 +135,16 @@ class EventData(_Model):
 
 
 class ShownAction(_Model):
+    """One action and what happened to it."""
+
     action: ActionView
     events: list[EventData] = Field(description=f"At most the last {MAX_EVENTS}, oldest first.")
     newest_id: str = Field(description="Id of the action that replaced this one, or its own.")
 
 
 class DecidedAction(_Model):
+    """The action after a decision, and a text for the person who decided."""
+
     text: str
     action: ActionView
 

@@ -1,8 +1,7 @@
 """Reads what the page shows, once for all viewers, and only while somebody has the page open.
 
-The result, called the picture, is JSON with the rooms and the actions that wait: limited in size,
-with strangers' text escaped. The page asks for it again and again. The server answers when it has
-changed, or after `PageSettings.hold_s`.
+The result, the picture, is JSON, limited in size, with strangers' text escaped. The page asks for it
+again and again. The server answers when the picture has changed, or after `PageSettings.hold_s`.
 """
 
 from __future__ import annotations
@@ -37,15 +36,17 @@ _GENTLE: Final = 5  # after a read of the rooms, the pause is at least this many
 
 @dataclass(frozen=True)
 class PageSettings:
+    """Times of the approvals page, in seconds."""
+
     link_s: float = 12 * 3600.0  # how long a login link can be used (once)
     session_s: float = 7 * 24 * 3600.0  # how long a login lasts
     journal_s: float = 1.0  # between two reads of the journal
     room_s: float = 2.0  # between two reads of the rooms; longer if a read takes long
-    hold_s: float = 3.0  # how long a request may wait for a new picture
+    hold_s: float = 3.0  # how long a request may wait for a change
 
 
 class Feed:
-    """Holds the picture, and gives it to viewers who have an older one."""
+    """Holds the newest state of the page (waiting actions and rooms), for all viewers."""
 
     def __init__(self, gate: Gate, settings: PageSettings) -> None:
         self._gate = gate
@@ -70,8 +71,9 @@ class Feed:
                 await asyncio.gather(self._rooms, return_exceptions=True)
 
     async def news(self, seen: str, lasts: Callable[[], bool]) -> dict[str, Any]:
-        """The picture, with its hash as `tag`. If `seen` is this tag, wait for a change first, at
-        most `PageSettings.hold_s` seconds and while `lasts()` (the viewer's login is valid)."""
+        """The newest state of the page, with its hash as `tag`. If `seen` is this tag, wait for a change
+        first. The wait ends after `PageSettings.hold_s` seconds. It also ends when `lasts()` is false:
+        the viewer is not logged in any more."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._settings.hold_s
         while True:
@@ -170,9 +172,9 @@ def room_view(room_id: str, room: ActiveRoom | None, people: Sequence[Peer]) -> 
 
 
 def action_view(action: Action) -> dict[str, Any]:
-    """An `ActionView` for the page, without the list of people, since the question names them.
-    `label` is "refused" for a rejection that no person made, else the state. `decidable`: a decision
-    can still count."""
+    """An action as JSON for the page: an `ActionView` without the list of people, since the question
+    names them. `label` is the state, or "refused" for a rejection that no person made. `decidable` says
+    whether a decision can still count."""
     refused = action.state == "rejected" and not by_person(action.decided_way)
     told = view(action, people=0).model_dump(mode="json")
     decidable = action.state in UNSENT and not action.contradiction

@@ -65,6 +65,8 @@ _Answer = Response | dict[str, Any]
 
 @dataclass(frozen=True)
 class Session:
+    """A person who is logged in on the approvals page."""
+
     name: str  # as the journal records it
     ends_at: float  # by the clock of `Logins`
     _halves: bytes = field(repr=False)
@@ -90,12 +92,9 @@ class Logins:
         return token
 
     def open(self, token: str, name: str) -> tuple[Session, str, str]:
-        """Log a person in, and use up the login link whose secret is `token`. Returns the session,
-        its cookie and its key. `name` is for a link that has none.
-
-        Raises InvalidCall if the link is not valid any more. An invalid name also raises InvalidCall,
-        but does not use up the link.
-        """
+        """Log a person in, and use up the login link whose secret is `token`. Returns the session, its
+        cookie and its key; a request needs both. `name` is for a link that has none. Raises InvalidCall
+        for an invalid link or name. An invalid name does not use up the link."""
         self._forget()
         link = self._links.get(hashed(token))
         if link is None:
