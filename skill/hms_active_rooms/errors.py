@@ -1,8 +1,7 @@
 """All errors of the package. Errors that callers handle differently have different classes.
 
-Every error says what happened (`str(error)`), whether anything was executed (`executed`), and what
-to do next (`hint`). `status` and `request_id` are for a log, so `for_model()` leaves them out. No
-error ever holds a management token.
+`status` and `request_id` are for a log, so `for_model()` leaves them out. No error ever holds a
+management token.
 """
 
 from __future__ import annotations

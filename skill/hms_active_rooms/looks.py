@@ -38,8 +38,7 @@ _SMALL_CAPITALS: Final = {"ĸ": "k", "ʍ": "m"}
 
 
 def folded(name: str) -> str:
-    """Return a key that is equal for names with the same letters. Case and invisible characters do not
-    count."""
+    """Return a key for a name's letters. Case and invisible characters make no difference to the key."""
     plain = unicodedata.normalize("NFKC", _seen(name)).casefold()
     return " ".join(unicodedata.normalize("NFKC", plain).translate(_VISIBLE).split())
 

@@ -2,8 +2,7 @@
 
 Strangers choose names, user ids, roles, metadata and room names. Such a text may hold terminal
 commands, marks that reorder a line, invisible letters, ten megabytes of accents, or a sentence
-addressed to the model. So it is shown only through `quoted`, or without quotes through `shortened` or
-`escaped`. Characters that are invisible, or active in Markdown or HTML, become JSON escapes.
+addressed to the model. So it is shown only through `quoted`, `shortened` or `escaped`.
 
 Hebrew and Arabic run from right to left, and take digits and punctuation beside them along, up to the
 next Latin letter. So our own sentences have a Latin word between two quoted texts, and between a

@@ -44,6 +44,8 @@ KEPT_MB: Final = 200
 
 
 class Chat(NamedTuple):
+    """A saved conversation."""
+
     thread: str  # its name
     room_id: str
     used: datetime  # when it was last used
@@ -189,6 +191,7 @@ def prune(
 
 
 def path() -> Path:
+    """The file of the saved conversations."""
     return state_folder() / "chat.sqlite"
 
 

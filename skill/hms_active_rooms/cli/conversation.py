@@ -62,8 +62,8 @@ _SAID: Final = {"human": "you", "ai": "message"}  # the event that shows an earl
 
 
 class Conversation:
-    """A conversation with the moderator about one room. `saver`, an asynchronous checkpointer, keeps
-    it under the name `thread`. `model` is as in `build_moderator`."""
+    """A conversation with the moderator about one room. `saver`, an asynchronous checkpointer, keeps the
+    conversation under the name `thread`. `model` is as in `build_moderator`."""
 
     def __init__(
         self,
@@ -93,12 +93,10 @@ class Conversation:
         return blocking.run(self._graph.aget_state(self._config))
 
     def run(self, *, new: bool = False) -> bool:
-        """Talk until the input ends. Returns whether an action still waits for a person. Unless the
-        conversation is `new`, first show its last messages and finish its last turn.
-
-        Ctrl-C shows how the actions ended, and which are open. Then this raises KeyboardInterrupt,
-        or `Interrupted` if a request may have been executed.
-        """
+        """Talk until the input ends or the person says goodbye. Returns whether an action still waits for
+        a person. Unless the conversation is `new`, first show its last messages and finish its last turn.
+        Ctrl-C shows how the actions ended, and which are open. Then this raises KeyboardInterrupt, or
+        `Interrupted` if a request may have been executed."""
         self._io.emit({"type": "started", "thread": self._thread, "room_id": self._room_id})
         if not new:
             state = self.state()
@@ -271,9 +269,9 @@ class _ModelFailures(BaseCallbackHandler):
 
 
 class Transcript(Desk):
-    """Reads what the person writes, and shows events as text or, with `--json`, as JSON lines. With
-    `piped_answers` an answer may come from a pipe. `go_on` is the command that continues the
-    conversation later; "" if none can."""
+    """The input and output of a conversation: reads the person's lines, and writes text or, with
+    `--json`, JSON lines. With `piped_answers` an approval may come from a pipe. `go_on` is the command
+    that continues the conversation later, or "" for none."""
 
     way = "interrupt"
     session = True

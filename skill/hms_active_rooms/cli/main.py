@@ -49,7 +49,7 @@ _ends: list[int] = [signal.SIGINT]
 
 
 def exit_code(action: Action) -> int:
-    """The exit code for how an action ended: that of an unknown outcome if its record is broken."""
+    """The exit code for an action's state. A broken record counts as an unknown outcome."""
     return UNKNOWN if action.contradiction else BY_STATE[action.state]
 
 

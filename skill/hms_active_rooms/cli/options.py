@@ -74,9 +74,8 @@ class Command(TyperCommand):
 
 
 def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
-    """Raises InvalidCall if the user typed an option that `beside` makes useless. `beside` is another
-    option or a subcommand, as typed. `names` are the parameters to check; without any, every option
-    of the command is checked."""
+    """Raises InvalidCall if the user typed an option that `beside`, an option or a subcommand, makes
+    useless. `names` are the parameters to check. Without any, all options of the command are checked."""
     for option in ctx.command.params:
         source = ctx.get_parameter_source(option.name or "")
         if source and source.name == "COMMANDLINE" and (not names or option.name in names):
@@ -86,7 +85,7 @@ def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
 
 
 def refuse_empty(given: Mapping[str, object]) -> None:
-    """Raises InvalidCall for a blank text, which often comes from an unset variable of a script."""
+    """Raises InvalidCall for a blank text in `given`, often an unset variable of a script."""
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
             without = f", or leave out {name}" if name.startswith("-") else ""

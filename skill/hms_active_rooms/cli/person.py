@@ -49,8 +49,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Desk:
-    """Shows questions on this process's terminal, and reads the answers. The commands that it shows
-    repeat `settings`."""
+    """Shows questions on this process's terminal, and reads the answers. It shows commands to type with
+    the options of `settings`."""
 
     way: Way = "terminal"  # how the person is asked, as the journal records it
     said_no = False  # the person's last answer was a no, or other words that came too late
@@ -144,12 +144,10 @@ def still_open(action: Action, settings: Settings) -> str:
 
 
 def finish(gate: Gate, action: Action, desk: Desk) -> Action:
-    """Ask the person, record the decision, and run the action if it is approved. Ask again if the
-    room has changed meanwhile. Returns the newest revision of the action, which is `proposed` if the
-    input ended before an answer.
-
-    Raises `Interrupted` on Ctrl-C, and an ActiveRoomsError if the action could not be sent.
-    """
+    """Ask the person, record the decision, and run the action if it is approved. Ask again if the room
+    has changed meanwhile. An action that is already approved runs at once. Returns the newest revision of
+    the action, which is `proposed` if the input ended before an answer. Raises `Interrupted` on Ctrl-C,
+    and an ActiveRoomsError if the action could not be sent."""
 
     def decide(answer: object) -> Decided:
         return blocking.run(gate.decide(action.id, answer, by=person_here(), way=desk.way))
@@ -225,7 +223,8 @@ def report(action: Action, settings: Settings) -> int:
 def ask(
     request: ApprovalRequest, desk: Desk, *, on_bad: Callable[[BadAnswerError], object]
 ) -> Decision | Refuse | None:
-    """Ask a person one question; None if the input ended. Calls `on_bad` for each invalid answer."""
+    """Ask a person one question, and return the answer; None if the input ended. Calls `on_bad` for each
+    invalid line. After three of them the answer is `NO_VALID_ANSWER`, which refuses the action."""
     words = [word for word in _ASKED_WORDS if word in request.editable]
     answers = ["yes", "no", *(["edit"] if words else [])]
     if desk.session and request.gate == "soft":

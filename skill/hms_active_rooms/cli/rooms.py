@@ -174,12 +174,9 @@ def _change(
 
 
 def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
-    """The id of the peer whom a person means by `wanted`.
-
-    `wanted` is a peer id (short or full), which is returned unchanged, or a name in any case. For a
-    name, `people` is called to read the room. Strangers may imitate others, so InvalidCall is raised
-    unless exactly one name fits; it lists the names like `wanted`. PeerNotFound: there is none.
-    """
+    """The id of the peer whom a person means by `wanted`: an id, short or full, or a name in any case.
+    For a name, `people()` reads the room. Raises PeerNotFound if nobody has such a name, and InvalidCall
+    if similar names leave a doubt, since strangers may imitate others. InvalidCall lists these names."""
     from hms_active_rooms.gate.actions.impact import person_of
     from hms_active_rooms.tools.roster import matching
 

@@ -26,11 +26,8 @@ _MAX_LINE_CHARS = 4000  # of a model's text; longer lines make terminals slow
 
 
 def prepare_streams() -> None:
-    """Make standard input, output and error take any text, in every locale.
-
-    A closed stream is replaced by the null device. If its number stayed free, the next file that is
-    opened would get it, and the output would be written into that file.
-    """
+    """Make standard input, output and error take any text, in every locale. A closed stream becomes the
+    null device. Otherwise the next file that is opened would get its file descriptor, and the output."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDWR)  # gets `number`, the lowest free one
@@ -205,8 +202,8 @@ def _cells(text: str) -> int:
 
 @contextmanager
 def progress(text: str, stream: TextIO | None) -> Iterator[Callable[[], None]]:
-    """While the block runs, show a line that counts the seconds, after half a second and if `stream`
-    is a terminal. The yielded function removes the line. Call it before a person types."""
+    """After half a second, show `text` and the seconds in a line, until the block ends. Shows nothing if
+    `stream` is no terminal. The yielded function removes the line. Call it before a person types."""
     if stream is None or not colours(stream):
         yield lambda: None
         return

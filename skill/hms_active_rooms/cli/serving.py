@@ -33,6 +33,8 @@ _EXTRA: Final = ("fastapi", "mcp", "mcp_types", "starlette", "uvicorn")
 
 @dataclass(frozen=True)
 class Where:
+    """Options of the commands that serve tools."""
+
     room: Annotated[
         list[str] | None,
         Option(metavar="ROOM", help="Allow this room (repeatable). Default: the policy's rooms."),
@@ -64,8 +66,7 @@ def mcp(
 
     If you set HMS_SERVER_TOKEN, or HMS_SERVER_TOKENS ("name=token,name=token"), clients must send a
     bearer token. If neither is set, every program on this machine may call the tools, and a server
-    that other machines can reach does not start.
-    """
+    that other machines can reach does not start."""
     with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.mcp import build_server, serve_stdio
         from hms_active_rooms.serve.notify import notifying
@@ -107,16 +108,13 @@ def serve(
 ) -> None:
     """Serve MCP, REST and a page where people approve, until Ctrl-C.
 
-    Prints a login link for the page. It works once. A restart prints a new link, and logs everybody
-    out.
+    Prints a login link for the page. It works once. A restart prints a new link, and logs everybody out.
 
     If you set HMS_SERVER_TOKEN, or HMS_SERVER_TOKENS ("name=token,name=token"), programs must send a
     bearer token to call tools. If neither is set, every program on this machine may call them, and a
     server that other machines can reach does not start.
 
-    To approve by REST, a program sends another token: HMS_APPROVER_TOKEN or
-    HMS_APPROVER_TOKEN_<NAME>.
-    """
+    To approve by REST, a program sends another token: HMS_APPROVER_TOKEN or HMS_APPROVER_TOKEN_<NAME>."""
     with extra("serve", "server", *_EXTRA):
         import hms_active_rooms.serve.mcp
         import hms_active_rooms.serve.rest  # noqa: F401 - brings FastAPI, which `mcp` does without
@@ -187,7 +185,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
 
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
-    """The guard's settings. Tokens come from the environment, since others could see an option."""
+    """Which requests the server accepts. Tokens come from the environment: others could see an option."""
     from hms_active_rooms.serve import guard
 
     environ = settings.environ()
@@ -268,7 +266,7 @@ def guides() -> dict[str, str]:
 
 @contextmanager
 def simulator_errors() -> Iterator[None]:
-    """Turn the simulator's errors, or its absence, into errors for the person."""
+    """Turn errors of the simulator, or of its missing packages, into errors for the person."""
     with extra("sim", "simulator", "jwt", "uvicorn"):
         from hms_active_rooms.sim.scenes import SceneError
         from hms_active_rooms.sim.server import ServerError

@@ -43,8 +43,8 @@ class Settings:
         return {**os.environ, **{name: value for name, value in given.items() if value}}
 
     def command(self, *words: str) -> str:
-        """Return the command line `hms-active-rooms WORDS`, with this command's --journal and --policy. For
-        `reject`, which needs no policy, that is left out. A URL that may hold a password is shown as URL."""
+        """Return the command line `hms-active-rooms WORDS`, with this command's --journal and --policy.
+        `reject` needs no policy and gets none. A URL that may hold a password is shown as URL."""
         url, policy = self.journal or "", self.policy if words[0] != "reject" else None
         shown = url if url.startswith("sqlite") else "URL"
         also = [*(("--journal", shown) if url else ()), *(("--policy", policy) if policy else ())]
@@ -88,7 +88,7 @@ def open_journal(settings: Settings) -> closing[Journal]:
 
 
 def existing(journal: Journal, action_id: str) -> Action:
-    """The action with this id; a link to it on the approvals page also works. Else InvalidCall."""
+    """The action with this id, or this link to the approvals page. Raises InvalidCall if there is none."""
     wanted = storable(action_id.strip().lower()).rpartition("#action=")[2]
     if (action := journal.get(wanted)) is not None:
         return action
@@ -114,7 +114,7 @@ def open_gate(settings: Settings, room: str) -> Iterator[Gate]:
 
 
 def read_room(settings: Settings, room: str, look: Callable[[Gate], Work[T]]) -> T:
-    """Call `look` with a gate, and return its result. Nothing is recorded."""
+    """Run `look(gate)`, which reads `room`, and return its result. Nothing is recorded."""
     with (
         open_gate(replace(settings, journal=":memory:"), room) as gate,
         screen.progress("Reading the room", sys.stderr),
@@ -124,7 +124,7 @@ def read_room(settings: Settings, room: str, look: Callable[[Gate], Work[T]]) ->
 
 
 def person_here() -> str:
-    """The account that runs this process. Not read from a variable, which can have any value."""
+    """The account that runs this process. An environment variable could name any other."""
     if sys.platform == "win32":
         return os.getlogin()
     import pwd

@@ -58,8 +58,7 @@ def install(
 ) -> None:
     """Install the skill as DIR/hms-active-rooms. DIR is where your agent looks for skills.
 
-    The skill gets its own copy of the command. The path of that copy is printed.
-    """
+    The skill gets its own copy of the command. The path of that copy is printed."""
     options.refuse_empty({"folder": folder})
     try:
         parent = Path(folder).expanduser()

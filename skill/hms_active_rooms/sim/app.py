@@ -39,7 +39,7 @@ class SimApp:
         return Control(self.world, self.log, self.faults)
 
     async def __call__(self, scope: _Event, receive: _Receive, send: _Send) -> None:
-        """Serve one request. Requests to /v2 are logged, and faults can hit them."""
+        """Serve one request. Requests outside of /_sim are logged, and faults can hit them."""
         body, more = b"", True
         while more:
             event = await receive()

@@ -28,6 +28,8 @@ _OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 
 class Control:
+    """The control API: requests below /_sim change the simulated rooms, and tell what happened."""
+
     def __init__(self, world: World, log: RequestLog, faults: Faults) -> None:
         def reset() -> None:
             faults.clear()
@@ -67,8 +69,8 @@ class Control:
         return {"now": nanos_text(self._world.now())}
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        """Call the path's function with the fields of the body and the ids in the path. Returns the
-        HTTP status, and as JSON the function's result, or the simulator's time if it has none."""
+        """Call the path's function with the fields of the body and the ids in the path. Returns the HTTP
+        status and JSON: the function's result, or the simulator's time if there is none."""
         fits = {
             route[0]: (*route[2:], m) for route in self._routes if (m := route[1].fullmatch(path))
         }

@@ -171,6 +171,8 @@ def path_pattern(path: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
+    """An operation of the simulated API."""
+
     name: str  # as faults and the request log name it
     method: Literal["GET", "POST"]
     path: str
@@ -216,7 +218,7 @@ def answer(
     query: str,
     body: bytes,
 ) -> tuple[int, Answer]:
-    """Check the token, and run the operation that was `found`. Returns HTTP status and JSON."""
+    """Check the token, and run the operation. `found` comes from `find`. Returns HTTP status and JSON."""
     if found is None:
         return error(404, "not found")
     if not is_valid(authorization, world.settings, world.clock()):
@@ -264,8 +266,8 @@ _DECODER: Final = json.JSONDecoder(
 
 
 def read_body(data: bytes, known: Mapping[str, type]) -> dict[str, str | bool]:
-    """The fields of the JSON object in a body that are `known` (by name, with their types) and not
-    null. Raises RefusedError if the body is no such object."""
+    """The fields of the JSON object in a body, without null values. `known` has the type of each field;
+    others are ignored. Raises RefusedError for another body, and for a value of another type."""
     text = data.decode("utf-8", "replace").strip(" \t\r\n")
     if not text:
         raise RefusedError(400, "request body must not be empty")

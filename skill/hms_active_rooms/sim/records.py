@@ -80,6 +80,8 @@ Roles = Annotated[tuple[Role, ...], Field(min_length=1), AfterValidator(_differ)
 
 @dataclass(slots=True)
 class Track:
+    """Audio or video that a peer publishes."""
+
     id: str
     stream_id: str
     mute: bool
@@ -98,7 +100,7 @@ _LISTED: Final = ("id", "name", "user_id", "metadata", "role", "joined_at")
 
 @dataclass(slots=True)
 class Peer:
-    """One connection of a user. A `ghost` has lost it, and the server has not noticed this yet."""
+    """One connection of a user. A `ghost` has lost it, but is still listed."""
 
     id: str
     name: str

@@ -13,6 +13,8 @@ from hms_active_rooms.sim.records import Json
 
 @dataclass(slots=True)
 class LoggedRequest:
+    """A request to the simulated API, and what became of it."""
+
     seq: int  # 1, 2, 3 in the order of arrival
     at: str  # the world's time
     operation: str  # its name; "" for an unknown path or method

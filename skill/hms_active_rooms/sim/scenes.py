@@ -42,8 +42,8 @@ class SceneRoom(_Part):
 
 
 class ScenePerson(_Part):
-    """One person, or `count` people, who get a number in place of `{n}` in name and user id. Name and
-    metadata are repeated `name_times` and `metadata_times` times."""
+    """One person, or `count` people, who get a number each in place of `{n}` in name and user id. Name
+    and metadata are repeated `name_times` and `metadata_times` times."""
 
     name: str
     role: str
@@ -58,6 +58,8 @@ class ScenePerson(_Part):
 
 
 class Scene(_Part):
+    """The room and people that a simulated account begins with."""
+
     name: str  # by default the file's, without its ending
     about: str
     room: SceneRoom

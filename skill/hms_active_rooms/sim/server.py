@@ -62,9 +62,8 @@ def running_sim(
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> Iterator[Simulation]:
-    """Run a simulator in a thread of this process during the `with` block. For `scene` see
-    `load_scene`. Port 0 takes any free port. Raises SceneError or ServerError if scene or port cannot
-    be used."""
+    """Run a simulator in a thread of this process during the `with` block. For `scene` see `load_scene`.
+    Port 0 takes any free port. Raises SceneError for a bad scene, ServerError for a bad port."""
     import uvicorn
 
     world = build_world(scene, settings=settings, clock=clock)

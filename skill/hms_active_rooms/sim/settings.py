@@ -13,6 +13,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 @dataclass(frozen=True, slots=True)
 class Settings:
+    """The settings of a simulated account."""
+
     removal_delay_s: float = 0.3  # from the answer to a removal until the peer is gone
     ending_delay_s: float = 0.3  # from the answer to an end until the session is closed
     ghost_s: float = 60.0  # how long a peer stays listed after its connection broke
@@ -42,7 +44,7 @@ class _Claims(BaseModel, strict=True, allow_inf_nan=False):
 def sign(
     settings: Settings, now: datetime, *, kind: str = "management", lifetime_s: float = 7 * 86400
 ) -> str:
-    """Make a token. The API refuses the kind "app" (to join a room) and a negative lifetime."""
+    """Make a token. The API refuses another `kind` than "management", and a negative lifetime."""
     start = int(now.timestamp())
     claims = {
         "access_key": settings.access_key,

@@ -44,8 +44,8 @@ class RefusedError(Exception):
 
 
 class World:
-    """One simulated account. `setup` makes its rooms and people, now and at each `reset()`. The world's
-    time is that of `clock`, in UTC (by default this machine's), plus the seconds of each `advance`."""
+    """One simulated account. `setup` makes its rooms and people, now and at each `reset()`. The account's
+    time is that of `clock`, by default this machine's in UTC, plus the seconds of each `advance`."""
 
     def __init__(
         self,
@@ -206,7 +206,7 @@ class World:
             return peer
 
     def leave(self, room_id: str, peer_id: str, *, abrupt: bool = False) -> None:
-        """Let somebody leave. If `abrupt`, the peer stays listed for a while, as a ghost."""
+        """Let somebody leave. If `abrupt`, the peer stays listed for `Settings.ghost_s` more seconds."""
         with self.lock:
             room = self.room(room_id)
             sessions = [*room.past_sessions, *([room.session] if room.session else [])]
@@ -253,7 +253,7 @@ class World:
     def later(
         self, seconds: float, happens: Callable[[datetime], None], *, requested: bool = True
     ) -> None:
-        """Call `happens(at)` after `seconds`. `settle` waits only for `requested` changes."""
+        """Call `happens` after `seconds`, with that moment. `settle` waits only for `requested` changes."""
         at = self.now() + timedelta(seconds=seconds)
         heapq.heappush(self._due, (at, next(self._order), happens, requested))
 
