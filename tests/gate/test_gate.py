@@ -783,6 +783,20 @@ async def test_what_is_cancelled_at_the_look_says_that_100ms_accepted_it(
 
 
 @pytest.mark.parametrize("call", [send(), remove(), remove_role(), end()])
+async def test_what_100ms_answered_is_on_record_although_python_starts_no_thread_any_more(
+    call: StateChange,
+) -> None:
+    room, threads = classroom(), ThreadPoolExecutor()
+    gate = gate_on(room)
+    action = await approved(gate, call)
+    # As when the main thread has ended while another one still works.
+    asyncio.get_running_loop().set_default_executor(threads)
+    room.after = lambda _: threads.shutdown(wait=False)
+    assert (await gate.run(action)).state == "done"
+    assert gate.journal.actions()[0].state == "done"
+
+
+@pytest.mark.parametrize("call", [send(), remove(), remove_role(), end()])
 async def test_what_100ms_answered_is_on_record_although_the_journal_was_locked_meanwhile(
     call: StateChange, monkeypatch: pytest.MonkeyPatch
 ) -> None:

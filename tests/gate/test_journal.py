@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from io import StringIO
 from pathlib import Path
 from typing import Any, get_args
@@ -137,6 +137,15 @@ def test_a_decision_names_one_of_the_ways_there_are(after: State) -> None:
     with pytest.raises(JournalError, match="not a known way of deciding"), journal.write() as tx:
         tx.move(action, after, by="x", way="telepathy")
     assert journal.get(action.id) == action
+
+
+@pytest.mark.parametrize("zone", [None, timezone(timedelta(hours=-7))])
+def test_a_clock_may_tell_the_time_in_any_zone(zone: timezone | None) -> None:
+    journal = Journal(":memory:", clock=lambda: datetime.now(zone))
+    action = insert(journal, row(journal.now()))
+    read = journal.get(action.id)
+    assert read is not None
+    assert (read.state, read.contradiction) == ("proposed", "")
 
 
 def test_two_calls_with_one_id_are_a_clear_error() -> None:

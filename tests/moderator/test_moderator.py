@@ -11,6 +11,7 @@ import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphRecursionError
 from langgraph.types import Command
 
 from hms_active_rooms import ActiveRoomsToolkit, Approve, Policy
@@ -252,6 +253,16 @@ def test_a_new_message_withdraws_what_was_pending() -> None:
     assert row is not None
     assert row.state == "rejected"
     assert talk.room.posts == []
+
+
+def test_of_a_call_that_nobody_was_asked_about_no_answer_is_said_to_be_missing() -> None:
+    talk = Conversation(students(), ScriptedModel.saying(calls(remove(1), LIST), text("done")))
+    first: Any = {"messages": [HumanMessage("go")]}
+    with pytest.raises(GraphRecursionError):
+        talk.graph.invoke(first, {**CONFIG, "recursion_limit": 1})
+    talk.say("and now?")
+    assert len(talk.results()) == 2
+    assert all("wrote a new message before the call was looked" in one for one in talk.results())
 
 
 def test_what_a_form_fills_in_beside_the_messages_changes_nothing() -> None:

@@ -163,12 +163,13 @@ class Sending:
                 state, result = outcomes.failed(error)
             notes = (*self.change.notes, *result.notes, *await self._back())
             result = replace(result, notes=notes)
-            return await asyncio.to_thread(self._record, (state, result), "answer")
+            return await in_thread(self._record, (state, result), "answer")
         except asyncio.CancelledError as error:
             await run_to_its_end(self._record_stop, error)
             raise
         except Exception as error:
-            await asyncio.to_thread(self._record_stop, error)
+            with suppress(RuntimeError):  # no thread can be started
+                await in_thread(self._record_stop, error)
             so_far = "accepted by 100ms" if self.accepted else "sent"
             why = error if isinstance(error, errors.ActiveRoomsError) else type(error).__name__
             text = f"An error came after the action {self.action.id} was {so_far}: {why}"
@@ -372,7 +373,26 @@ async def write_in_thread(journal: Journal, step: Callable[[Writing], Found]) ->
         with journal.write() as tx:
             return step(tx)
 
-    return await asyncio.to_thread(write)
+    return await in_thread(write)
+
+
+def in_thread(call: Callable[[*Given], Found], *given: *Given) -> asyncio.Future[Found]:
+    """Run a blocking call in a thread. While Python ends, no thread pool takes a call any more. Then
+    the call runs here, so that the outcome of what was sent is still recorded."""
+    loop = asyncio.get_running_loop()
+    try:
+        return loop.run_in_executor(None, call, *given)
+    except RuntimeError as error:
+        if "thread" in str(
+            error
+        ):  # none can be started now, but an idle one may still run the call
+            raise
+    ended: asyncio.Future[Found] = loop.create_future()
+    try:
+        ended.set_result(call(*given))
+    except Exception as error:  # noqa: BLE001 - whoever waits gets it
+        ended.set_exception(error)
+    return ended
 
 
 async def run_to_its_end(
@@ -380,7 +400,7 @@ async def run_to_its_end(
 ) -> Found:
     """Run a blocking call in a thread and return its result. If this task is cancelled meanwhile, wait
     for the end of the call, pass its result to `undo`, and raise the cancellation."""
-    running = asyncio.get_running_loop().run_in_executor(None, call, *given)
+    running = in_thread(call, *given)
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
         try:

@@ -235,7 +235,8 @@ class _Nodes:
         updates = history.pruned(messages, _READERS)
         if (found := history.last_calls(messages)) is not None:
             wrote = isinstance(messages[-1], HumanMessage)
-            unheard = f"Not executed: {_WITHDRAWN if wrote else _WENT_ON}."
+            went_on = "the person wrote a new message" if wrote else "the conversation went on"
+            unheard = f"Not executed: {went_on} before the call was looked at."
             # Some UIs add a tool result when nobody answered; the journal's replaces it.
             ours = state.get("told") == found.message.id
             for call in found.calls if ours else found.message.tool_calls:

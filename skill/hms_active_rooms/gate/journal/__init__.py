@@ -60,7 +60,7 @@ class Journal:
         url: SQLAlchemy URL; None means `default_url()`. If the file cannot be written, or the URL
             has `?mode=ro`, the journal is opened for reading only. ":memory:" is a journal in
             memory. It is opened at the first use, and lost when it is closed or the process ends.
-        clock: returns the time, aware UTC.
+        clock: returns the time. A datetime without a time zone is local time.
         on_commit: called with "before" and "after" around each commit of a writing transaction.
         key: a secret of at least 32 characters. It signs each state change, so that a change by
             somebody without the key is found. None means `HMS_JOURNAL_KEY`, if it is set.
@@ -139,7 +139,7 @@ class Journal:
                 self._opened.close()
 
     def now(self) -> datetime:
-        return self._clock()
+        return self._clock().astimezone(UTC)
 
     @contextmanager
     def read(self) -> Iterator[Reading]:
@@ -147,7 +147,7 @@ class Journal:
         from hms_active_rooms.gate.journal.store import Reading
 
         with self._open().begin("reads") as db:
-            yield Reading(db, self._clock, self._key)
+            yield Reading(db, self.now, self._key)
 
     @contextmanager
     def write(self, *, notes_only: bool = False) -> Iterator[Writing]:
@@ -160,7 +160,7 @@ class Journal:
         mode: Mode = "notes" if notes_only else "writes"
         with self._open().begin(mode) as db:
             check_still(db, self._key)
-            yield Writing(db, self._clock, self._key)
+            yield Writing(db, self.now, self._key)
             self._on_commit("before")
         self._on_commit("after")
 
