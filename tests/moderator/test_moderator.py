@@ -257,9 +257,9 @@ def test_a_new_message_withdraws_what_was_pending() -> None:
 
 def test_of_a_call_that_nobody_was_asked_about_no_answer_is_said_to_be_missing() -> None:
     talk = Conversation(students(), ScriptedModel.saying(calls(remove(1), LIST), text("done")))
-    first: Any = {"messages": [HumanMessage("go")]}
+    limited: Any = {**CONFIG, "recursion_limit": 1}
     with pytest.raises(GraphRecursionError):
-        talk.graph.invoke(first, {**CONFIG, "recursion_limit": 1})
+        talk.graph.invoke({"messages": [HumanMessage("go")]}, limited)
     talk.say("and now?")
     assert len(talk.results()) == 2
     assert all("wrote a new message before the call was looked" in one for one in talk.results())
