@@ -25,9 +25,9 @@ Work = Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]]
 
 def run(work: Work[T]) -> T:
     """Run a coroutine on this package's event loop, in a background thread, and return its result. `work`
-    is the coroutine, or a function that makes it.
-    The coroutine gets a copy of the caller's context variables. Ctrl-C during the wait cancels the
-    coroutine. A call on that event loop raises RuntimeError, since the call would wait for itself."""
+    is the coroutine, or a function that makes it. The coroutine gets a copy of the caller's context
+    variables. Ctrl-C during the wait cancels the coroutine. A call on that event loop raises
+    RuntimeError, since the call would wait for itself."""
     try:
         background = _current()
     except RuntimeError:

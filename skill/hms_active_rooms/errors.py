@@ -88,7 +88,7 @@ class PolicyRefusal(ActiveRoomsError):
 
 
 class OutcomeUnknown(ActiveRoomsError):
-    """The request was sent, and nobody knows whether it was executed."""
+    """The request may have been sent, and nobody knows whether it was executed."""
 
     code = "outcome_unknown"
     default_hint = "Do not repeat the call. Look at the room (it does not show messages)."

@@ -60,7 +60,7 @@ def glance(name: str) -> str:
 
 def may_hold(part: str, names: Sequence[str]) -> list[int]:
     """Return the indexes of the names that may contain all words of `part`, in letters or in looks. A
-    quick check, since `skeleton` takes time. It leaves out only names in ASCII."""
+    quick check, since `skeleton` takes time. A name that is not in ASCII always passes."""
     whole = "\n".join(n if n.isascii() and n.isprintable() else "" for n in names)
     table, longer = _ascii_looks()
     looked = whole

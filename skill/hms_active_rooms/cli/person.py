@@ -49,8 +49,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Desk:
-    """Shows questions on this process's terminal, and reads the answers. It shows commands to type with
-    the options of `settings`."""
+    """Shows questions on this process's terminal, and reads the answers. The commands that it suggests
+    repeat the options in `settings`."""
 
     way: Way = "terminal"  # how the person is asked, as the journal records it
     said_no = False  # the person's last answer was a no, or other words that came too late

@@ -77,8 +77,8 @@ async def list_actions(gate: Gate, *, limit: int = 50, **which: Unpack[Which]) -
 async def show(
     gate: Gate, action_id: str, within: Collection[str] | None = None
 ) -> tuple[Action, list[Event], Action]:
-    """Return an action, its events (oldest first), and its newest revision: an edit or a new question
-    makes one. `within` limits the callers (see `Caller.thread`); None means all. Raises NoAction if these
+    """Return an action, its events (oldest first), and its newest revision (an edit or a new question
+    makes one). `within` limits the callers, see `Caller.thread`; None means all. Raises NoAction if these
     have no such action, or if the policy does not allow its room."""
 
     def look() -> tuple[Action, list[Event], Action]:
@@ -101,7 +101,7 @@ async def decide_and_run(
 ) -> Verdict:
     """Record the decision of the person `by`, and send the action if it is approved. For `answer` and
     `way` see `Gate.decide`, for `waits` see `Gate.run`. Raises NoAction or NoAnswer if nothing was
-    decided. After other errors it may be decided; `executed` says whether the room changed."""
+    decided. Other errors may come after the decision; their `executed` says whether the room changed."""
     return await to_the_end(gate, action_id, _decide(gate, action_id, answer, by, way, waits))
 
 
@@ -183,7 +183,7 @@ async def run_approved(gate: Gate) -> list[Action]:
 
 async def to_the_end(gate: Gate, action_id: str, work: Coroutine[Any, Any, _T]) -> _T:
     """Await `work`, which may send the action, and return its result. `work` continues even if the caller
-    is cancelled. If `work` fails, the journal decides what the error says about `executed`."""
+    is cancelled. If `work` fails, the error gets the `executed` of the action in the journal."""
     task = asyncio.create_task(work, name=f"send {action_id}")
     _running.add(task)
     task.add_done_callback(_forget)

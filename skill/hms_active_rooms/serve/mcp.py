@@ -197,7 +197,7 @@ def entry(server: Server[Any]) -> Entry:
 
 async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifespan] = ()) -> None:
     """Serve MCP on standard input and output, until the input ends. `gate` is the toolkit's gate.
-    `lifespans` are open until the end."""
+    `lifespans` make contexts that are open until then."""
     open_now: set[object] = set()
 
     async def once_each(ctx: Context, call_next: CallNext) -> HandlerResult:

@@ -196,6 +196,6 @@ def _time(text: str) -> datetime:
 
 
 def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:
-    """The lifespan that sends notices, in a list; [] if `HMS_NOTIFY_URL` is not set."""
+    """A list with the context that sends notices, for `at_work`; [] if `HMS_NOTIFY_URL` is not set."""
     settings = notify_settings(environ)
     return [lambda: meanwhile(tell_of_questions(gate, settings, page))] if settings else []

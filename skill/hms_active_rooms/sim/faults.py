@@ -31,10 +31,10 @@ def _known(name: str) -> str:
 
 
 class Fault(BaseModel, extra="forbid", frozen=True):
-    """Makes requests fail that match `operation` and `method`. The kinds are `latency` (a late but normal
-    answer), `status` (an error), `unauthorized` (a 401), `reset` (the connection breaks), `hang` (no
-    answer until the client gives up), `truncated` (half of the body), `malformed` (no JSON) and
-    `oversized` (JSON with much white space at its end)."""
+    """A fault, which hits the requests that match `operation` and `method`. The kinds are `latency` (a
+    late but normal answer), `status` (an error), `unauthorized` (a 401), `reset` (the connection breaks),
+    `hang` (no answer until the client gives up), `truncated` (half of the body), `malformed` (no JSON)
+    and `oversized` (JSON with much white space at its end)."""
 
     kind: FaultKind
     # A name in `operations.py`; None hits all.

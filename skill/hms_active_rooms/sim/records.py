@@ -61,8 +61,8 @@ class IdSource:
 
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
 class Role:
-    """A role of a room. Its peers have a track for each medium in `publishes`; for "screen" only while
-    they share their screen. At most `max_peers` peers can have the role."""
+    """A role of a room, for at most `max_peers` peers. They have a track for each medium in `publishes`.
+    The track for "screen" exists only while they share their screen."""
 
     name: str
     publishes: tuple[Medium, ...] = ()

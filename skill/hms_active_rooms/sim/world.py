@@ -206,7 +206,7 @@ class World:
             return peer
 
     def leave(self, room_id: str, peer_id: str, *, abrupt: bool = False) -> None:
-        """Let somebody leave. If `abrupt`, the peer stays listed for `Settings.ghost_s` more seconds."""
+        """Let somebody leave. If `abrupt`, the peer stays listed as a ghost for `Settings.ghost_s` s."""
         with self.lock:
             room = self.room(room_id)
             sessions = [*room.past_sessions, *([room.session] if room.session else [])]
