@@ -36,7 +36,7 @@ ALL_BUSY: Final = f"all {MAX_CONNECTIONS} connections of this program were in us
 
 
 def seconds(name: str, given: object) -> float:
-    """Return the setting `name` as a number of seconds. Raises ConfigurationError unless it is one."""
+    """Return the value `given` of the setting `name`. Raises ConfigurationError if it is not above 0."""
     if not isinstance(given, int | float) or given is True or not 0 < given < math.inf:
         raise ConfigurationError(f"{name} must be a number of seconds above 0.")
     return float(given)
@@ -44,7 +44,7 @@ def seconds(name: str, given: object) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How many seconds each step of an attempt may take. By default, a call has time for two attempts."""
+    """How many seconds each step of a request may take. By default, a call has time for two requests."""
 
     connect_s: float = 5.0  # to connect, with TLS
     read_s: float = 12.0  # until the next piece of the answer comes

@@ -100,7 +100,7 @@ REFUSED = (PolicyRefusal, errors.InvalidCall, errors.PeerNotFound, errors.NotAct
 
 
 class Gate:
-    """The only way to change a room. It applies the policy, has a person asked, records each step in
+    """The only way to change a room. It applies the policy, lets a person decide, records each step in
     the journal, and sends the request. Tests replace `sleep`."""
 
     def __init__(
@@ -179,7 +179,7 @@ class Gate:
         mine: Collection[str] = (),
         admit: Callable[[Writing], None] | None = None,
     ) -> Action:
-        """Record a call as an action, and return it. If `origin` made the call before, return that action.
+        """Record a call as an action, and return that. The same call from this `origin` is the same action.
 
         Args:
             is_new: the caller knows that the journal has no action for this call.
@@ -430,8 +430,8 @@ class Gate:
         outcome. If so, the journal records that the caller was told.
 
         If the approval no longer fits the room, nothing is sent. Then `run` returns a new revision in
-        the state `proposed`, about which to ask a person. If another worker has begun to send the
-        action, `run` waits for that worker, then reads the room for the effect.
+        the state `proposed`, about which to ask a person. If another process has begun to send the
+        action, `run` waits for that process, then reads the room for the effect.
 
         Raises:
             InvalidCall: there is no action with this id. BrokenRecord: its record is broken.

@@ -425,8 +425,8 @@ def _same_claim(row: Action, action: Action) -> bool:
 
 
 def give_back(journal: Journal, action: Action, reason: str) -> bool:
-    """Make an action that this process began to send `approved` again. Call this only if nothing was
-    executed. Returns False if another process has taken over."""
+    """Set an action back to `approved`, after this process began to send it. Call this only if nothing
+    was executed. Returns False if another process has taken over."""
     with journal.write() as tx:
         row = tx.get(action.id)
         if row is None or row.state != "sent" or not _same_claim(row, action):

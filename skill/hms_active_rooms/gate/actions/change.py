@@ -101,8 +101,8 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
-        """Compare the room now with the impact that the approver saw (`shown`), and return whether the
-        approved call may still be sent. The same session still runs. Raises what `assess` raises."""
+        """Compare `room` with `shown`, the impact that the approver saw. Return whether the approved call
+        may still be sent. Call this only while the same session runs. Raises what `assess` raises."""
 
     @abstractmethod
     def question(self, impact: Impact) -> list[str]:

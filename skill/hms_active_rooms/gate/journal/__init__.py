@@ -121,7 +121,7 @@ class Journal:
 
     @property
     def begun(self) -> bool:
-        """Whether the journal was created when it was opened."""
+        """Whether opening the journal created it."""
         return self._opened is not None and self._opened.begun
 
     @property
@@ -151,9 +151,9 @@ class Journal:
 
     @contextmanager
     def write(self, *, notes_only: bool = False) -> Iterator[Writing]:
-        """Open a transaction for reading and writing. Nobody else writes meanwhile. With `notes_only`
-        it must not change the state of an action. Its commit then does not wait for the disk, so its
-        events may be lost if the machine loses power."""
+        """Open a transaction for reading and writing. Nobody else writes meanwhile. With `notes_only`, do
+        not change the state of an action: the commit does not wait for the disk, so events may be lost if
+        the machine loses power."""
         from hms_active_rooms.gate.journal.store import Writing
         from hms_active_rooms.gate.journal.tables import check_still
 

@@ -140,7 +140,8 @@ NOTHING = Result()  # the result of an action that has not ended
 
 @dataclass(frozen=True)
 class Action:
-    """The record of a call at one revision: one row of the database. Times are aware UTC."""
+    """The record of one call, a row of the database. If the room changes before the call is sent, or a
+    person edits it, another action with the next `revision` follows. Times are aware UTC."""
 
     id: str  # short, easy to type; each revision has its own
     call_key: str  # identifies the call; all its revisions have the same
