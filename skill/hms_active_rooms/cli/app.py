@@ -11,14 +11,13 @@ from hms_active_rooms.cli import actions, chat, options, rooms, serving, skill
 
 _EPILOG: Final = """\b
 Exit codes:
-  0  the command did what was asked
+  0  the command did what was asked, or Ctrl-C or a signal ended a server
   1  the command failed; what was executed, if anything, is in the error
   2  wrong argument, setting or name, or `approve` without a terminal
   3  the change was not sent: it waits for a person to approve it
   4  the change was not sent: rejected, refused, too late, or everybody left
   5  the change may have been executed, and is not sent again
-  130, 143, 129  ended by Ctrl-C or a signal; the output says what was sent
-       (`serve`, `mcp` and `sim` exit with 0 once they run)
+  130, 143, 129  Ctrl-C or a signal ended another command; see its output
   141  the program that read the output went away
 
 \b
