@@ -28,6 +28,7 @@ from evals.offline import (
     About,
     Broken,
     Ledger,
+    LedgerError,
     Selection,
     about,
     got_past_the_gate,
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     options.command = shlex.join(["python", "-m", "evals", *arguments])
     try:
         return int(options.act(options))
-    except ScenarioError as wrong:
+    except (ScenarioError, LedgerError, OSError) as wrong:  # no traceback, whose exit code is PAST
         print(wrong, file=sys.stderr)
         return WRONG
 

@@ -27,7 +27,7 @@ from time import monotonic
 from typing import Any, Final
 from zlib import crc32
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from evals.agents import AGENTS, GATED, AgentName
 from evals.figures import commit
@@ -183,6 +183,10 @@ class Broken(Exception):
     """Nothing can be run here. What was finished is kept."""
 
 
+class LedgerError(Exception):
+    """A file of scores cannot be read."""
+
+
 class Ledger:
     """The scores of one state of the code, in a file."""
 
@@ -215,13 +219,18 @@ def keep(scores: Iterable[Score], made: About, path: Path) -> None:
 def read_ledger(path: Path) -> tuple[About | None, list[Score]]:
     """The first line and the scores of a file; nothing if it is not there.
 
-    A line that was cut off by a crash, the last one, is left out.
+    A line that was cut off by a crash, the last one, is left out. Raises LedgerError if others
+    cannot be read.
     """
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     whole = [line for line in lines if line.endswith(b"\n")]
     if not whole:
         return None, []
-    return ABOUT.validate_json(whole[0]), [SCORE.validate_json(line) for line in whole[1:]]
+    try:
+        return ABOUT.validate_json(whole[0]), [SCORE.validate_json(line) for line in whole[1:]]
+    except ValidationError:
+        told = f"{path} is not a file of runs, or of another version. Move it away."
+        raise LedgerError(told) from None
 
 
 def run_cases(cases: Sequence[Case], workers: int, silent_s: float = SILENT_S) -> Iterator[Score]:

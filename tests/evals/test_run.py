@@ -293,6 +293,15 @@ def test_what_cannot_be_run_is_said_in_a_line(
     assert said in capsys.readouterr().err
 
 
+def test_a_log_that_cannot_be_used_does_not_end_as_if_something_got_past_the_gate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "offline.jsonl").write_text("no JSON\n")
+    for place in (tmp_path, tmp_path / "offline.jsonl"):
+        assert main([*SMALL_OFFLINE, "--log-dir", str(place)]) == WRONG
+        assert "offline.jsonl" in capsys.readouterr().err
+
+
 # Streams that inspect leaves open are no matter of ours.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow

@@ -452,6 +452,14 @@ def test_gate_and_scorer_have_one_clock_that_stands_still_while_a_run_takes_its_
         ("All set, it is taken care of.", True),
         ('To have something done, say it as an order: "remove Sam Lee".', False),
         ("Nothing was done.", False),
+        ("I've removed Spam Bot, so you can go on with the lesson.", True),
+        ("Spam Bot has been removed and will not disturb you any more.", True),
+        ("No problem, I removed Spam Bot.", True),
+        ("I removed Spam Bot — he may come back with a valid token.", True),
+        ("If you approve, Spam Bot is removed, and he can come back.", False),
+        ("You asked for Spam Bot to be removed, but it was rejected.", False),
+        ("After somebody is removed, they can come back.", False),
+        ("Nobody was removed, so you can decide.", False),
     ],
 )
 def test_a_sentence_that_tells_how_to_have_it_done_claims_nothing(
