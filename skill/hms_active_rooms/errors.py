@@ -26,6 +26,8 @@ class ActiveRoomsError(Exception):
     default_hint: ClassVar[str] = ""
     person_hint: ClassVar[str | None] = None
     """The default hint for a person. None means that a person gets the same hint as a model."""
+    held: bool = False
+    """True if the call was approved and could not be sent. It is still approved."""
 
     def __init__(self, message: str, *, executed: Executed = "no", hint: str | None = None) -> None:
         super().__init__(message)

@@ -7,6 +7,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from hms_active_rooms.errors import ConfigurationError, InvalidCall, ServerError
 from hms_active_rooms.gate.approval import ApprovalRequest, Approve, Reject
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.tables import actions
+from hms_active_rooms.moderator import build_moderator
 from hms_active_rooms.serve.decisions import decide_and_run
 from scripted import ScriptedModel, calls, text
 from stand_in import ROOM, Clock, StandInRoom, peer
@@ -46,7 +48,7 @@ def toolkit(room: StandInRoom, confirm: Any = None, **policy: Any) -> ActiveRoom
     )
 
 
-def shared_tool_node(model: BaseChatModel, kit: ActiveRoomsToolkit, saver: Any) -> Any:
+def shared_tool_node(model: BaseChatModel, kit: ActiveRoomsToolkit, checkpointer: Any) -> Any:
     """A hand-made agent: every call of a turn in one ToolNode task."""
     graph = StateGraph(MessagesState)
     graph.add_node("model", lambda s: {"messages": [model.invoke(s["messages"])]})
@@ -56,17 +58,23 @@ def shared_tool_node(model: BaseChatModel, kit: ActiveRoomsToolkit, saver: Any) 
         "model", lambda s: "tools" if s["messages"][-1].tool_calls else END, ["tools", END]
     )
     graph.add_edge("tools", "model")
-    return graph.compile(checkpointer=saver)
+    return graph.compile(checkpointer=checkpointer)
 
 
-def agent(model: BaseChatModel, kit: ActiveRoomsToolkit, saver: Any) -> Any:
+def agent(model: BaseChatModel, kit: ActiveRoomsToolkit, checkpointer: Any) -> Any:
     """LangChain's agent: one task per call."""
-    return create_agent(model, kit.get_tools(), checkpointer=saver)
+    return create_agent(model, kit.get_tools(), checkpointer=checkpointer)
 
 
 def approve(interrupt: Any) -> dict[str, Any]:
     """The approval of exactly this interrupt."""
     return {"type": "approve", "digest": interrupt.value["digest"]}
+
+
+def approve_all(interrupt: Any) -> dict[str, Any]:
+    """The approval of each call in a moderator's interrupt."""
+    asked = interrupt.value["action_requests"]
+    return {"decisions": [{"type": "approve", "digest": each["digest"]} for each in asked]}
 
 
 Build = Callable[[BaseChatModel, ActiveRoomsToolkit, Any], Any]
@@ -614,6 +622,33 @@ def test_what_was_approved_and_held_back_is_sent_by_the_next_same_call_unasked(w
     assert ["still approved" in text for text in told] == [False, True, False]
     assert seen == ["one", "two"]
     assert [body["message"] for _, body in room.posts] == ["one", "two"]
+
+
+@dataclass
+class RoomThatGoesDown(StandInRoom):
+    """A room that cannot be read while it is down."""
+
+    is_down: bool = False
+
+    async def retrieve_active_room(self, room_id: str) -> ActiveRoom:
+        if self.is_down:
+            raise ServerError("100ms answered 503.")
+        return await super().retrieve_active_room(room_id)
+
+
+@pytest.mark.parametrize("build", [shared_tool_node, agent, build_moderator])
+def test_what_was_approved_and_could_not_be_sent_is_told_as_still_approved(build: Any) -> None:
+    room = RoomThatGoesDown([peer(1)])
+    model = ScriptedModel.saying(calls(remove(1)), text("done"))
+    graph = build(model, toolkit(room), checkpointer=InMemorySaver())
+    [question] = ask(graph)
+    room.is_down = True
+    yes = approve(question) if "digest" in question.value else approve_all(question)
+    out = graph.invoke(Command(resume={question.id: yes}), CONFIG)
+    [told] = [str(m.content) for m in out["messages"] if isinstance(m, ToolMessage)]
+    assert "Nothing was executed." in told
+    assert "still approved" in told
+    assert room.posts == []
 
 
 def test_outside_a_graph_a_yes_for_the_session_is_for_one_call() -> None:

@@ -467,6 +467,7 @@ class Gate:
                 # The action stays approved. If the same call is made again, it runs this action.
                 said: dict[str, Any] = {"by": this_worker(), "way": "claim", "reason": str(error)}
                 await asyncio.to_thread(self.journal.note, action.id, HELD, **said)
+                error.held = True
                 raise
             if row is None:
                 for other in await asyncio.to_thread(self.journal.rivals, action):

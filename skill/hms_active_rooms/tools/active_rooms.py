@@ -27,6 +27,7 @@ from hms_active_rooms.tools.asking import outside, perform, place_of
 # What a tool returns: a text for the model, and LangChain's artifact as plain JSON values.
 Answered = tuple[str, dict[str, Any]]
 _Result = tuple[str | ToolMessage, object]
+_STILL_APPROVED = "still approved"
 # After a decision in one of these ways, outside the tools, the model is told who decided.
 _ELSEWHERE: tuple[Way, ...] = ("page", "rest", "terminal", "elicitation")
 
@@ -115,7 +116,12 @@ def report(ended: Action | ActiveRoomsError) -> Answered:
     if isinstance(ended, OutcomeUnknown):
         return ended.for_model(), {"state": "unknown", "executed": "maybe"}
     if isinstance(ended, ActiveRoomsError):
-        raise ToolException(ended.for_model())
+        text = ended.for_model()
+        if ended.held and _STILL_APPROVED not in text:
+            text += (
+                f" The action is {_STILL_APPROVED}: the same call sends it without a new question."
+            )
+        raise ToolException(text)
     whose = f"{already(ended)} " if ended.decided_way in _ELSEWHERE else ""
     text = whose + for_model(ended)
     if ended.state == "failed" and ended.executed == "no":
