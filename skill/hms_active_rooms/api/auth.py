@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol
 
 from pydantic import SecretStr
 
@@ -34,7 +34,6 @@ REFRESH_MARGIN_S: Final = 300.0  # before a token expires it is replaced: on its
 _PRINTABLE: Final = re.compile(r"[!#-&(-;=?-z|~]+")
 
 
-@runtime_checkable
 class TokenSource(Protocol):
     """Gives the client its bearer token. Both methods may be called from any thread. If one of them
     raises an exception, the client's call raises Unauthorized from it."""

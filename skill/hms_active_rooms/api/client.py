@@ -95,9 +95,10 @@ class ActiveRoomsClient:
         from hms_active_rooms.api.transport import pools
 
         url = capability().base_uri if base_url is None else base_url
+        if not callable(getattr(auth, "token", None)):
+            raise ConfigurationError(f"auth has to be a TokenSource, not {type(auth).__name__}.")
         # A wrong type would else raise a TypeError later, perhaps after a request was sent.
         for name, given, kind in (
-            ("auth", auth, TokenSource),
             ("base_url", url, str),
             ("timeouts", timeouts, Timeouts),
             ("max_answer_bytes", max_answer_bytes, int),
