@@ -624,6 +624,21 @@ def test_what_was_approved_and_held_back_is_sent_by_the_next_same_call_unasked(w
     assert [body["message"] for _, body in room.posts] == ["one", "two"]
 
 
+@GRAPHS
+def test_a_graph_that_goes_on_from_an_earlier_checkpoint_sends_nothing_again_unasked(
+    build: Build,
+) -> None:
+    room = students()
+    kit = toolkit(room, relaxed={"hms-send-message"})
+    send = ("hms-send-message", {"room_id": ROOM, "message": "hi"})
+    graph = build(ScriptedModel.saying(calls(send), text("done")), kit, InMemorySaver())
+    assert ask(graph) == []
+    [earlier] = [s.config for s in graph.get_state_history(CONFIG) if "tools" in s.next]
+    [question] = graph.invoke(None, earlier)["__interrupt__"]
+    assert "was sent" in question.value["note"]
+    assert [verb for verb, _ in room.posts] == ["send"]
+
+
 @dataclass
 class RoomThatGoesDown(StandInRoom):
     """A room that cannot be read while it is down."""

@@ -17,6 +17,7 @@ never an argument, a graph's state or a resume value.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -178,6 +179,7 @@ class Gate:
         always_ask: bool = False,
         mine: Collection[str] = (),
         admit: Callable[[Writing], None] | None = None,
+        once: str = "",
     ) -> Action:
         """Record a call as an action, and return that. The same call from this `origin` is the same action.
 
@@ -188,6 +190,7 @@ class Gate:
             always_ask: ask a person even if the policy lets the tool run unasked.
             mine: other names of this requester, whose calls count as calls of this requester.
             admit: is called before a question is recorded; raises an error if no more questions may wait.
+            once: the id of the call. A second call with this id and the same content is not run unasked.
 
         Raises:
             PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused and recorded.
@@ -230,7 +233,8 @@ class Gate:
 
         def insert(tx: Writing) -> Action:
             found = tx.latest(of_full)
-            new = found or self._insert(tx, bound, key, mine, admit, may_run_unasked=not always_ask)
+            may = not always_ask
+            new = found or self._insert(tx, bound, key, mine, admit, may_run_unasked=may, once=once)
             for called in (of_full, key):
                 _lead(tx, called, new)
             if new.state != "proposed":
@@ -251,6 +255,7 @@ class Gate:
         mine: Collection[str] = (),
         admit: Callable[[Writing], None] | None = None,
         may_run_unasked: bool = False,
+        once: str = "",
     ) -> Action:
         """Insert the action and return it. If an action of the same call was approved and held back
         (`HELD`), return that instead. `made_as` is the `call_key` before a short id was made full."""
@@ -268,7 +273,11 @@ class Gate:
             action = replace(action, note=sent_before(sent, action, tx.now()))
             may_run_unasked &= not _may_have_arrived(sent)
         if may_run_unasked and action.state == "proposed":
-            action = self._unasked(tx, action)
+            unasked = self._unasked(tx, action)
+            again = [action.thread, action.requester, once, action.content]
+            place = f"{records.KEPT}{json.dumps(again)}"
+            if unasked.state == "proposed" or not once or tx.ask(place, [action.id]):
+                action = unasked
         if admit is not None and action.state == "proposed":
             admit(tx)
         return tx.insert(action)

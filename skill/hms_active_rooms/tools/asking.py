@@ -194,12 +194,14 @@ class Interrupts:
         now, nobody = self._gate.journal.now(), Impact("", "", 0)
         return ApprovalRequest(action_id, "", {}, nobody, "", now, "hard", (), "")
 
-    async def propose(self, call: StateChange, origin: Origin) -> Action:
+    async def propose(self, call: StateChange, origin: Origin, once: str = "") -> Action:
         """Call `Gate.propose` in a task with one call. If a person must decide, one transaction
         records both the action and the question."""
         forgets = await self._has_forgotten(content_of(call))
         shown, first = (None, "") if forgets else (self._way, self._place.position(0))
-        action = await self._gate.propose(call, origin, is_new=True, shown=shown, place=first)
+        action = await self._gate.propose(
+            call, origin, is_new=True, shown=shown, place=first, once=once
+        )
         self._on_record = not forgets and action.state == "proposed"
         return action
 
@@ -284,7 +286,9 @@ async def _interrupting(gate: Gate, call: StateChange, origin: Origin, place: Pl
         return [interrupt(payload(request, origin.call), response_schema=schema)]
 
     asks, key = Interrupts(gate, place, pause), call_key(call, origin)
-    action = (await asks.rows([key])).get(key) or await asks.propose(call, origin)
+    rows = await asks.rows([key])
+    # If a graph goes on from an earlier checkpoint, its step has a new name, but the call has its id.
+    action = rows.get(key) or await asks.propose(call, origin, once=origin.call)
     return _ended(await asks.drive([refused_again(action)]))
 
 
