@@ -208,7 +208,10 @@ def test_an_unexpected_error_is_one_line_unless_asked_for(environ: dict[str, str
     assert "unexpected error: ZeroDivisionError" in done.stderr
     assert "s3cret" not in done.stderr
     written = process([*command, "--json"], environ)
-    assert json.loads(written.stdout)["error"]["code"] == "unexpected"
+    error = json.loads(written.stdout)["error"]
+    assert (error["code"], error["executed"]) == ("unexpected", "no")
+    ending = [*command[:3], "end", "0" * 24, "--json"]
+    assert json.loads(process(ending, environ).stdout)["error"]["executed"] == "maybe"
     assert "Traceback" not in process(command, {**environ, "HMS_DEBUG": "false"}).stderr
     done = process(command, {**environ, "HMS_DEBUG": "1"})
     assert done.returncode == 1

@@ -177,4 +177,5 @@ def _unexpected(
     hint = f"{_ON_RECORD}. For the traceback set HMS_DEBUG=1."
     why = f" {quoted(str(error), 300)}" if isinstance(error, OSError) else ""
     text = f"unexpected error: {kind.__name__}{why}."
-    _told(_Unexpected(text, executed="maybe", hint=hint), sys.argv)
+    sends = {*_CHANGING, "mcp", "serve"}.intersection(sys.argv[1:])
+    _told(_Unexpected(text, executed="maybe" if sends else "no", hint=hint), sys.argv)
