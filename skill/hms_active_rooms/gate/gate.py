@@ -272,12 +272,10 @@ class Gate:
         if sent is not None:
             action = replace(action, note=sent_before(sent, action, tx.now()))
             may_run_unasked &= not _may_have_arrived(sent)
-        if may_run_unasked and action.state == "proposed":
-            unasked = self._unasked(tx, action)
-            again = [action.thread, action.requester, once, action.content]
-            place = f"{records.KEPT}{json.dumps(again)}"
-            if unasked.state == "proposed" or not once or tx.ask(place, [action.id]):
-                action = unasked
+        same = json.dumps([action.thread, action.requester, once, action.content])
+        first = not once or tx.ask(f"{records.KEPT}{same}", [action.id])
+        if may_run_unasked and action.state == "proposed" and first:
+            action = self._unasked(tx, action)
         if admit is not None and action.state == "proposed":
             admit(tx)
         return tx.insert(action)
