@@ -17,7 +17,7 @@ Exit codes:
   3  the change was not sent: it waits for a person to approve it
   4  the change was not sent: rejected, refused, too late, or everybody left
   5  the change may have been executed, and is not sent again
-  130, 143, 129  Ctrl-C or a signal ended another command; see its output
+  130, 143, 129  Ctrl-C or a signal ended a command that is no server
   141  the program that read the output went away
 
 \b

@@ -127,8 +127,8 @@ def next_step(action: Action, settings: Settings) -> str:
             return f"First see who is in the room: hms-active-rooms peers {action.room_id}"
         case "unknown":
             return (
-                f"Ask somebody in the room whether the {action.call.noun} arrived. If you run"
-                f" the same command again, that may send the {action.call.noun} a second time."
+                f"Ask somebody in the room whether the {action.call.noun} arrived. If it did not,"
+                " run the same command again: a person is asked before it is sent a second time."
             )
     return remedy(action)
 

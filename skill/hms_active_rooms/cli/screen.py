@@ -26,8 +26,9 @@ _MAX_LINE_CHARS = 4000  # of a model's text; longer lines make terminals slow
 
 
 def prepare_streams() -> None:
-    """Make standard input, output and error take any text, in every locale. A closed stream becomes the
-    null device. Otherwise the next file that is opened would get its file descriptor, and the output."""
+    """Make standard input, output and error take any text, in every locale. A closed stream is opened on
+    the null device. If it stayed closed, its file descriptor would go to the next file that is opened,
+    and what is printed would be written into that file."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDWR)  # gets `number`, the lowest free one

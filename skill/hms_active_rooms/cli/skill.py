@@ -102,7 +102,11 @@ def _refusal(target: Path, *, force: bool) -> str:
         return "is not an installed skill. Move it away first."
     if (target / ".git").exists() or _PACKAGE.is_relative_to(target.resolve()):
         return "is a checkout, or holds the package that runs now. Give another folder."
-    return "" if force else "exists already. --force replaces it, with all changes made in it."
+    return (
+        ""
+        if force
+        else "exists already. --force replaces it; changes that somebody made in it are lost."
+    )
 
 
 def _write(target: Path, made: Mapping[str, bytes]) -> None:
