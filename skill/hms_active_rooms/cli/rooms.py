@@ -57,7 +57,7 @@ def peers(
         int | None,
         Option(
             min=1,
-            help="The most rows to show. Default: 100, with --json 50. With --json the output has a bounded size, so it often has fewer rows; its `left_out` counts the others. Not with --all.",
+            help="The most rows to show. Default: 100 (50 with --json). --json may show fewer, because its size is bounded; `left_out` counts the rows not shown. Not with --all.",
         ),
     ] = None,
     offset: Annotated[int, Option(min=0, help="Rows to skip. Not with --all.")] = 0,

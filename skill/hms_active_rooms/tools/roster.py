@@ -376,7 +376,7 @@ def room_data(room: ActiveRoom) -> dict[str, Any]:
 
 
 def peers_data(room_id: str, view: Roster) -> dict[str, Any]:
-    """Return a roster as `PeersData`."""
+    """Return a roster as a dict with the fields of `PeersData`: counts of all people, and the rows."""
     return {**_data(room_id, view), **_details(view)}
 
 

@@ -92,17 +92,16 @@ _ASKING: Final = classes(
 
 @dataclass(frozen=True)
 class Order:
-    """One thing that is asked for.
+    """One thing that the person asks for.
 
     Attributes:
         verb: `remove`, `tell` and `end` change the room. `look`, `status` and the kinds that
             `words.yaml` has under `talk` do not.
         who: the people it is for or about. A `tell` without people goes to everyone.
         words: the message, or what a look is for.
-        about: people named earlier in the line than this order. A pronoun in the order may mean
-            them.
-        again: whether the message is that of the order before it.
-        but: people who are named as not meant.
+        about: people whom the line names before this order. A pronoun in the order may mean them.
+        again: whether it sends the message of the order before it once more.
+        but: people whom the order spares.
     """
 
     verb: str
@@ -121,7 +120,7 @@ class Reading:
 
     Attributes:
         orders: what the text asks the moderator to do.
-        why: the reply if there are no orders. It says why.
+        why: the reply if there are no orders. It says why there are none.
         rooms: the rooms that the text names.
         people: everybody whom the text names.
         unknown: words that are in no list. They may be names; only a roster can show that.
@@ -150,7 +149,7 @@ def read(text: str, roster: Roster = _NOBODY) -> Reading:
 
 
 def spares(tokens: Sequence[Token]) -> bool:
-    """Whether these words name somebody as not meant: "everyone but Ann"."""
+    """Whether these words make an exception of somebody: "everyone but Ann"."""
     return any(one.who and one.type == "exception" for one in tokens)
 
 

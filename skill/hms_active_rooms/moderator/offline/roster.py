@@ -59,10 +59,10 @@ Someone = Peer | RoleGroup
 
 
 class Mention(NamedTuple):
-    """The people or roles that some words of a sentence may mean.
+    """The people or roles that some words (`said`) of a sentence may mean.
 
-    `options` is empty if nobody here is called so. If `sure`, only the first option can be meant, and
-    the person need not be asked.
+    `options` is empty if nobody in the room has this name. If `sure`, only the first option can be
+    meant. Otherwise the person is asked.
     """
 
     said: str
@@ -193,8 +193,13 @@ class Roster(BaseModel):
         return tuple(sorted(near, key=lambda peer: near[peer]))
 
     def unsure(self, said: str, name: Mention | None, *, leads: bool) -> Mention:
-        """The people that `said` may mean if nobody is called exactly so: their names are nearly so, or
-        begin so. `name`: whom a part of the words means. `leads`: "the" or the like stands before."""
+        """The people that `said` may mean, if nobody has exactly this name: those whose name is similar,
+        contains it or, if `leads`, begins like it.
+
+        Args:
+            name: somebody whom a part of `said` names, if there is one.
+            leads: whether "the" or a similar word comes before `said`.
+        """
         near, begun = self.near(said, whole=name is not None), self._begun(said) if leads else ()
         # "gift card bot" of "FreeGiftCards Bot"
         parts = {p: key(re.sub("(?<=[a-z])(?=[A-Z])", " ", p.name)) for p in self.peers}
@@ -318,7 +323,7 @@ def key(text: str) -> tuple[str, ...]:
 
 
 def forms(role: str) -> tuple[str, ...]:
-    """A role's name as it is spoken, and its plurals."""
+    """A role's name in words, and its plurals: "co host", "co hosts"."""
     one = " ".join(key(re.sub("[-_]", " ", role)))
     panel = ["panel"] * (one == "panelist")
     return one, f"{one}s", f"{one}es", f"{one[:-1]}ies", *panel

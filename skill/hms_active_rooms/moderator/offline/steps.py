@@ -80,8 +80,8 @@ class Plan:
     """The outcome of a turn: calls or a reply, and what the next turn needs to know.
 
     Attributes:
-        asks: whether the reply is a question: which of the options is meant. If there are no
-            options: whom the order is for, or which words it sends.
+        asks: whether the reply is a question. It asks which of the options is meant. Without
+            options it asks whom the order is for, or which words it sends.
         focus: the people that a pronoun means.
         changed: the tool of the last change that was proposed, and the state it got.
         ran: the tool of the last change that was carried out.

@@ -24,7 +24,7 @@ ROOM_ID: Final = re.compile("[0-9a-f]{24}")
 
 
 def classes(names: str) -> frozenset[str]:
-    """The set of these names, which are written with blanks between them."""
+    """The set of these names. Blanks separate them."""
     return frozenset(names.split())
 
 
@@ -41,7 +41,8 @@ _BEGINS: Final = "((COMMA|STOP|AND|PLEASE) )?(DET|EVERY|EVERYONE)|EVERYONE ROLED
 
 
 class Token(NamedTuple):
-    """A word, a phrase, a mark or people: its class, its text in lower case, and its place."""
+    """A word, a phrase, a punctuation mark or a name of somebody in the room (`who`). `type` is its class,
+    `text` is in lower case, `start` and `end` are its place in the line."""
 
     type: str
     text: str

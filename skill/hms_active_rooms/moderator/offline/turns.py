@@ -25,6 +25,8 @@ _MAX_CHARS: Final = 2000
 
 @dataclass(frozen=True)
 class Result:
+    """A call of the model and what the tool answered. None: no answer yet."""
+
     tool: str
     arguments: Mapping[str, Any]
     answer: ToolMessage | None
