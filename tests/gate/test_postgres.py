@@ -560,6 +560,17 @@ async def test_a_no_with_characters_that_postgresql_refuses_is_a_no(url: str) ->
     journal.close()
 
 
+async def test_a_call_in_a_graph_may_have_a_long_id(url: str) -> None:
+    journal, room = Journal(url), StandInRoom([peer(1)])
+    gate = gate_on(room, journal, relaxed={"hms-send-message"})
+    call = parse_call("hms-send-message", {"room_id": ROOM, "message": "hi"})
+    call_id = "call_1__thought__" + os.urandom(8000).hex()  # LiteLLM's ids hold what Gemini thought
+    for step, state in (("first", "approved"), ("replayed", "proposed")):
+        origin = Origin("long", step, call_id, "agent")
+        assert (await gate.propose(call, origin, once=call_id)).state == state
+    journal.close()
+
+
 def test_whoever_only_looks_makes_no_journal(url: str) -> None:
     url = new_database(url)
     with pytest.raises(ConfigurationError, match="There is no journal at"):

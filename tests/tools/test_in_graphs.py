@@ -642,6 +642,30 @@ def test_a_graph_that_goes_on_from_an_earlier_checkpoint_sends_nothing_again_una
     assert [verb for verb, _ in room.posts] == ["send"]
 
 
+def test_a_call_that_sent_what_was_held_back_is_not_sent_again_from_an_earlier_checkpoint() -> None:
+    room, clock = students(), Clock()
+    policy = Policy(rooms=[ROOM], relaxed={"hms-send-message"}, actions_per_minute=1)
+    journal = Journal(":memory:", clock=clock)
+    kit = ActiveRoomsToolkit(room, policy, journal=journal)  # type: ignore[arg-type]
+
+    def say(history: list[BaseMessage]) -> AIMessage:
+        said = sum(isinstance(m, AIMessage) for m in history)
+        clock.now += timedelta(seconds=61 if said == 2 else 0)
+        if said == 3:
+            return text("done")
+        args = {"room_id": ROOM, "message": ("one", "two", "two")[said]}
+        return calls(("hms-send-message", args), prefix=f"call {said} ")
+
+    graph = agent(ScriptedModel(script=say), kit, InMemorySaver())
+    assert ask(graph) == []
+    assert [body["message"] for _, body in room.posts] == ["one", "two"]
+    clock.now += timedelta(seconds=61)
+    earlier = next(s.config for s in graph.get_state_history(CONFIG) if "tools" in s.next)
+    [question] = graph.invoke(None, earlier)["__interrupt__"]
+    assert "was sent" in question.value["note"]
+    assert [body["message"] for _, body in room.posts] == ["one", "two"]
+
+
 @dataclass
 class RoomThatGoesDown(StandInRoom):
     """A room that cannot be read while it is down."""

@@ -17,7 +17,6 @@ never an argument, a graph's state or a resume value.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -261,6 +260,10 @@ class Gate:
         (`HELD`), return that instead. `made_as` is the `call_key` before a short id was made full."""
         if made_as != action.call_key:
             tx.refuse_deleted(action_id(made_as, 1))
+        made = {"thread": action.thread, "by": action.requester, "call": once}
+        # A digest, since PostgreSQL's index takes no long text, and some models give long call ids.
+        same = records.KEPT + records.digest({**made, "content": action.content})
+        may_run_unasked &= not once or tx.ask(same, [action.id])
         before, sent = tx.same_call(action), tx.same_sent(action, {action.requester, *mine})
         if any(earlier and earlier.contradiction for earlier in (before, sent)):
             before, sent, may_run_unasked = None, None, False
@@ -272,9 +275,7 @@ class Gate:
         if sent is not None:
             action = replace(action, note=sent_before(sent, action, tx.now()))
             may_run_unasked &= not _may_have_arrived(sent)
-        same = json.dumps([action.thread, action.requester, once, action.content])
-        first = not once or tx.ask(f"{records.KEPT}{same}", [action.id])
-        if may_run_unasked and action.state == "proposed" and first:
+        if may_run_unasked and action.state == "proposed":
             action = self._unasked(tx, action)
         if admit is not None and action.state == "proposed":
             admit(tx)
