@@ -383,9 +383,8 @@ def in_thread(call: Callable[[*Given], Found], *given: *Given) -> asyncio.Future
     try:
         return loop.run_in_executor(None, call, *given)
     except RuntimeError as error:
-        if "thread" in str(
-            error
-        ):  # none can be started now, but an idle one may still run the call
+        # "can't start new thread": the call is queued, and a thread that is idle later may run it.
+        if "thread" in str(error):
             raise
     ended: asyncio.Future[Found] = loop.create_future()
     try:
