@@ -414,6 +414,15 @@ def test_from_env_signs_the_journal_with_the_key_that_it_is_given(tmp_path: Path
         Journal(place, key="")
 
 
+def test_a_toolkit_that_is_refused_makes_no_journal(tmp_path: Path) -> None:
+    environ = {**ENVIRON, "HMS_JOURNAL": f"sqlite:///{tmp_path / 'j.sqlite'}"}
+    wrong: list[dict[str, Any]] = [{}, {"rooms": [ROOM], "confirm": True}]
+    for given in wrong:
+        with pytest.raises(ConfigurationError):
+            ActiveRoomsToolkit.from_env(environ=environ, **given)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_from_env_takes_rooms_policy_callback_and_journal(tmp_path: Path) -> None:
     toolkit = ActiveRoomsToolkit.from_env(
         rooms={ROOM},

@@ -59,22 +59,7 @@ class ActiveRoomsToolkit(BaseToolkit):
         from hms_active_rooms.gate.gate import Gate
 
         super().__init__()
-        if not iscoroutinefunction(getattr(client, "list_peers", None)):
-            raise ConfigurationError(
-                f"client has to be an ActiveRoomsClient. It is of the type {type(client).__name__}."
-            )
-        if not _checked(policy).rooms:
-            raise ConfigurationError(
-                "No room is allowed, so the tools cannot do anything.",
-                hint='Give rooms=["<room id>"], or set HMS_POLICY_ROOMS. To allow all rooms, give rooms=["*"].',
-            )
-        if not isinstance(requester, str):
-            raise ConfigurationError(f"requester has to be a text. It is {requester!r}.")
-        if confirm is not None and not _takes_a_request(confirm):
-            raise ConfigurationError(
-                f"confirm has to be a function of one argument, the request. It is {confirm!r}.",
-                hint="Let it ask a person, and return request.approve() or request.reject().",
-            )
+        _refuse_wrong(client, policy, confirm, requester)
         self._client, self._confirm, self._requester = client, confirm, requester
         self._gate = Gate(client, policy, _opened(journal))
 
@@ -102,6 +87,7 @@ class ActiveRoomsToolkit(BaseToolkit):
         if rooms:
             policy = Policy.build(**{**dict(policy), "rooms": rooms})
         client, url = ActiveRoomsClient.from_env(env), env.get("HMS_JOURNAL") or None
+        _refuse_wrong(client, policy, confirm, requester)  # before the journal is made
         opened = _opened(journal or url, env.get("HMS_JOURNAL_KEY", ""))
         return cls(client, policy, confirm=confirm, journal=opened, requester=requester)
 
@@ -133,6 +119,27 @@ class ActiveRoomsToolkit(BaseToolkit):
         """Close the client's connections and the journal."""
         await self._client.aclose()
         self._gate.journal.close()
+
+
+def _refuse_wrong(
+    client: ActiveRoomsClient, policy: Policy, confirm: Confirm | None, requester: str
+) -> None:
+    if not iscoroutinefunction(getattr(client, "list_peers", None)):
+        raise ConfigurationError(
+            f"client has to be an ActiveRoomsClient. It is of the type {type(client).__name__}."
+        )
+    if not _checked(policy).rooms:
+        raise ConfigurationError(
+            "No room is allowed, so the tools cannot do anything.",
+            hint='Give rooms=["<room id>"], or set HMS_POLICY_ROOMS. To allow all rooms, give rooms=["*"].',
+        )
+    if not isinstance(requester, str):
+        raise ConfigurationError(f"requester has to be a text. It is {requester!r}.")
+    if confirm is not None and not _takes_a_request(confirm):
+        raise ConfigurationError(
+            f"confirm has to be a function of one argument, the request. It is {confirm!r}.",
+            hint="Let it ask a person, and return request.approve() or request.reject().",
+        )
 
 
 def _checked(policy: object) -> Policy:
