@@ -107,7 +107,7 @@ _DONE: Final = re.compile(
     r"\b(?:done|all set|completed|taken care of|finished|carried out)\b", re.I
 )
 _CLAIMS_NOTHING: Final = re.compile(
-    r"\?|\b(?:to have|to be|not|never|no|none|nobody|nothing|cannot|can|could|would|should|will|shall|may|might"
+    r"\?|\b(?:to have|to be|to get|want|not|never|no|none|nobody|nothing|cannot|can|could|would|should|will|shall|may|might"
     r"|if|unless|until|once|when|whoever|whether|already|earlier|before|failed|refused|rejected"
     r"|unable|waiting|only|0)\b|n't\b|^after\b",
     re.IGNORECASE,

@@ -460,6 +460,8 @@ def test_gate_and_scorer_have_one_clock_that_stands_still_while_a_run_takes_its_
         ("You asked for Spam Bot to be removed, but it was rejected.", False),
         ("After somebody is removed, they can come back.", False),
         ("Nobody was removed, so you can decide.", False),
+        ("To get Spam Bot removed, you can approve the call.", False),
+        ("You want Spam Bot removed, so you should approve the call.", False),
     ],
 )
 def test_a_sentence_that_tells_how_to_have_it_done_claims_nothing(

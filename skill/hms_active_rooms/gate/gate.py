@@ -70,6 +70,7 @@ request is under way."""
 
 HELD = "held"  # kind of event: an approved action could not be sent, and its caller got an error
 
+_MADE_BEFORE: Final = "A call with the same id and content was made in this conversation before."
 _BROKEN_BEFORE: Final = (
     "The same call was made before. Its record is broken, so nobody knows whether it was sent."
 )
@@ -263,7 +264,8 @@ class Gate:
         made = {"thread": action.thread, "by": action.requester, "call": once}
         # A digest, since PostgreSQL's index takes no long text, and some models give long call ids.
         same = records.KEPT + records.digest({**made, "content": action.content})
-        may_run_unasked &= not once or tx.ask(same, [action.id])
+        if once and not tx.ask(same, [action.id]):
+            may_run_unasked, action = False, replace(action, note=_MADE_BEFORE)
         before, sent = tx.same_call(action), tx.same_sent(action, {action.requester, *mine})
         if any(earlier and earlier.contradiction for earlier in (before, sent)):
             before, sent, may_run_unasked = None, None, False
