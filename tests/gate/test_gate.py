@@ -796,6 +796,17 @@ async def test_what_100ms_answered_is_on_record_although_python_starts_no_thread
     assert gate.journal.actions()[0].state == "done"
 
 
+async def test_nothing_new_is_sent_when_python_starts_no_thread_any_more() -> None:
+    room, threads = classroom(), ThreadPoolExecutor()
+    gate = gate_on(room)
+    action = await approved(gate, send())
+    asyncio.get_running_loop().set_default_executor(threads)
+    threads.shutdown()
+    with pytest.raises(RuntimeError):
+        await gate.run(action)
+    assert (room.posts, gate.journal.actions()[0].state) == ([], "approved")
+
+
 @pytest.mark.parametrize("call", [send(), remove(), remove_role(), end()])
 async def test_what_100ms_answered_is_on_record_although_the_journal_was_locked_meanwhile(
     call: StateChange, monkeypatch: pytest.MonkeyPatch

@@ -399,7 +399,10 @@ async def run_to_its_end(
 ) -> Found:
     """Run a blocking call in a thread and return its result. If this task is cancelled meanwhile, wait
     for the end of the call, pass its result to `undo`, and raise the cancellation."""
-    running = in_thread(call, *given)
+    if undo is None:
+        running = in_thread(call, *given)
+    else:  # what can be undone begins something, and nothing new begins while Python ends
+        running = asyncio.get_running_loop().run_in_executor(None, call, *given)
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
         try:
