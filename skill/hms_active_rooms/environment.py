@@ -39,7 +39,7 @@ def state_folder() -> Path:
         if folder.is_absolute():  # else a part of it is "~"
             return folder
     raise ConfigurationError(
-        "There is no folder for the journal: this user has no home folder.",
+        "There is no folder for the journal and conversations: this user has no home folder.",
         hint="Set HOME or XDG_STATE_HOME to a folder that can be written.",
     )
 
