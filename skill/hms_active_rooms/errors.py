@@ -182,7 +182,7 @@ class NotFound(ApiError):
 
 
 class InvalidRequest(ApiError):
-    """400 or another 4xx: the API refused the request."""
+    """400, or a 4xx that has no class of its own: the API refused the request."""
 
     code = "invalid_request"
     default_hint = "Fix the arguments and call again."

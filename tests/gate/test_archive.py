@@ -119,7 +119,7 @@ def test_a_journal_that_cannot_be_opened_says_why_and_only_a_file_is_shown_whole
     for url, shown in (("j.sqlite", True), ("ada@host", False)):
         with pytest.raises(ConfigurationError, match=r"cannot be opened\.") as refused:
             Journal(url)
-        assert ("has to be a URL, not a path" in refused.value.hint) == shown
+        assert ("Write it as a URL" in refused.value.hint) == shown
     for url, why in (
         ("sqlite:///j.sqlite?mode=rw", "for a file it can set mode=ro and timeout"),
         ("sqlite:///what?.sqlite", 'the "\\?"'),

@@ -78,8 +78,8 @@ async def show(
     gate: Gate, action_id: str, within: Collection[str] | None = None
 ) -> tuple[Action, list[Event], Action]:
     """Return an action, its events (oldest first), and its newest revision (an edit or a new question
-    makes one). `within` limits the callers, see `Caller.thread`; None means all. Raises NoAction if these
-    have no such action, or if the policy does not allow its room."""
+    makes one). `within` holds thread names (`Caller.thread`): only their actions are found. None finds all.
+    Raises NoAction if no action is found, or if the policy does not allow its room."""
 
     def look() -> tuple[Action, list[Event], Action]:
         with gate.journal.read() as view:

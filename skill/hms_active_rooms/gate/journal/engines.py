@@ -121,9 +121,7 @@ class Database:
                 hint = "Name a file that can be written, as sqlite:///FILE."
             elif drive or not set(":@=") & set(url):  # a URL with these may hold a password
                 path = quoted(file_url(Path(url) if drive else Path(url).absolute()), 300)
-                hint = (
-                    f"A journal that is given as text has to be a URL, not a path. Write: {path}."
-                )
+                hint = f"This address is a path. Write it as a URL: {path}."
             raise ConfigurationError(
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.", hint=hint
             ) from None

@@ -256,7 +256,7 @@ _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=datetime
 
 
 def canonical(value: object) -> bytes:
-    """Return compact ASCII JSON with sorted keys: equal values give equal bytes."""
+    """Return compact ASCII JSON with sorted keys. Equal JSON values give equal bytes."""
     return _JSON.encode(value).encode()
 
 
@@ -291,7 +291,7 @@ def may_be_same(one: StateChange, other: StateChange) -> bool:
 
 
 def call_key(call: StateChange, origin: Origin) -> str:
-    """Return the key that all revisions of a call have, made of its arguments and origin."""
+    """Return the key of a call: a hash of its first arguments and its origin. An edit keeps the key."""
     where = {"thread": origin.thread, "message": origin.message, "call": origin.call}
     return digest({**where, "digest": as_made(call)})
 
