@@ -132,7 +132,7 @@ def test_a_journal_that_cannot_be_opened_says_why_and_only_a_file_is_shown_whole
         assert "s3cret" not in f"{refused.value} {refused.value.hint}"
     with pytest.raises(ConfigurationError) as refused:
         Journal(r"C:\j.sqlite")
-    assert 'Write: "sqlite:///C:' in refused.value.hint
+    assert 'URL: "sqlite:///C:' in refused.value.hint
 
 
 def test_who_may_only_read_sees_also_what_is_in_the_log_and_not_yet_in_the_file(

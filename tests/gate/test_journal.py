@@ -1458,7 +1458,7 @@ def test_a_folder_may_have_any_name(
     if "=" not in name:  # which may be a password's
         with pytest.raises(ConfigurationError) as told:
             Journal(str(file))
-        url = told.value.hint.partition("Write: ")[2].rstrip(".")
+        url = told.value.hint.partition("URL: ")[2].rstrip(".")
         Journal(json.loads(url), create=False).close()
 
 
