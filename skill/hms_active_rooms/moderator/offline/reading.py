@@ -364,8 +364,12 @@ class _Line:
         left = [one.text for one in self.tokens[start:end] if one.type not in MARKS]
         if not order and {*left[-1:]} & w.listed("unfinished"):
             raise _Blocked("several")  # "kick Ann and", "kick Ann after this"
-        if self.orders and re.search("AND NAME (FOR|BECAUSE)", " ".join(self.kinds[start:end])):
-            raise _Blocked("several")  # "kick Ann for swearing and Bob for spam"
+        if self.orders and re.search(
+            "(AND|COMMA) NAME (FOR|BECAUSE|COLON)", " ".join(self.kinds[start:end])
+        ):
+            raise _Blocked(
+                "several"
+            )  # "kick Ann for swearing and Bob for spam", "Ann: spam, Bob: noise"
         for part in self._parts(start, end):
             kinds = self.kinds[part.start : part.end]
             plain = [kind for kind in kinds if kind not in _COURTESY | LEADS]
@@ -454,8 +458,6 @@ class _Line:
             why = "negation"
         elif behind and kinds == ["ALLOF"] and any(m.people for m in self.orders[-1].who):
             why = "exception"  # "kick Ann, all of them"
-        elif behind and kinds[:2] == ["NAME", "FOR"] and part.joint == "COMMA":
-            why = "several"  # "kick Ann for spamming, Bob for swearing"
         elif not why and behind and not self._given(part) and self._spares(part, kinds):
             why = "exception"
         elif not why and self._aimless(part, kinds, so, order):
@@ -895,7 +897,7 @@ class _Line:
         held = {one.type: one for one in parts}
         name, role = (held[kind].who if kind in held else None for kind in ("NAME", "ROLE"))
         if "ANYBODY" in held:
-            return (Mention(ANYBODY),)
+            return (Mention(ANYBODY, role.groups if role else ()),)
         leads, every = bool(LEADS & set(held)), bool({"EVERY", "EVERYONE", "GROUP"} & set(held))
         if tree.data != "one":
             spoken = [one for one in parts if one.type not in LEADS]
@@ -921,6 +923,9 @@ class _Line:
             every = every or "ROLE_WORD" in held or (group.role in w.section("collective"))
             if the and not (every or role.sure) and len(people) == group.count <= 8:
                 return (Mention(role.said, people, sure=len(people) == 1),)
+            pointed = "THAT" in held and held["THAT"].text in ("that", "this")
+            if pointed and not (every or role.sure or held["ROLE"].text.endswith("s")):
+                return (Mention(ANYBODY, role.groups),)  # "tell that student hi"
             return (role._replace(sure=role.sure or every),)
         if name:
             unsure = self._plural(held["NAME"]) or "EVERY" in held

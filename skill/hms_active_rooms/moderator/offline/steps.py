@@ -501,6 +501,10 @@ class _Turn:
             told = read(self.said, self._roster(reading.unknown))
             names = {one.type for one in told.tokens} <= _NAMING | {"TO", "FOR"}
             names = names and _means_it(told.tokens)
+            roles = {g.role for m in last.who if m.said == ANYBODY for g in m.groups}
+            others = {p.role for m in told.people for p in m.people} - roles
+            if names and roles and others:
+                self._ask("who", last)  # "kick a student", and then a teacher's name
             fits = names and told.people
             corrected = fits and "BACK" in {one.type for one in told.tokens}
             if last.verb == "tell" and not (last.words or corrected):
