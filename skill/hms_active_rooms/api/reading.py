@@ -131,7 +131,8 @@ class _Twice:
 
 
 def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
-    """Return the room in `body`. Raises NotActive if no session runs, Unusable if `asked` has another id."""
+    """Return the room in `body`. `asked` holds the ids that the request
+    asked for. Raises NotActive if no session runs, and Unusable if `body` is about another id."""
     found = _object(body, asked, "room")
     session = found.get("session", ...)
     fields: Fields = session if isinstance(session, dict) else {}

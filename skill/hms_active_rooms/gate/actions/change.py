@@ -146,7 +146,8 @@ class StateChange(Arguments, ABC):
         """Return a sentence that says what the accepted call did to `total` people."""
 
     def condition(self, impact: Impact) -> str:
-        """Return the outcome if the answer was lost but the room shows the effect. No cause is named."""
+        """Return the outcome of a call whose answer was lost, if the room shows the effect. The text does not
+        claim that this call caused it."""
         return "The room shows the effect. Whether this request caused it is not known."
 
     @property

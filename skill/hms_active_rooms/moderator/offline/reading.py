@@ -433,7 +433,8 @@ class _Line:
         verb = next(j for j in range(end, len(self.kinds)) if self.kinds[j] not in _LEADING)
         if any(re.match(r"(and )?so\b|therefore", one.text) for one in self.tokens[last:verb]):
             return "so"
-        if "AND" in self.kinds[last:end]:
+        # "I forgot to shout and Ann out" is no order: it has no verb of its own.
+        if "AND" in self.kinds[last : verb if self.kinds[verb] in PEOPLE else end]:
             return "AND"
         before = self.tokens[start:last]
         if not before:
