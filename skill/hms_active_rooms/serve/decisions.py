@@ -138,7 +138,7 @@ async def _decide(
 
 
 async def already_decided(gate: Gate, action: Action) -> Verdict:
-    """The verdict for a person who decided too late. `action` was read after that decision."""
+    """The verdict for a person who decided too late: somebody had decided about `action` before."""
     # Only the newest revision is ever sent, so a sent action has no newer one.
     newest = action if action.sent_at else await gate.latest(action.id)
     return Verdict(False, newest, told(action, newest))

@@ -52,7 +52,8 @@ class Token(NamedTuple):
 
     @property
     def told(self) -> str:
-        """The class and the text, as the regular expressions of `words.yaml` see a token."""
+        """The token as one text, `type:text`, with "_" for blanks. The regular expressions of `words.yaml`
+        match such texts."""
         return f"{self.type}:{self.text.replace(' ', '_')}"
 
 
