@@ -123,7 +123,8 @@ class StateChange(Arguments, ABC):
         """Send the request. Raises ApiError, which says whether the room may have been changed."""
 
     def per_person(self, impact: Impact) -> Sequence[StateChange]:
-        """Return one call for each person in the impact; empty if one request is enough."""
+        """Return a change for each person, if each needs a request of its own. Return () if one request does
+        it for all of them."""
         return ()
 
     async def seen(

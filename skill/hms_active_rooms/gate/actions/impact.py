@@ -108,7 +108,7 @@ class Room:
 
     def doubles(self, person: Person, policy: Policy) -> tuple[str, ...]:
         """Return warnings about other peers whose name is the same or looks alike: protected people
-        first, then people with another role. Then warnings about other connections of this person."""
+        first, then people with another role. Then warnings about other peers with the same user id."""
         others = [p for p in self.people if p.id != person.id]
         alike = {person.name, *lookalikes(person.name, [p.name for p in others])}
         shown = person.name[:QUOTED_CHARS]
