@@ -65,7 +65,7 @@ class Backoff:
     cap_s: float = 8.0  # the longest wait in seconds, unless the server asks for more
 
     def ceiling_s(self, attempt: int) -> float:
-        """Return the longest wait in seconds after attempt number `attempt`; the first is 1."""
+        """Return the longest wait in seconds after an attempt. The first attempt has the number 1."""
         return min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 64))
 
 
@@ -127,7 +127,7 @@ class Pool(Protocol):
     """The connections of one client on one event loop."""
 
     async def send(self, request: Request, token: SecretStr) -> Answer:
-        """Send one request. Raises Unusable in place of the HTTP library's errors, which hold the token."""
+        """Send one request. The HTTP library's errors contain the token, so this raises Unusable instead."""
 
     async def aclose(self) -> None: ...
 

@@ -85,7 +85,7 @@ class Policy(BaseModel):
         actions_per_minute: The most state-changing calls a minute, for one requester in one room.
         actions_per_minute_in_all: The most state-changing calls a minute, of all users together.
         approval_ttl_s: Seconds until an open question or an unused approval expires.
-        grant_ttl_s: Seconds until an approval "for the rest of this session" ends.
+        grant_ttl_s: Seconds for which a yes to further messages to the same target holds.
         audience_growth: A person is asked again if a message's audience has grown by more than this
             since the question; 0.1 is 10 %.
         refusals_in_a_row: After this many refusals in a row the moderator ends its turn.

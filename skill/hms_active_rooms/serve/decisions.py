@@ -202,7 +202,8 @@ def _forget(task: asyncio.Task[Any]) -> None:
 
 
 async def run(gate: Gate, action: Action, waits: Waits = nobody_waits) -> Action:
-    """Call `Gate.run`. If it raises an error but the action has ended, return the action instead."""
+    """Call `Gate.run(action, waits=waits)`. If it raises an error but the action has ended, return the
+    action instead."""
     try:
         return await gate.run(action, waits=waits)
     except ActiveRoomsError:

@@ -59,8 +59,8 @@ _POLL_S: Final = 0.02
 _MAX_RESTARTS = 3  # a subgraph that asks this often in one run has no checkpointer, it seems
 
 NOBODY = Refuse(
-    "nobody could be asked about this call. To ask a person, a graph needs a checkpointer, and a `thread_id` in the "
-    "config of each run. Outside a graph, the toolkit needs a `confirm` function"
+    "nobody could be asked about this call. To ask a person, a graph needs a checkpointer, and a "
+    "`thread_id` in the config of each run. Outside a graph, the toolkit needs a `confirm` function"
 )
 _FORGETS = Refuse("this subgraph loses each answer; compile it without checkpointer=False")
 

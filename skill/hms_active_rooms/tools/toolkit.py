@@ -78,7 +78,7 @@ class ActiveRoomsToolkit(BaseToolkit):
         `HMS_SECRET`, hold the credentials. `HMS_BASE_URL` is the address of the API. Without `policy`,
         `HMS_POLICY_*` make the policy. Without `journal`, `HMS_JOURNAL` is the journal's URL.
         `HMS_JOURNAL_KEY` signs the journal. `rooms` replace the policy's rooms. Raises
-        ConfigurationError, which names the variable that is missing or wrong."""
+        ConfigurationError, which names what is missing or wrong."""
         from hms_active_rooms.api.client import ActiveRoomsClient
         from hms_active_rooms.gate.policy import Policy
 

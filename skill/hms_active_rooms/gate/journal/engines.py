@@ -99,6 +99,9 @@ _NOT_BY_URL: Final = {"autocommit", "row_factory", "cursor_factory", "context"}
 _SQLITE_HAS: Final = {"timeout", "mode", "uri"}
 
 _UNEXPANDED: Final = re.compile(r"~|\$\w|\$\{|%\w+%")
+_FORMS: Final = (
+    "HMS_JOURNAL, --journal or journal= takes sqlite:///FILE or postgresql+psycopg://HOST/NAME."
+)
 _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 
 
@@ -112,10 +115,7 @@ class Database:
             self.is_read_only = "writes" not in self._modes
         except (sa.exc.ArgumentError, ImportError, OSError, ValueError, RuntimeError) as error:
             why = error.strerror if isinstance(error, OSError) else ""
-            hint = (
-                "HMS_JOURNAL, --journal or journal= takes sqlite:///FILE or postgresql+psycopg://HOST/NAME. "
-                f"PostgreSQL needs more packages: {how_to_install('postgres')}."
-            )
+            hint = f"{_FORMS} PostgreSQL needs more packages: {how_to_install('postgres')}."
             drive = _DRIVE.match(url)
             if why:
                 hint = "Name a file that can be written, as sqlite:///FILE."
@@ -309,8 +309,7 @@ if hasattr(os, "register_at_fork"):
 def _unusable(why: str) -> ConfigurationError:
     return ConfigurationError(
         f"The journal's URL cannot be used: {why}.",
-        hint="HMS_JOURNAL, --journal or journal= takes sqlite:/// and then the whole path, as in "
-        "sqlite:////FOLDER/journal.sqlite, or postgresql+psycopg://HOST/NAME.",
+        hint=_FORMS,
     )
 
 
