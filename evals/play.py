@@ -229,7 +229,7 @@ class _Run:
 
     @property
     def policy(self) -> Policy:
-        return Policy.build(
+        return Policy(
             **{"rooms": (self.stage.sim.room_id,), "verify_s": 1.0, **self.case.scenario.policy}
         )
 

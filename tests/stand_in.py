@@ -136,7 +136,7 @@ def gate_on(
     clock = clock or Clock()
     return Gate(
         room,  # type: ignore[arg-type]
-        Policy.build(**{"rooms": (ROOM,), **policy}),
+        Policy(**{"rooms": (ROOM,), **policy}),
         journal or Journal(":memory:", clock=clock),
         sleep=clock.sleep,
     )

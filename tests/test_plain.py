@@ -67,7 +67,7 @@ def test_a_wrong_policy_is_told_in_plain_words(tmp_path: Path) -> None:
                 Policy.from_file(file)
             told(str(refused.value))
             with pytest.raises(ConfigurationError) as refused:
-                Policy.build(**{field: value})
+                Policy(**{field: value})
             told(str(refused.value))
 
 

@@ -73,7 +73,7 @@ def toolkit(sim: Simulation, tmp_path: Path) -> Iterator[ActiveRoomsToolkit]:
     """The gate and the tools of every conversation of a test."""
     toolkit = ActiveRoomsToolkit(
         ActiveRoomsClient(SignedTokens(sim.access_key, sim.secret), base_url=sim.base_url),
-        Policy.build(rooms=(sim.room_id,)),
+        Policy(rooms=(sim.room_id,)),
         journal=f"sqlite:///{tmp_path}/journal.sqlite",
     )
     yield toolkit

@@ -36,7 +36,7 @@ def approval(out: Any) -> Any:
 def toolkit(sim: Simulation, journal: str = ":memory:", **policy: Any) -> ActiveRoomsToolkit:
     return ActiveRoomsToolkit.from_env(
         rooms=[sim.room_id],
-        policy=Policy.build(verify_s=5, **policy),
+        policy=Policy(verify_s=5, **policy),
         journal=journal,
         environ=environment(sim),
     )

@@ -442,7 +442,7 @@ def ungated_tools(room: StandInRoom) -> list[BaseTool]:
     client: Any = room
     kit = ActiveRoomsToolkit(
         client,
-        Policy.build(rooms=("*",)),
+        Policy(rooms=("*",)),
         journal=":memory:",
     )
     readers = [t for t in kit.get_tools() if t.name not in CHANGING]
@@ -481,7 +481,7 @@ async def test_our_moderator_sends_nothing_of_what_they_call_while_nobody_answer
         client: Any = room
         kit = ActiveRoomsToolkit(
             client,
-            Policy.build(rooms=(ROOM,), verify_s=0),
+            Policy(rooms=(ROOM,), verify_s=0),
             journal=":memory:",
         )
         graph = build_moderator(model(name, seed), kit, room_id=ROOM, checkpointer=InMemorySaver())

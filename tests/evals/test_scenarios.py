@@ -132,7 +132,7 @@ def test_the_roles_and_settings_a_scenario_names_exist() -> None:
         for event in scenario.events:
             assert event.role is None or event.role.to in roles
             assert event.join is None or event.join.role in roles
-        policy = Policy.build(rooms=("7" * 24,), **scenario.policy)
+        policy = Policy(rooms=("7" * 24,), **scenario.policy)
         # These make things run without a person's yes, which would be the scenario's own harm.
         assert not policy.relaxed
         assert not policy.unattended

@@ -67,13 +67,22 @@ def test_an_unknown_key_or_wrong_value_is_an_error() -> None:
     ]
     for values in wrong:
         with pytest.raises(ConfigurationError):
-            Policy.build(**values)
+            Policy(**values)
+
+
+def test_an_unknown_setting_in_code_is_told_with_the_most_similar_one() -> None:
+    with pytest.raises(ConfigurationError, match="no such policy setting") as caught:
+        Policy(**{"protected_role": {"host"}})
+    assert caught.value.hint == "The most similar setting is protected_roles."
+    with pytest.raises(ConfigurationError) as caught:
+        Policy(**{"zzz": 1})
+    assert "max_peers" in caught.value.hint
 
 
 def test_a_copy_of_a_policy_is_checked_like_the_first() -> None:
     policy = Policy(rooms=[ROOM], protected_roles={"teacher"}, unattended={"hms-end-active-room"})
     for wrong in ({"protected_role": {"host"}}, {"protected_roles": "host"}, {"max_peers": 0}):
-        with pytest.raises(ValueError, match=next(iter(wrong))):
+        with pytest.raises(ConfigurationError, match=next(iter(wrong))):
             policy.model_copy(update=wrong)
     assert policy.model_copy() == policy
     assert policy.model_copy(update={"protected_roles": ["host"]}).protected_roles == {"host"}
@@ -89,7 +98,7 @@ def test_a_name_that_nobody_can_have_protects_nobody_and_is_an_error(
     with pytest.raises(ConfigurationError, match="a letter or a digit"):
         Policy.from_file(file)
     with pytest.raises(ConfigurationError, match=setting):
-        Policy.build(**{setting: [name]})
+        Policy(**{setting: [name]})
     with pytest.raises(ConfigurationError, match=setting.upper()):
         Policy.from_env({f"HMS_POLICY_{setting.upper()}": f'"{name}"'})
 
@@ -290,7 +299,7 @@ def test_variables_of_ours_and_of_others_are_no_error() -> None:
 
 def test_one_room_in_place_of_a_list_is_a_clear_error() -> None:
     with pytest.raises(ConfigurationError, match="give a list") as caught:
-        Policy.build(rooms=ROOM)
+        Policy(rooms=ROOM)
     assert f'["{ROOM}"]' in str(caught.value)
 
 
@@ -334,6 +343,6 @@ def test_the_help_describes_every_setting() -> None:
 
 def test_a_number_that_is_too_small_is_told_with_the_least_that_is_not() -> None:
     with pytest.raises(ConfigurationError, match="give at least 1"):
-        Policy.build(max_peers=0)
+        Policy(max_peers=0)
     with pytest.raises(ConfigurationError, match="give at least 0"):
-        Policy.build(verify_s=-1)
+        Policy(verify_s=-1)

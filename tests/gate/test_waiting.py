@@ -116,9 +116,7 @@ async def lesson(sim: Simulation, waits: Waits) -> AsyncIterator[Lesson]:
         sleep=waits,
         rng=lambda: 0.5,
     ) as client:
-        policy = Policy.build(
-            rooms=(sim.room_id,), protected_roles={"teacher"}, approval_ttl_s=TTL_S
-        )
+        policy = Policy(rooms=(sim.room_id,), protected_roles={"teacher"}, approval_ttl_s=TTL_S)
         gate = Gate(client, policy, Journal(":memory:", clock=waits.clock), sleep=waits)
         yield Lesson(sim, gate, waits, client)
 

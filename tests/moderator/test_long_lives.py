@@ -35,7 +35,7 @@ class Life:
         self.seen: list[BaseMessage] = []
         kit = ActiveRoomsToolkit(
             self.room,  # type: ignore[arg-type]
-            Policy.build(rooms=(ROOM,), verify_s=0),
+            Policy(rooms=(ROOM,), verify_s=0),
             journal=Journal(":memory:", clock=self.clock, on_commit=self.commit),
         )
         saver = SqliteSaver(sqlite3.connect(file, check_same_thread=False))

@@ -45,7 +45,7 @@ class Conversation:
         self.clock = Clock()
         self.kit = ActiveRoomsToolkit(
             room,  # type: ignore[arg-type]
-            Policy.build(rooms=(ROOM,), verify_s=0, **policy),
+            Policy(rooms=(ROOM,), verify_s=0, **policy),
             journal=Journal(":memory:", clock=self.clock),
         )
         self.model = model

@@ -33,7 +33,7 @@ def kit(
     settings: dict[str, Any] = {"rooms": (ROOM,), "verify_s": 0} | policy
     return ActiveRoomsToolkit(
         room,  # type: ignore[arg-type]  # stands in for the client
-        Policy.build(**settings),
+        Policy(**settings),
         journal=journal,
     )
 

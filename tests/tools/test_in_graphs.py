@@ -42,7 +42,7 @@ REJECT = {"type": "reject", "message": "no"}
 def toolkit(room: StandInRoom, confirm: Any = None, **policy: Any) -> ActiveRoomsToolkit:
     return ActiveRoomsToolkit(
         room,  # type: ignore[arg-type]
-        Policy.build(rooms=(ROOM,), **policy),
+        Policy(rooms=(ROOM,), **policy),
         journal=":memory:",
         confirm=confirm,
     )

@@ -35,7 +35,7 @@ def kit(
 ) -> ActiveRoomsToolkit:
     return ActiveRoomsToolkit(
         room,  # type: ignore[arg-type]
-        Policy.build(rooms=(ROOM,), verify_s=0, **policy),
+        Policy(rooms=(ROOM,), verify_s=0, **policy),
         journal=journal,
         confirm=confirm,
     )

@@ -10,10 +10,20 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.capability import Hints, capability
@@ -59,7 +69,7 @@ def _tool(name: str) -> str:
 def _soft_tool(name: str) -> str:
     if gate_for(capability().tool(_tool(name)).hints) == "hard":
         raise ValueError(
-            f"{quoted(name)} is destructive: only Python code lets it run without a question, by Policy(unattended=...)"
+            f"{quoted(name)} is destructive, so `relaxed` cannot name it; in Python code, Policy(unattended=...) can"
         )
     return name
 
@@ -75,7 +85,8 @@ _LISTS: Final[Mapping[str, Callable[[str], str]]] = {
 
 
 class Policy(BaseModel):
-    """What an agent may do. An unknown key is an error. The defaults are careful.
+    """What an agent may do. The defaults are careful. An unknown setting or a wrong value raises
+    ConfigurationError.
 
     Args:
         rooms: Ids of the rooms an agent may touch. `["*"]` allows any room; `[]` allows no room.
@@ -131,20 +142,43 @@ class Policy(BaseModel):
             raise ValueError("give a number or a list, not true or false")
         return given
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_plain_words(
+        cls, values: Any, validate: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
+        """Validate, or raise ConfigurationError. The context says which variable or key of a file a
+        value comes from, if it does not come from code."""
+        outside: Mapping[str, str] = info.context or {}
+        if "unattended" in outside:
+            raise ConfigurationError(
+                f"{outside['unattended']} is {_as_typed(values['unattended'])}, but `unattended` "
+                "can only be set in code, by Policy(unattended=...).",
+                hint="To let messages go without a question, name hms-send-message in `relaxed`.",
+            )
+        try:
+            return validate(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"][:1]))
+        named = outside.get(field) or shortened(field, 60) or "policy"
+        allowed, typed, hint = plain(first, "policy setting"), _as_typed(first["input"]), None
+        if first["type"] == "extra_forbidden":
+            near = get_close_matches(field.lower(), cls.model_fields, 1) or [*cls.model_fields]
+            hint = f"The {'most similar setting is' if len(near) == 1 else 'settings are'} {', '.join(near)}."
+        value = "" if hint or typed in allowed else f" is {typed}"
+        raise ConfigurationError(f"{named}{value}: {allowed}.", hint=hint)
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy with other values. This validates them; pydantic's own method does not."""
         return self.model_validate({**dict(self), **(update or {})})
 
     @classmethod
-    def build(cls, **values: Any) -> Policy:
-        """Make a policy from arguments. Raises ConfigurationError, which names what is wrong."""
-        return _validated(values)
-
-    @classmethod
     def from_file(cls, path: str | Path) -> Policy:
         """Read a policy from a TOML file. Its keys are the names of the fields. Raises
         ConfigurationError if the file cannot be read, or has an unknown key or a wrong value."""
-        return _validated(*_read(path))
+        values, places = _read(path)
+        return cls.model_validate(values, context=places)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **overrides: Any) -> Policy:
@@ -166,7 +200,7 @@ class Policy(BaseModel):
                 places[field] = variable
                 values[field] = _list(variable, text, field) if field in _LISTS else text
         outside = {field: place for field, place in places.items() if field not in overrides}
-        return _validated({**values, **overrides}, outside)
+        return cls.model_validate({**values, **overrides}, context=outside)
 
     @property
     def only_rooms(self) -> tuple[str, ...] | None:
@@ -242,29 +276,6 @@ def _list(variable: str, text: str, field: str) -> list[str]:
             hint='Write names between commas: teacher, host. Or a list: ["teacher", "host"].',
         )
     return found
-
-
-def _validated(values: Mapping[str, Any], outside: Mapping[str, str] | None = None) -> Policy:
-    """Make a policy, or raise ConfigurationError. `outside` says for error messages which variable or
-    key of the file a value comes from, if it does not come from code."""
-    outside = outside or {}
-    if "unattended" in outside:
-        raise ConfigurationError(
-            f"{outside['unattended']} is {_as_typed(values['unattended'])}, but `unattended` "
-            "can only be set in code, by Policy(unattended=...).",
-            hint="To let messages go without a question, name hms-send-message in `relaxed`.",
-        )
-    try:
-        return Policy.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = str(first["loc"][0])
-        named = outside.get(field) or shortened(field, 60)
-        allowed = plain(first, "policy setting")
-        typed = _as_typed(first["input"])
-        told = first["type"] == "extra_forbidden" or typed in allowed
-        value = "" if told else f" is {typed}"
-        raise ConfigurationError(f"{named}{value}: {allowed}.") from None
 
 
 def _as_typed(value: object) -> str:

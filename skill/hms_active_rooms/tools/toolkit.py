@@ -85,7 +85,7 @@ class ActiveRoomsToolkit(BaseToolkit):
         env = os.environ if environ is None else environ
         policy = Policy.from_env(env) if policy is None else _checked(policy)
         if rooms:
-            policy = Policy.build(**{**dict(policy), "rooms": rooms})
+            policy = Policy(**{**dict(policy), "rooms": rooms})
         client, url = ActiveRoomsClient.from_env(env), env.get("HMS_JOURNAL") or None
         _refuse_wrong(client, policy, confirm, requester)  # before the journal is made
         opened = _opened(journal or url, env.get("HMS_JOURNAL_KEY", ""))

@@ -23,7 +23,7 @@ from stand_in import StandInRoom, peer
 
 
 def toolkit(room: StandInRoom) -> ActiveRoomsToolkit:
-    policy = Policy.build(rooms=(STAND_IN,), verify_s=0)
+    policy = Policy(rooms=(STAND_IN,), verify_s=0)
     return ActiveRoomsToolkit(room, policy, journal=":memory:")  # type: ignore[arg-type]
 
 
