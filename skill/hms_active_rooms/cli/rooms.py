@@ -92,7 +92,8 @@ def peers(
     screen.err(" ".join([*roster.counts(view), *page]))
     people = [(row.short_id, row.peer) for row in view.rows]
     cells = [(id, quoted(p.name), quoted(p.role, 30), quoted(p.user_id, 40)) for id, p in people]
-    screen.table(("ID", "NAME", "ROLE", "USER ID"), cells)
+    if cells:
+        screen.table(("ID", "NAME", "ROLE", "USER ID"), cells)
     alike = roster.same_names(
         view.rows, lambda row: f"{quoted(row.peer.name)} ({row.short_id})", most=20
     )

@@ -1,4 +1,7 @@
-"""The graph that `langgraph dev` serves, with settings from the environment."""
+"""The graph that `langgraph dev` serves, with settings from the environment.
+
+The import builds the graph. It raises ConfigurationError if a setting is missing, such as credentials.
+"""
 
 from __future__ import annotations
 
