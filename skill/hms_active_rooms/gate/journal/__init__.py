@@ -56,6 +56,9 @@ def _one_read(
 class Journal:
     """The record of all actions, in one database. Many threads and processes can use it at once.
 
+    The methods from `get` to `rivals` are those of `Reading`, whose help describes them. Each call reads
+    in a transaction of its own; `read` opens one for several calls.
+
     Args:
         url: SQLAlchemy URL; None means `default_url()`. If the file cannot be written, or the URL
             has `?mode=ro`, the journal is opened for reading only. ":memory:" is a journal in

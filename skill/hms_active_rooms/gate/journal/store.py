@@ -163,6 +163,7 @@ class Reading:
         return self._clock()
 
     def get(self, action_id: str) -> Action | None:
+        """Return the action with this id, or None."""
         return self._one(_BY_ID, id=action_id)
 
     def story(self, action_id: str) -> tuple[Action | None, list[Event]]:
@@ -257,6 +258,7 @@ class Reading:
         return found[:limit], self.count(**which) - read + len(found[limit:])
 
     def count(self, **which: Unpack[Which]) -> int:
+        """Return the number of actions that match the filters `which`."""
         query = sa.select(sa.func.count()).select_from(actions).where(*self._filters(which))
         return self.db.scalar(query) or 0
 
@@ -281,6 +283,7 @@ class Reading:
         return bool(self.rivals(action) or self._rows(_ENDED_SINCE, **given))
 
     def events(self, action_id: str) -> list[Event]:
+        """Return the events of an action, oldest first."""
         return [_event(row) for row in self._rows(_EVENTS, id=action_id)]
 
     def refused_requests(self, *, limit: int = 50) -> list[Event]:
