@@ -96,6 +96,7 @@ def test_reject_works_without_a_terminal_and_is_final(
     assert call("reject", waiting, "--reason", "wrong person").code == 0
     shown = call("actions", "show", waiting, "--json").json
     assert (shown["state"], shown["reason"]) == ("rejected", "wrong person")
+    assert shown["decided_way"] == "command"
     code, rest = ended(terminal("approve", waiting))
     assert code == 4
     assert "wrong person" in rest

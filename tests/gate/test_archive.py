@@ -147,3 +147,19 @@ def test_who_may_only_read_sees_also_what_is_in_the_log_and_not_yet_in_the_file(
     assert [found.id for found in reader.actions()] == [action.id]
     reader.close()
     writer.close()
+
+
+def test_what_was_sent_within_the_hour_is_not_pruned_even_if_it_was_exported() -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    sent = insert(journal, row(clock()))
+    with journal.write() as tx:
+        sent = tx.move(sent, "approved", by="ada", way="page")
+        sent = tx.move(sent, "sent", by="w", way="claim", sent_at=tx.now())
+        tx.move(sent, "unknown", by="w", way="answer", finished_at=tx.now())
+    clock.now += timedelta(minutes=30)
+    journal.export(StringIO(), before=clock(), by="ada")
+    for later, told in ((timedelta(minutes=29), (0, 1)), (timedelta(minutes=2), (1, 0))):
+        clock.now += later
+        pruned = journal.prune(before=clock() + timedelta(days=1), by="ada")
+        assert (pruned.actions, pruned.left) == told

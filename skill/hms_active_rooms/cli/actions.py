@@ -181,8 +181,8 @@ def export(
 
 
 def prune(before: Before, json: options.Json = False, journal: options.JournalUrl = None) -> None:
-    """Delete actions that ended before DATE and were exported. An action that changed since its export
-    is kept."""
+    """Delete actions that ended before DATE and were exported. An action that changed since its export,
+    or was sent within the last hour, is kept."""
     moment = _moment(before)
     with open_journal(Settings(journal=journal)) as book:
         pruned = book.prune(before=moment, by=person_here())
@@ -191,8 +191,8 @@ def prune(before: Before, json: options.Json = False, journal: options.JournalUr
     if pruned.left and not json:
         export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
         screen.err(
-            f"Kept {screen.counted(pruned.left, 'action')}: not exported yet, or changed since the export. "
-            f"To delete them too, export to a new FILE, then prune again: {export}"
+            f"Kept {screen.counted(pruned.left, 'action')}: not exported yet, changed since the export, or sent within the last hour. "
+            f"To delete them too, export to a new FILE after that hour, then prune again: {export}"
         )
 
 
@@ -264,6 +264,7 @@ def reject(
     journal: options.JournalUrl = None,
 ) -> int:
     """Reject an action that waits. Needs no terminal."""
+    from hms_active_rooms.cli.person import somebody_here
     from hms_active_rooms.gate.approval import Reject, record_decision
     from hms_active_rooms.gate.view import already, outcome, view
 
@@ -271,7 +272,8 @@ def reject(
     with open_journal(Settings(journal=journal)) as book:
         wanted, by, no = existing(book, action).id, person_here(), Reject(reason)
         with book.write() as tx:
-            decided = record_decision(tx, wanted, no, by=by, way="terminal")
+            way: records.Way = "terminal" if somebody_here() else "command"
+            decided = record_decision(tx, wanted, no, by=by, way=way)
     row = decided.action
     if json:
         screen.document(view(row).model_dump(mode="json"))

@@ -15,7 +15,7 @@ Exit codes:
   1  the command failed; what was executed, if anything, is in the error
   2  wrong argument, setting or name, or `approve` without a terminal
   3  the change was not sent: it waits for a person to approve it
-  4  the change was not sent: rejected, refused, too late, or everybody left
+  4  not done: rejected, refused by the policy, too late, or everybody left
   5  the change may have been executed, and is not sent again
   130, 143, 129  Ctrl-C or a signal ended a command that is no server
   141  the program that read the output went away

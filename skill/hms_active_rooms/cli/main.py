@@ -30,14 +30,14 @@ INTERRUPTED: Final = 130  # after Ctrl-C, as in shells: 128 plus the signal's nu
 BROKEN_PIPE: Final = 141  # the program that read the output is gone: 128 plus SIGPIPE's number
 
 BY_STATE: Final[dict[State, int]] = {
-    "done": DONE,
-    "failed": FAILED,
     "proposed": WAITING,
     "approved": WAITING,
+    "sent": UNKNOWN,
+    "done": DONE,
+    "failed": FAILED,
+    "unknown": UNKNOWN,
     "rejected": REFUSED,
     "expired": REFUSED,
-    "sent": UNKNOWN,
-    "unknown": UNKNOWN,
 }
 """The exit code for each state of an action. See `exit_code`."""
 

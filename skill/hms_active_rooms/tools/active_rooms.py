@@ -29,7 +29,7 @@ Answered = tuple[str, dict[str, Any]]
 _Result = tuple[str | ToolMessage, object]
 _STILL_APPROVED = "still approved"
 # After a decision in one of these ways, outside the tools, the model is told who decided.
-_ELSEWHERE: tuple[Way, ...] = ("page", "rest", "terminal", "elicitation")
+_ELSEWHERE: tuple[Way, ...] = ("page", "rest", "terminal", "command", "elicitation")
 
 
 class ActiveRoomsTool(StructuredTool):

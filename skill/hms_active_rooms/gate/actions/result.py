@@ -82,8 +82,8 @@ def answered(call: StateChange, shown: Impact, total: int, seen: Observation | N
 def unanswered(
     call: StateChange, shown: Impact, error: ActiveRoomsError | None, seen: Observation | None
 ) -> Ended:
-    """Return the outcome if no answer tells what became of the request. `error` came in place of the
-    answer, and is None if an earlier process sent the request. `seen` is None if the room was not read."""
+    """Return the outcome of a request to which 100ms gave no clear answer. `error` is what came instead;
+    it is None if an earlier process sent the request. `seen` is None if the room was not read."""
     code = error.code if error else ""
     if seen is not None and seen.gone:
         lost = f" The answer was lost ({code})." if code else ""

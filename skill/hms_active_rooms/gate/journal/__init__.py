@@ -198,8 +198,9 @@ class Journal:
         return archive.export(self, file, before, by)
 
     def prune(self, *, before: datetime, by: str) -> Pruned:
-        """Delete actions that ended before a certain time, if an export has their last state. One
-        event of each action stays, so that the same call is never sent again."""
+        """Delete actions that ended before a certain time, if an export has their last state and they
+        were not sent within the last hour. One event of each action stays, so that the same call is
+        never sent again."""
         from hms_active_rooms.gate.journal import archive
 
         return archive.prune(self, before, by)

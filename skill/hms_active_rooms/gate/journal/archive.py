@@ -31,7 +31,7 @@ _AT_ONCE = 100  # how many calls one transaction prunes, so that other writers d
 @dataclass(frozen=True)
 class Pruned:
     """How many actions `Journal.prune` deleted, and how many it `left`: those that were not exported,
-    changed after the export, or contradict their events."""
+    changed after the export, were sent within the last hour, or contradict their events."""
 
     actions: int
     left: int
@@ -80,7 +80,7 @@ def prune(journal: Journal, before: datetime, by: str) -> Pruned:
         with journal.write() as tx:
             for key in calls[first : first + _AT_ONCE]:
                 revisions = [action for action, _ in tx.revisions(key)]
-                if not all(_is_exported(tx, action) for action in revisions):
+                if not all(_may_go(tx, action) for action in revisions):
                     left += len(revisions)
                     continue
                 for action in revisions:
@@ -103,7 +103,10 @@ def _upto(tx: Writing, action_id: str) -> int:
     return tx.db.scalar(upto.where(events.c.action_id == action_id, events.c.kind == EXPORTED)) or 0
 
 
-def _is_exported(tx: Writing, action: Action) -> bool:
+def _may_go(tx: Writing, action: Action) -> bool:
+    # What was sent lately counts: for the limit of actions a minute, and for a message sent again.
+    if action.sent_at is not None and action.sent_at > tx.now() - records.SENT_BEFORE:
+        return False
     newest = sa.select(sa.func.max(events.c.seq))
     newest = newest.where(events.c.action_id == action.id, events.c.kind != EXPORTED)
     # `<=`, since a later export also has the event `EXPORTED` of an earlier one.

@@ -87,6 +87,7 @@ Way = Literal[
     "interrupt",  # a person, by an interrupt of a graph
     "callback",  # a person, by the program's own callback
     "terminal",  # a person, at a terminal
+    "command",  # somebody with the person's account, by `reject` without a terminal
     "page",  # a person, on the approvals page
     "rest",  # a person, by a program with an approver's token
     "elicitation",  # a person, by an MCP client, which also says who it was

@@ -284,7 +284,8 @@ class Roster(BaseModel):
 
 
 def read_roster(artifact: object, room_id: str) -> Roster | None:
-    """The roster in this artifact. None if it cannot be read, or is of another room."""
+    """Return the roster in the `artifact` of a `ToolMessage` from hms-list-peers. Return None if it holds
+    no roster, or one of another room."""
     try:
         seen = Roster.model_validate(artifact)
     except ValidationError:
