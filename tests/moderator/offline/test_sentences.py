@@ -349,6 +349,7 @@ def test_a_change_before_a_refused_one_was_carried_out_too() -> None:
         ("end the room in ten minutes", "only now"),
         ("remove the student role", '"student" is a role, and roles cannot be changed'),
         ("remove student role", '"student" is a role, and roles cannot be changed'),
+        ("remove everyone with role guest", 'Nobody here has the role "guest".'),
         ("roster please", "15 people are here"),
     ],
 )
@@ -405,7 +406,7 @@ def test_a_user_id_chooses_its_person_also_where_a_look_alike_has_the_name() -> 
 
 
 def test_a_role_that_nobody_has_is_told_and_one_in_quotes_is_its_people() -> None:
-    assert 'called "guest role"' in said(play("remove everyone with the role guest"))
+    assert 'has the role "guest"' in said(play("remove everyone with the role guest"))
     assert changes(play('remove the role "student"'))[0][1] == {"role": "student"}
 
 

@@ -236,10 +236,12 @@ class Roster(BaseModel):
     # a Latin word, so that a right-to-left name cannot reorder the line (see `untrusted`).
 
     def nobody(self, name: str) -> str:
-        """The reply that nobody here has this name."""
+        """The reply that nobody here has this name or role."""
         role = re.sub("^the | roles?$", "", name)
         if role != name and role in self.by_role:
             return say("only_a_role", role=quoted(role, 30))
+        if name.endswith(" role"):
+            return say("no_role", role=quoted(role), roles=self._roles())
         return say("nobody", name=quoted(name), roles=self._roles())
 
     def _roles(self) -> str:
