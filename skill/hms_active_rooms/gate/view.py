@@ -66,6 +66,7 @@ def outcome(action: Action) -> str:
     """Return what came of an action, in one short text for people and models."""
     if action.contradiction:
         return f"The record of the action {action.id} {action.contradiction}. Nothing is sent."
+    edited = action.reason.startswith(EDITED_INTO)
     match action.state:
         case "proposed":
             return f"Not executed: waiting for a person to approve it (action {action.id})."
@@ -76,16 +77,12 @@ def outcome(action: Action) -> str:
                 f"A process began to send the action {action.id}. No answer is on record yet, so it "
                 "may have been executed. Do not repeat the call. Look at the action in a moment."
             )
-        case "expired":
-            return f"Not executed: {action.reason or 'not approved in time'}"
-        case "rejected" if not by_person(action.decided_way):
-            return f"Not executed: {action.reason}"
-        case "rejected" if action.reason.startswith(EDITED_INTO):
-            return f"Not executed: {action.reason}."
-        case "rejected":
+        case "rejected" if by_person(action.decided_way) and not edited:
             who = f" by {quoted(action.decided_by, 40)}" if action.decided_by else ""
             reason = f": {quoted(action.reason, 300)}" if action.reason else ""
             return f"Not executed: rejected{who}{reason}."
+        case "rejected" | "expired":
+            return f"Not executed: {(action.reason or 'not approved in time').rstrip('.')}."
     text = action.result.text
     if action.edited_from:
         text = f"The person edited the words. {text}"
