@@ -49,6 +49,6 @@ def test_the_help_text_lists_every_code(capsys: pytest.CaptureFixture[str]) -> N
         "3",
         "4",
         "5",
-        "130,",
+        "129,",
         "141",
     ]
