@@ -22,14 +22,15 @@ _SUPERSEDED = "This older answer was left out, since a newer one follows."
 
 
 def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """Return the messages after the last one of the person; all messages if the person wrote none."""
     asked = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
     return list(messages[asked[-1] + 1 :] if asked else messages)
 
 
 def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[AnyMessage]:
-    """Return updates for LangGraph's `add_messages` that keep a conversation small. They delete all but
-    the last 20 turns. Of each tool in `readers`, which only read, the newest result stays, and a short
-    text takes the place of older results."""
+    """Return messages for LangGraph's `add_messages` that shorten a conversation. They delete all but the
+    last 20 turns. (A turn begins with a message of the person.) `readers` names tools that only read. Of each
+    such tool, the newest result stays. In its older results, a short text takes the place of the content."""
     asked = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
     cut = asked[-KEPT_TURNS] if len(asked) > KEPT_TURNS else 0
     updates: list[AnyMessage] = [
@@ -47,7 +48,8 @@ def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[Any
 
 
 class Called(NamedTuple):
-    """The newest model message with calls, and those of its calls that have no result yet."""
+    """The newest model message that has tool calls, and those of its calls that have no result yet. The
+    arguments of the `unreadable` ones are not JSON."""
 
     message: AIMessage
     calls: list[ToolCall]  # without a result so far
@@ -55,6 +57,7 @@ class Called(NamedTuple):
 
 
 def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
+    """Return the newest model message that has tool calls. Return None if no message has any."""
     for index, message in reversed([*enumerate(messages)]):
         if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
             answered = {m.tool_call_id for m in messages[index:] if isinstance(m, ToolMessage)}
@@ -65,7 +68,8 @@ def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
 
 
 def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCall]]:
-    """Return the failed calls of the turn before the newest message, each after its model message."""
+    """Return the tool calls that ended with an error in the turn before the person's newest message, which is
+    the last of `messages`. Each comes in a pair, after the model message that made it."""
     turn = this_turn(messages[:-1])
     failed = {m.tool_call_id for m in turn if isinstance(m, ToolMessage) and m.status == "error"}
     called = [(m, call) for m in turn if isinstance(m, AIMessage) for call in m.tool_calls]
@@ -73,7 +77,8 @@ def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCa
 
 
 def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
-    """Return how many changes in a row were rejected or expired at the end of this turn."""
+    """Return how many of the newest calls that change the room were rejected or expired, one after another.
+    Only calls after the person's last message count. Calls that only read are skipped."""
     count = 0
     for message in reversed(this_turn(messages)):
         if not isinstance(message, ToolMessage):
@@ -87,8 +92,8 @@ def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
 
 
 def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> AIMessage:
-    """Return the message with new ids for itself and its calls, in place of ids that `messages` has
-    already. With an old id, it would replace the older message, and its calls would get older results."""
+    """Return `message` with new ids in place of those that are missing or that `messages` has already: its
+    own id and the ids of its calls. LangGraph lets a new message replace an older one with the same id."""
     seen: set[str | None] = {
         call["id"]
         for m in messages
@@ -114,8 +119,8 @@ def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> 
 
 
 def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """The messages in an order that model providers accept: each tool result right after its call. A
-    call without a result gets one that says so."""
+    """Return the messages in an order that model providers accept: each tool result right after its call. An
+    error result is added for each call that has no result."""
     results = {m.tool_call_id: m for m in messages if isinstance(m, ToolMessage)}
     unknown = partial(ToolMessage, "No result is known.", status="error")
     ordered: list[AnyMessage] = []

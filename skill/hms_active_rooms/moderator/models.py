@@ -15,9 +15,9 @@ _HINT = (
 
 
 def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> BaseChatModel:
-    """Make the chat model. None and "commands" mean the offline model, for the room `room_id`. Any
-    other name is for LangChain's `init_chat_model`. Raises ConfigurationError if the extra `models`
-    is missing, or if the model cannot be made, for example without a key."""
+    """Return `model` itself, or make it from its name by LangChain's `init_chat_model`. None and "commands"
+    mean the offline model, for the room `room_id`. Raises ConfigurationError if it cannot be made, for
+    example without a key, or if the extra `models` of this package is not installed."""
     if isinstance(model, BaseChatModel):
         return model
     if model is None or model == "commands":

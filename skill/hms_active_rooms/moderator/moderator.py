@@ -58,7 +58,7 @@ AsyncNode = Callable[[Any, RunnableConfig], Coroutine[Any, Any, Any]]
 
 
 class ModeratorState(TypedDict):
-    """The state of the graph, without questions and decisions, which are in the journal."""
+    """The state of the graph: the messages, and notes on the turn. It holds no questions and no decisions."""
 
     messages: Annotated[list[AnyMessage], add_messages]
     run: NotRequired[str]  # a random name of this turn
@@ -73,7 +73,7 @@ class ModeratorInput(TypedDict):
 
 
 class CallTask(TypedDict):
-    """The input of the node `tools`: one call that only reads."""
+    """The input of the graph's node `tools`: one tool call that changes nothing in the room."""
 
     call: ToolCall
 
@@ -89,30 +89,29 @@ def build_moderator(
     plain_answers: bool = False,
     records_questions: bool = True,
 ) -> CompiledStateGraph[ModeratorState, None, ModeratorInput, ModeratorState]:
-    """Build the moderator: a compiled graph with a model, the tools and the gate.
+    """Build the moderator: a compiled graph in which a model calls tools. A person is asked before changes,
+    as the policy of the toolkit says.
 
     Args:
-        model: a chat model that can call tools, or its name for `init_chat_model`, such as
-            "provider:model" (this needs the extra `models`). None and "commands" mean the offline
-            model.
-        toolkit: the tools, and the gate that asks.
-        room_id: the room that the conversation is about, for the model.
-        checkpointer: stores the paused graph while a person is asked. Leave it out if a server such
-            as `langgraph dev` has its own. (The toolkit's `confirm` is not called.)
+        model: a chat model that can call tools, or its name for `init_chat_model`, such as "provider:model"
+            (this needs the extra `models`). None and "commands" mean the offline model.
+        toolkit: the tools for the model. Its `confirm` is not called, since the graph asks by an interrupt.
+        room_id: the room that the conversation is about. The model is told this id.
+        checkpointer: the LangGraph checkpointer that stores the graph while a person is asked. Leave it out
+            if a server such as `langgraph dev` has its own.
         max_steps: the most messages of the model after one message of the person.
         max_prompts: the most actions that the person is asked about after one of their messages.
-        plain_answers: accept approvals without a digest, for UIs that know only LangChain's answers.
-            A second click may then approve the next question too.
-        records_questions: when the graph pauses, record that each of its questions was asked. Give
-            False if you call `Gate.asked` yourself, for each question that a person saw.
+        plain_answers: accept approvals without the question's digest, for UIs that know only LangChain's
+            answers. A second click may then approve the next question too.
+        records_questions: when the graph pauses, record that each of its questions was asked. Give False if
+            you call `Gate.asked` yourself, for each question that a person saw.
 
-    To resume the graph, call it with `Command(resume={interrupt.id: {"decisions": [{"type":
-    "approve", "digest": ...}]}})`. Give one decision for each of the interrupt's `action_requests`,
-    with the request's digest. Name who decided: `config={"configurable": {"thread_id": ...,
-    "approver": "ada"}}`.
+    To resume the graph, call it with `Command(resume={interrupt.id: {"decisions": [{"type": "approve",
+    "digest": ...}]}})`. Give one decision for each of the interrupt's `action_requests`, with the request's
+    digest. Name who decided: `config={"configurable": {"thread_id": ..., "approver": "ada"}}`.
 
-    Raises InvalidCall for a malformed `room_id`, PolicyRefusal for a room that the policy does not
-    allow, and ConfigurationError for another wrong argument.
+    Raises InvalidCall for a malformed `room_id`, PolicyRefusal for a room that the policy does not allow, and
+    ConfigurationError for another wrong argument.
     """
     for name, flag in (("plain_answers", plain_answers), ("records_questions", records_questions)):
         if not isinstance(flag, bool):  # "0" would count as true
@@ -365,15 +364,16 @@ _Change = tuple[ToolCall, StateChange, Origin]
 
 
 def hitl_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The value of one interrupt for several questions (each made by `gate.view.question`), in the
-    shape that LangChain's human-in-the-loop UIs know.
+    """Return the value of one interrupt that asks several questions, in a shape that LangChain's
+    human-in-the-loop UIs know. `requests` are the questions, each made by `gate.view.question`.
 
-    Asked:    {"action_requests": [{"name", "args", "description"}], "review_configs": [...]}
-    Answered: {"decisions": [{"type": "approve", "digest"} | {"type": "reject", "message"} | ...]}
+    Asked:    {"action_requests": requests, "review_configs": [...], "problem": "..."}
+    Answered: {"decisions": [{"type": "approve", "digest": "..."}, {"type": "reject", "message": "..."}]}
 
-    An answer has one decision for each request, in their order. The digest says which question was
-    answered, since LangGraph may give an answer without an interrupt id to another interrupt. If the
-    last answer did not count, `problem` says why.
+    `problem` is there only if the person's last answer did not count. It says why. The person's answer has
+    one decision for each request, in the same order. An approval repeats the `digest` of its request. If the
+    graph is resumed without an interrupt id, LangGraph may deliver the answer to another interrupt. The
+    digest then does not fit, and nothing is approved.
     """
     value: dict[str, Any] = {
         "action_requests": list(requests),
@@ -389,9 +389,9 @@ def hitl_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def parse_hitl_answer(
     answer: object, requests: Sequence[dict[str, Any]], *, plain_answers: bool = False
 ) -> list[dict[str, Any]]:
-    """Return one answer for each of `requests`, in their order, from the value that the graph was resumed
-    with. Raises BadAnswerError if the shape, the number or one of the answers is wrong. Then no answer
-    counts. `plain_answers` allows approvals without a digest."""
+    """Return the decisions in `answer`, the value that the graph was resumed with: one for each of the
+    questions in `requests`, in their order. Raises BadAnswerError if anything in it is wrong; then no
+    decision counts. With `plain_answers`, a decision without a digest gets the digest of its question."""
     if not isinstance(answer, dict) or set(answer) != {"decisions"}:
         raise BadAnswerError('the answer has to be {"decisions": [...]}')
     given = answer["decisions"]

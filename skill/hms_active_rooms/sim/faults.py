@@ -31,15 +31,16 @@ def _known(name: str) -> str:
 
 
 class Fault(BaseModel, extra="forbid", frozen=True):
-    """A fault, which hits the requests that match `operation` and `method`. The kinds are `latency` (a
-    late but normal answer), `status` (an error), `unauthorized` (a 401), `reset` (the connection breaks),
-    `hang` (no answer until the client gives up), `truncated` (half of the body), `malformed` (no JSON)
-    and `oversized` (JSON with much white space at its end)."""
+    """A fault that hits requests for the `operation`, such as "list_peers", with the `method`; any if these
+    are None. The first `after` requests pass, then `times` are hit, or all if it is None. `when` says whether
+    the fault, and a pause of `latency_s`, comes before or after the operation runs. The kinds are `latency`
+    (a late but normal answer), `status` (an error with this `status`), `unauthorized` (a 401), `reset` (the
+    connection breaks), `hang` (no answer until the client gives up), `truncated` (half of the body),
+    `malformed` (no JSON) and `oversized` (JSON, with white space at its end up to `size_bytes`)."""
 
     kind: FaultKind
-    # A name in `operations.py`; None hits all.
-    operation: Annotated[str, AfterValidator(_known)] | None = None
-    method: str | None = None  # None hits all
+    operation: Annotated[str, AfterValidator(_known)] | None = None  # a name in `operations.py`
+    method: str | None = None
     times: int | None = Field(default=1, ge=1)  # how often; None: until it is removed
     after: int = Field(default=0, ge=0)  # how many matching requests pass before the first hit
     # Before or after the operation runs. The kinds that damage a body always run it.
@@ -57,13 +58,14 @@ class Fault(BaseModel, extra="forbid", frozen=True):
 
     @property
     def refusal(self) -> tuple[int, Answer] | None:
-        """The error answer of the kinds `status` and `unauthorized`, else None."""
+        """HTTP status and JSON of the error answer, for the kinds `status` and `unauthorized`; else None."""
         if self.kind == "unauthorized":
             return UNAUTHORIZED
         text = _TEXTS.get(self.status, "error")
         return error(self.status, text) if self.kind == "status" else None
 
     def damaged(self, body: bytes) -> bytes:
+        """Return the body as it is sent: changed for the kinds `malformed` and `oversized`, else the same."""
         if self.kind == "malformed":
             return b'{"code":200,"message":"message se'
         # White space at the end keeps the JSON valid.
@@ -84,7 +86,7 @@ class _Armed:
 
 
 class Faults:
-    """The faults that are set. Any thread may call these methods."""
+    """The faults that are set on a simulator. Any thread may call these methods."""
 
     def __init__(self) -> None:
         self._armed: list[_Armed] = []
@@ -99,12 +101,12 @@ class Faults:
             self._armed.clear()
 
     def shown(self) -> list[dict[str, Json]]:
-        """The faults, oldest first. `happened` counts the requests that each has hit."""
+        """Return the faults, oldest first. `happened` counts the requests that each has hit."""
         with self._lock:
             return [{"happened": one.happened, **one.fault.model_dump()} for one in self._armed]
 
     def take(self, operation: str, method: str) -> Fault | None:
-        """The first fault that hits this request, or None. Counts the hit."""
+        """Return the first fault that hits a request for this operation, or None. Count the request."""
         with self._lock:
             matching = [
                 one

@@ -26,7 +26,7 @@ Answer = dict[str, Json]
 def update(
     world: World, room_id: str, peer_id: str, *, name: str = "", role: str = "", metadata: str = ""
 ) -> Peer:
-    """Change a peer's name, role or metadata at once. "" changes nothing."""
+    """Change a peer's name, role or metadata at once, and return the peer. What is "" stays as it is."""
     with world.lock:
         peer = world.peer(room_id, peer_id)
         room, session = world.room(room_id), world.session(room_id)
@@ -80,7 +80,7 @@ def send(
 def remove(
     world: World, room_id: str, *, peer_id: str = "", role: str = "", reason: str = ""
 ) -> None:
-    """Accept a removal. The peers who match now are gone a moment later."""
+    """Accept the removal of one peer, or of all who have a role now. They are gone a moment later."""
     if not peer_id and not role:
         raise RefusedError(400, "invalid input")
     room, session = world.room(room_id), world.session(room_id)
@@ -143,6 +143,7 @@ def _targets(world: World, room_id: str, peer_id: str, role: str) -> list[Peer]:
 
 
 def retrieve(world: World, room_id: str) -> Answer:
+    """Return the room and its running session as the API shows them, with the ids of its peers."""
     room, session = world.room(room_id), world.session(room_id)
     shown: Answer = {"id": session.id, "created_at": session.created_at}
     return {
@@ -154,6 +155,7 @@ def retrieve(world: World, room_id: str) -> Answer:
 
 
 def list_peers(world: World, room_id: str, *, user_id: str = "", role: str = "") -> Answer:
+    """Return the peers of the running session under their ids, as the API lists them. "" filters nothing."""
     # By peer id, as Go sorts the keys of a map.
     peers = sorted(world.session(room_id).peers.items())
     shown: Answer = {
@@ -171,16 +173,17 @@ def path_pattern(path: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation of the simulated API."""
+    """An operation of the simulated API. `run` takes the world, the ids in the path, and the fields of query
+    or body. `says` is the message of the answer; if "", what `run` returns is the answer."""
 
     name: str  # as faults and the request log name it
     method: Literal["GET", "POST"]
     path: str
-    # Takes the world, the ids in the path, and the fields of the query or body.
     run: Callable[..., Answer | Peer | Delivery | None]
     says: str = ""  # the answer's message; if "", the answer is the result of `run`
 
     def fields(self) -> dict[str, type]:
+        """Return the names and types of the fields that a request for it may have."""
         known = signature(self.run, eval_str=True).parameters.values()
         return {each.name: each.annotation for each in known if each.kind is each.KEYWORD_ONLY}
 
@@ -218,7 +221,7 @@ def answer(
     query: str,
     body: bytes,
 ) -> tuple[int, Answer]:
-    """Check the token, and run the operation. `found` comes from `find`. Returns HTTP status and JSON."""
+    """Check the token, and run the operation that `find` returned. Returns HTTP status and JSON."""
     if found is None:
         return error(404, "not found")
     if not is_valid(authorization, world.settings, world.clock()):
@@ -266,8 +269,8 @@ _DECODER: Final = json.JSONDecoder(
 
 
 def read_body(data: bytes, known: Mapping[str, type]) -> dict[str, str | bool]:
-    """The fields of the JSON object in a body, without null values. `known` has the type of each field;
-    others are ignored. Raises RefusedError for another body, and for a value of another type."""
+    """Return the fields of a JSON object, without null values. `known` has the type of each field; others are
+    ignored. Raises RefusedError for a body that is no JSON object or null, or a value of another type."""
     text = data.decode("utf-8", "replace").strip(" \t\r\n")
     if not text:
         raise RefusedError(400, "request body must not be empty")

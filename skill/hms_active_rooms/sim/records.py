@@ -121,8 +121,8 @@ class Peer:
         return {**self.wire(), "tracks": {track.id: asdict(track) for track in self.tracks}}
 
     def publish(self, role: Role, at: str, ids: IdSource, *, shares_screen: bool = False) -> None:
-        """Stop the tracks that the role forbids, and start missing ones. Audio and camera share a
-        stream. A screen has a stream of its own, and starts only with `shares_screen`."""
+        """Stop the peer's tracks that the role forbids, and start those it lacks, at the time `at`. Audio and
+        camera share a stream. A screen has a stream of its own, and is started only with `shares_screen`."""
         running = {track.medium: track for track in self.tracks}
         screen = shares_screen or "screen" in running
         media = [medium for medium in role.publishes if medium != "screen" or screen]
@@ -178,7 +178,8 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message that the API accepted."""
+    """One message that the API accepted. `target` is a peer id or a role; "" for everyone. `recipients` are
+    the ids of peers who got it. `missed` are those of peers without a connection, who did not."""
 
     seq: int
     at: str

@@ -13,7 +13,8 @@ from hms_active_rooms.sim.records import Json
 
 @dataclass(slots=True)
 class LoggedRequest:
-    """A request to the simulated API, and what became of it."""
+    """A request to the simulated API. `status` is None until it is answered. `executed` says whether the
+    operation succeeded, even if a fault changed the answer. `fault` is the kind of this fault, or ""."""
 
     seq: int  # 1, 2, 3 in the order of arrival
     at: str  # the world's time
@@ -35,21 +36,21 @@ class RequestLog:
         self._changed = threading.Condition()
 
     def begin(self, **arrived: Any) -> LoggedRequest:
-        """Add a request. `arrived` has the fields that are known when a request arrives."""
+        """Add a request, and return it. `arrived` has the fields that are known when a request arrives."""
         with self._changed:
             self._entries.append(LoggedRequest(len(self._entries) + 1, **arrived))
             self._changed.notify_all()
             return self._entries[-1]
 
     def note(self, entry: LoggedRequest, **known: Any) -> None:
-        """Set fields that became known later."""
+        """Set fields of an entry that became known later."""
         with self._changed:
             for name, value in known.items():
                 setattr(entry, name, value)
             self._changed.notify_all()
 
     def entries(self) -> tuple[LoggedRequest, ...]:
-        """The requests as they are now."""
+        """Return copies of the requests so far, oldest first."""
         with self._changed:
             return tuple(map(copy, self._entries))
 

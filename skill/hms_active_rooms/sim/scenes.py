@@ -27,14 +27,14 @@ SCENES: Final = tuple(ROOM_IDS)
 
 
 class SceneError(ValueError):
-    """A scene cannot be used. The text says why."""
+    """A scene cannot be loaded. The text says why."""
 
 
 class _Part(BaseModel, extra="forbid", frozen=True): ...
 
 
 class SceneRoom(_Part):
-    """The room of a scene. If `id` is "", `room_id_of` chooses one."""
+    """The room of a scene. If `id` is "", the room gets an id that depends only on the scene's name."""
 
     name: str
     id: RoomId = ""
@@ -42,8 +42,9 @@ class SceneRoom(_Part):
 
 
 class ScenePerson(_Part):
-    """One person, or `count` people, who get a number each in place of `{n}` in name and user id. Name
-    and metadata are repeated `name_times` and `metadata_times` times."""
+    """A person in the room, or `count` people, with a number each in place of `{n}` in name and user id. The
+    name is the text `name`, repeated `name_times` times; likewise the metadata. The person joined
+    `minutes_ago` minutes before the start. A `ghost` has just lost its connection, but is still listed."""
 
     name: str
     role: str
@@ -80,7 +81,7 @@ class Scene(_Part):
 
 
 def load_scene(scene: str | Path) -> Scene:
-    """Load a built-in scene by name, or a .yaml file by path. May raise SceneError."""
+    """Load a built-in scene by its name, or a .yaml file by its path. Raises SceneError if it cannot."""
     path = Path(scene)
     if isinstance(scene, str) and not scene.endswith((".yaml", ".yml")):
         if scene not in ROOM_IDS:
@@ -108,7 +109,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def room_id_of(scene: Scene) -> str:
-    """The id of the scene's room: its own, that in `ROOM_IDS`, or one made from the name."""
+    """The id of the scene's room: the one it gives, else one that depends only on the scene's name."""
     given = scene.room.id or ROOM_IDS.get(scene.name)
     return given or IdSource(f"room/{scene.name}").object_id()
 
@@ -119,8 +120,8 @@ def build_world(
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> World:
-    """Make a world with the room and people of a scene, always with the same ids. For `scene` see
-    `load_scene`, for `settings` and `clock` see `World`."""
+    """Return a world with a scene's room and people, always with the same ids. `scene` is a Scene, the name
+    of a built-in one, or a .yaml path. Raises SceneError if it is bad. `clock` tells the world's time."""
     loaded = scene if isinstance(scene, Scene) else load_scene(scene)
     ids = IdSource(loaded.name)
     return World(lambda world: _populate(world, loaded), settings=settings, clock=clock, ids=ids)

@@ -29,7 +29,7 @@ class ServerError(RuntimeError):
 
 
 class Simulation:
-    """A simulator with one account, to reach at `base_url` or by `httpx.ASGITransport(sim.app)`."""
+    """A simulator of one account, at `base_url` (`origin` and "/v2") or by `httpx.ASGITransport(sim.app)`."""
 
     def __init__(self, world: World, origin: str) -> None:
         self.world = world  # rooms and people; any thread may call its methods
@@ -50,7 +50,7 @@ class Simulation:
 
 
 def in_process(scene: str | Path | Scene = "classroom") -> Simulation:
-    """A simulator without a port, for `httpx.ASGITransport(sim.app)`."""
+    """Return a simulator without a port. Only `httpx.ASGITransport(sim.app)` reaches it."""
     return Simulation(build_world(scene), "http://localhost")
 
 
@@ -62,8 +62,9 @@ def running_sim(
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> Iterator[Simulation]:
-    """Run a simulator in a thread of this process during the `with` block. For `scene` see `load_scene`.
-    Port 0 takes any free port. Raises SceneError for a bad scene, ServerError for a bad port."""
+    """Run a simulator in a thread of this process during the `with` block. `scene` is a Scene, the name of a
+    built-in one or a .yaml file's path. Port 0 takes any free port. `clock` tells the simulator's time.
+    Raises SceneError if the scene cannot be loaded, and ServerError if the port cannot be used."""
     import uvicorn
 
     world = build_world(scene, settings=settings, clock=clock)

@@ -13,7 +13,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of a simulated account."""
+    """The settings of a simulated account. An accepted removal happens after `removal_delay_s` seconds, and
+    the end of a session after `ending_delay_s`. A peer stays listed for `ghost_s` after its connection broke.
+    A request for an unknown room gets `foreign_room_status`. Clocks may differ by `token_leeway_s`."""
 
     removal_delay_s: float = 0.3  # from the answer to a removal until the peer is gone
     ending_delay_s: float = 0.3  # from the answer to an end until the session is closed
@@ -44,7 +46,8 @@ class _Claims(BaseModel, strict=True, allow_inf_nan=False):
 def sign(
     settings: Settings, now: datetime, *, kind: str = "management", lifetime_s: float = 7 * 86400
 ) -> str:
-    """Make a token. The API refuses another `kind` than "management", and a negative lifetime."""
+    """Return a token of the account for `lifetime_s` seconds from `now`. For one that the API refuses, give
+    another `kind` than "management", or a lifetime of -60."""
     start = int(now.timestamp())
     claims = {
         "access_key": settings.access_key,
@@ -59,6 +62,7 @@ def sign(
 
 
 def is_valid(authorization: str | None, settings: Settings, now: datetime) -> bool:
+    """Whether `authorization`, the header's value, has a token that the account accepts at the time `now`."""
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer":
         return False

@@ -74,7 +74,8 @@ class World:
         return self.clock() + self._ahead
 
     def advance(self, advance_s: Seconds) -> None:
-        """Set the world's time forward, by thirty years in all at most."""
+        """Set the world's time forward. What is due by then happens. Raises RefusedError if all advances
+        together exceed thirty years, and ValueError for a negative number."""
         if advance_s < 0:
             raise ValueError("advance_s must not be negative")
         with self.lock:
@@ -106,6 +107,7 @@ class World:
             self.deliveries.clear()
 
     def add_room(self, *, name: str, id: RoomId = "", roles: Roles) -> Room:
+        """Add a room. If `id` is "", the room gets a new id. Raises RefusedError if the id is in use."""
         with self.lock:
             made_at = nanos_text(self.now())
             room = Room(
@@ -172,8 +174,9 @@ class World:
         shares_screen: bool = False,
         ago_s: Seconds = 0.0,
     ) -> Peer:
-        """Let somebody join, now or `ago_s` seconds ago. Opens a session if there is none. An empty
-        `peer_id` or `user_id` becomes a new UUID. `shares_screen` needs a role with a screen."""
+        """Let somebody join, now or `ago_s` seconds ago. Opens a session if there is none. An empty `peer_id`
+        or `user_id` becomes a new UUID. `shares_screen` has no effect if the role does not publish "screen".
+        Raises RefusedError for a disabled room, an unknown or full role, and a peer id in use."""
         with self.lock:
             room = self.room(room_id)
             at = self.now() - timedelta(seconds=ago_s)
@@ -206,7 +209,7 @@ class World:
             return peer
 
     def leave(self, room_id: str, peer_id: str, *, abrupt: bool = False) -> None:
-        """Let somebody leave. If `abrupt`, the peer stays listed as a ghost for `Settings.ghost_s` s."""
+        """Let somebody leave. If `abrupt`, they stay listed for `Settings.ghost_s` seconds."""
         with self.lock:
             room = self.room(room_id)
             sessions = [*room.past_sessions, *([room.session] if room.session else [])]
@@ -237,7 +240,8 @@ class World:
         /,
         **more: Json,
     ) -> None:
-        """Append a webhook event, as 100ms documents it. `more` has the fields that only this `kind` has."""
+        """Append a webhook event to `webhooks`. `kind` is its type, such as "peer.join.success", and `at` its
+        time, by default now. `more` has the fields that only this type has."""
         data: dict[str, Json] = {"room_id": room.id, "room_name": room.name}
         data["template_id"] = room.template_id
         if session is not None:
@@ -253,14 +257,15 @@ class World:
     def later(
         self, seconds: float, happens: Callable[[datetime], None], *, requested: bool = True
     ) -> None:
-        """Call `happens` after `seconds`, with that moment. `settle` waits only for `requested` changes."""
+        """Call `happens(moment)` when `seconds` have passed. `settle` waits for this only if `requested`."""
         at = self.now() + timedelta(seconds=seconds)
         heapq.heappush(self._due, (at, next(self._order), happens, requested))
 
     def drop(
         self, room: Room, session: Session, peer: Peer, reason: str, message: str, at: datetime
     ) -> None:
-        """Take a peer off the list. With the last one the session closes."""
+        """Take a peer off the list at the time `at`. With the last peer the session closes. A peer who is not
+        listed is ignored. `reason` and `message` are for the webhook event."""
         if session.peers.pop(peer.id, None) is None:
             return
         session.left.append(peer)

@@ -25,13 +25,11 @@ __all__ = ["CAPABILITIES_TEXT", "CommandsModel", "next_step"]
 class CommandsModel(BaseChatModel):
     """A chat model that turns plain English sentences of a moderator into tool calls.
 
-    It uses no network and no randomness, so the same messages give the same answer. If a sentence
-    gives no order, the model calls no tool that changes the room. After `bind_tools`, it calls only the bound tools.
+    It uses no network and no randomness, so the same messages give the same answer. If a sentence gives no
+    order, the model calls no tool that changes the room. After `bind_tools`, it calls only the bound tools.
 
-    Args:
-        room_id: the room of the conversation. A text that is not a room id raises ValidationError.
-            If it is None, the person's sentence has to name the room, or a system message has to
-            name it in a line "Room: <id>".
+    `room_id` is the room of the conversation. A text that is not a room id raises ValidationError. If it is
+    None, the person's sentence or a line "Room: <id>" in a system message has to name the room.
     """
 
     room_id: str | None = None

@@ -95,13 +95,15 @@ class Order:
     """One thing that the person asks for.
 
     Attributes:
-        verb: `remove`, `tell` and `end` change the room. `look`, `status` and the kinds that
-            `words.yaml` has under `talk` do not.
+        verb: `remove`, `tell`, `end` and `end_it` ("close it") ask for a change. Others do not, such as
+            `look`.
         who: the people it is for or about. A `tell` without people goes to everyone.
-        words: the message, or what a look is for.
-        about: people whom the line names before this order. A pronoun in the order may mean them.
+        words: the text of a `tell`, or what a `look` asks for: "count" or "list".
+        lock: whether nobody can join the room after it ends.
+        reason: why the person orders this, in their words. None if the sentence gives no reason.
+        about: people whom the sentence names before this order. A pronoun in the order may mean them.
         again: whether it sends the message of the order before it once more.
-        but: people whom the order spares.
+        but: people whom the order must spare. If one of them is among `who`, nothing is done.
     """
 
     verb: str
@@ -116,14 +118,15 @@ class Order:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a text means.
+    """What a sentence of the person means.
 
     Attributes:
-        orders: what the text asks the moderator to do.
-        why: the reply if there are no orders. It says why there are none.
-        rooms: the rooms that the text names.
-        people: everybody whom the text names.
-        unknown: words that are in no list. They may be names; only a roster can show that.
+        orders: what it asks the moderator to do. Empty if it asks for nothing, or is not clear.
+        why: why there are no orders; "" if there are some. Give it to `say`, which returns the reply.
+        rooms: the room ids in the sentence.
+        people: the people and roles that it names.
+        unknown: words that the model does not know. They may be names; only a roster can show that.
+        tokens: all words and punctuation marks, in order.
     """
 
     orders: tuple[Order, ...] = ()
@@ -139,7 +142,7 @@ _NOBODY: Final = Roster(peers=(), total=0)
 
 @lru_cache(maxsize=64)
 def read(text: str, roster: Roster = _NOBODY) -> Reading:
-    """What a text asks for. Names are found if `roster` has them."""
+    """Return what the sentence `text` asks for. Only people and roles that `roster` has are recognised."""
     typed = re.sub(" +", " ", text.strip())
     line = typed.translate(_QUOTES)
     seen = re.sub(r'["`<&\\\]]', "", line)

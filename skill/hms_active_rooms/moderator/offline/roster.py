@@ -61,8 +61,8 @@ Someone = Peer | RoleGroup
 class Mention(NamedTuple):
     """The people or roles that some words (`said`) of a sentence may mean.
 
-    `options` is empty if nobody in the room has this name. If `sure`, only the first option can be
-    meant. Otherwise the person is asked.
+    `options` is empty for a pronoun, and if no person or role in the roster fits. If `sure`, the first option
+    is meant, and there is no other. Otherwise the model asks the person which one is meant.
     """
 
     said: str
@@ -79,7 +79,7 @@ class Mention(NamedTuple):
         return tuple(one for one in self.options if isinstance(one, RoleGroup))
 
     def of(self, people: Sequence[Peer]) -> Mention:
-        """This mention, with only those options that are among `people`."""
+        """Return this mention with only the options that are in `people`. It is `sure` if one is left."""
         options = tuple(one for one in self.people if one in people)
         return self._replace(options=options, sure=self.sure or len(options) == 1)
 
@@ -90,8 +90,10 @@ class Roster(BaseModel):
     Attributes:
         peers: the people who were shown.
         total: how many people are in the room.
-        matching: how many of them fit the filters of the call. None if it had no filters.
-        by_role: how many people have each role, most first.
+        matching: how many of them fit the filters of the call. Without filters, None or `total`.
+        by_role: how many people have each role.
+        offset: how many matching people come before the shown ones.
+        left_out: how many matching people come after them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -109,7 +111,7 @@ class Roster(BaseModel):
 
     @property
     def is_whole(self) -> bool:
-        """Whether everybody who matches was shown."""
+        """Whether all people were shown who fit the filters of the call."""
         return len(self.peers) >= (self.total if self.matching is None else self.matching)
 
     @cached_property
@@ -122,19 +124,16 @@ class Roster(BaseModel):
         )
 
     def sought(self, name: str) -> list[tuple[str, str]]:
-        """Filters of hms-list-peers that together find everybody whom `name` could mean. They are needed
-        in a room too large to be shown whole."""
+        """Return filters for hms-list-peers, as pairs of argument and value. Make one call with each.
+        Together they find everybody whom `name` could mean, also in a room too large for one list."""
         text = name.strip("\"' .!").casefold()
         roles = [("role", role) for role in self.by_role if forms(role)[0] in forms(text)[0]]
         return [("name", text if " " in text else text[:_SHARED_CHARS]), ("user_id", text), *roles]
 
     def named(self, said: str, *, part: bool = True) -> Mention | None:
-        """Whom these words mean: a whole name (accents and marks may be missing), an id, a role, or
-        words of a name. If it is a name, the result also has everybody whose name looks the same.
-
-        Args:
-            part: whether words of a name are enough.
-        """
+        """Return the people or the role that the words `said` name, or None. The words can be a whole name
+        (accents and marks may be missing), an id, a user id or a role. If `part`, some words of a name are
+        enough. If `said` is a name, everybody whose name looks the same is among the options."""
         words, peers, looks = key(said), self.peers, None if said.isascii() else skeleton(said)
         ids = resolve_short_id(said, [peer.id for peer in peers])
         found = [p for p in peers if words in (p.words, p.bare) or looks == skeleton(p.name)]
@@ -178,7 +177,8 @@ class Roster(BaseModel):
         return tuple({p.id: p for p in [*found, *alike]}.values())
 
     def near(self, said: str, *, whole: bool = False) -> tuple[Peer, ...]:
-        """People whose name is spelled nearly as `said`. If not `whole`, a word of the name is enough."""
+        """Return the people whose name or user id is spelled nearly as `said`, the best fit first. Without
+        `whole`, one such word in the name is enough."""
         from rapidfuzz import fuzz
 
         joined, near = "".join(key(said)), dict[Peer, float]()
@@ -193,13 +193,9 @@ class Roster(BaseModel):
         return tuple(sorted(near, key=lambda peer: near[peer]))
 
     def unsure(self, said: str, name: Mention | None, *, leads: bool) -> Mention:
-        """The people that `said` may mean, if nobody has exactly this name: those whose name is similar,
-        contains it or, if `leads`, begins like it.
-
-        Args:
-            name: somebody whom a part of `said` names, if there is one.
-            leads: whether "the" or a similar word comes before `said`.
-        """
+        """Return whom `said` may mean if no name is exactly the same: people whose name is similar or
+        contains it. If `leads` ("the" or a similar word stands before it), a name that begins alike fits too.
+        `name` is whom a part of `said` names, or None."""
         near, begun = self.near(said, whole=name is not None), self._begun(said) if leads else ()
         # "gift card bot" of "FreeGiftCards Bot"
         parts = {p: key(re.sub("(?<=[a-z])(?=[A-Z])", " ", p.name)) for p in self.peers}
@@ -286,8 +282,8 @@ class Roster(BaseModel):
 
 
 def read_roster(artifact: object, room_id: str) -> Roster | None:
-    """Return the roster in the `artifact` of a `ToolMessage` from hms-list-peers. Return None if it holds
-    no roster, or one of another room."""
+    """Return the roster in the `artifact` of a `ToolMessage` from hms-list-peers. Return None if it holds no
+    roster, or one of another room, or if its numbers do not add up."""
     try:
         seen = Roster.model_validate(artifact)
     except ValidationError:
@@ -319,14 +315,14 @@ def _within(said: Sequence[str], name: Sequence[str]) -> bool:
 
 
 def key(text: str) -> tuple[str, ...]:
-    """The words of a name as they are compared: without case, accents and marks."""
+    """Return the words of a name without case, accents and marks: ("zoe", "ohara") for "Zoë O'Hara"."""
     plain = unicodedata.normalize("NFD", text.casefold())
     words = ("".join(filter(str.isalnum, word)) for word in plain.replace("_", " ").split())
     return tuple(filter(None, words)) or (plain.strip(),)
 
 
 def forms(role: str) -> tuple[str, ...]:
-    """A role's name in words, and its plurals: "co host", "co hosts"."""
+    """Return how people may write a role: for "co-host" it is "co host", "co hosts" and other plurals."""
     one = " ".join(key(re.sub("[-_]", " ", role)))
     panel = ["panel"] * (one == "panelist")
     return one, f"{one}s", f"{one}es", f"{one[:-1]}ies", *panel

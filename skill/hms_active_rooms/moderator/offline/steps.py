@@ -77,15 +77,16 @@ Call = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Plan:
-    """The outcome of a turn: calls or a reply, and what the next turn needs to know.
+    """What the model does in a turn: make `calls`, or reply with `text`. The rest is for the next turn.
 
     Attributes:
-        asks: whether the reply is a question. It asks which of the options is meant. Without
-            options it asks whom the order is for, or which words it sends.
-        focus: the people that a pronoun means.
-        changed: the tool of the last change that was proposed, and the state it got.
-        ran: the tool of the last change that was carried out.
-        heard: what was said last and not understood. It may name somebody for a pronoun.
+        asks: whether `text` is a question. It asks which of `options` is meant. Without options it asks whom
+            the order is for, or which words it sends.
+        focus: the people or roles that a pronoun in the next sentence means.
+        order: the last order that was carried out or asked about. None if there is none.
+        changed: the tool of the last change that was called, and the state it got, such as "rejected".
+        ran: the tool of the last change that was, or may have been, carried out; "" if there is none.
+        heard: the last sentence, if it was not or only partly understood. A pronoun may mean somebody in it.
     """
 
     text: str = ""
@@ -116,8 +117,7 @@ def next_step(
 
     Args:
         messages: any history, also one that other agents or models wrote.
-        room_id: the room of the conversation; None to take it from the sentence or the
-            system message.
+        room_id: the room of the conversation. If it is None, the sentence or a system message names it.
         available: names of the tools that may be called.
     """
     history = turns.turns(messages)

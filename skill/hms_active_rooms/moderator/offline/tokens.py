@@ -24,7 +24,7 @@ ROOM_ID: Final = re.compile("[0-9a-f]{24}")
 
 
 def classes(names: str) -> frozenset[str]:
-    """The set of these names. Blanks separate them."""
+    """Return the words of `names` as a set. They are separated by blanks."""
     return frozenset(names.split())
 
 
@@ -41,8 +41,8 @@ _BEGINS: Final = "((COMMA|STOP|AND|PLEASE) )?(DET|EVERY|EVERYONE)|EVERYONE ROLED
 
 
 class Token(NamedTuple):
-    """A word, a phrase, a punctuation mark or a name of somebody in the room (`who`). `type` is its class,
-    `text` is in lower case, `start` and `end` are its place in the line."""
+    """A word, a phrase, a punctuation mark or a name in a line. `type` is its class, such as KICK or NAME.
+    `text` is what was typed, mostly in lower case. `who` is set only for names: whom it may mean."""
 
     type: str
     text: str
@@ -58,7 +58,7 @@ class Token(NamedTuple):
 
 
 def tokens_of(line: str, roster: Roster) -> list[Token]:
-    """The tokens of a line. People and roles are found if `roster` has them."""
+    """Return the tokens of a line, in order. Only people and roles that `roster` has are recognised."""
     return _settled(_named(_lexed(line, roster), line, roster))
 
 

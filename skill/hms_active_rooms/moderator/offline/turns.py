@@ -25,7 +25,7 @@ _MAX_CHARS: Final = 2000
 
 @dataclass(frozen=True)
 class Result:
-    """A call of the model and what the tool answered. None: no answer yet."""
+    """One tool call of the model, and the tool's `answer`: None if there is none yet."""
 
     tool: str
     arguments: Mapping[str, Any]
@@ -37,18 +37,17 @@ class Result:
 
     @property
     def state(self) -> str:
-        """The state of the call's action. A call without an action is "failed" or "done"."""
+        """The state of the call's action, such as "done" or "rejected", as the tool's answer has it. If it
+        has none: "failed" for an error, else "done"."""
         artifact = self.answer and self.answer.artifact
         told = artifact.get("state") if isinstance(artifact, dict) else None
         return str(told or ("failed" if self.failed else "done"))
 
     @property
     def told(self) -> str:
-        """The outcome of the call, in the tool's words.
-
-        If the call was refused, the text says that nothing was done or executed. It is cut, is safe to
-        show in a terminal, and leaves out advice for models.
-        """
+        """The outcome of the call, in the tool's words without advice for models. If the call was refused,
+        the text says that nothing was done or executed. The text is cut to a few lines, and is safe to show
+        in a terminal."""
         if self.answer is None:
             return say("no_answer")
         told = str(self.answer.text).removesuffix(NOT_AGAIN)[:_MAX_CHARS].splitlines()
@@ -61,7 +60,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Turn:
-    """A message of the person, and all messages up to the person's next one."""
+    """A message of the person (`human`), and all messages up to the person's next one (`rest`)."""
 
     human: HumanMessage
     rest: tuple[BaseMessage, ...]
@@ -86,6 +85,7 @@ class Turn:
 
     @property
     def changes(self) -> tuple[Result, ...]:
+        """Those of `results` that are calls of a tool which can change the room."""
         return tuple(result for result in self.results if result.tool in CHANGING)
 
     @property
@@ -95,7 +95,7 @@ class Turn:
 
     @property
     def closing(self) -> str | None:
-        """The text of the model's last message in this turn. None if it called a tool, or does not exist."""
+        """The text of the model's last message in this turn. None if it calls a tool, or there is none."""
         last = self.spoken[-1:]
         return str(last[0].text) if last and not last[0].tool_calls else None
 

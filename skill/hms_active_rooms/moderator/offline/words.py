@@ -20,6 +20,7 @@ Phrase = tuple[str, ...]
 
 @cache
 def section(name: str) -> Any:
+    """Return what `words.yaml` has under the key `name`: a text, a list or a dict."""
     return _file()[name]
 
 
@@ -30,12 +31,14 @@ def _file() -> Any:
 
 @cache
 def listed(name: str) -> frozenset[str]:
+    """Return the phrases under the key `name` of `words.yaml`, each as one text."""
     return frozenset(" ".join(phrase) for phrase in phrases(section(name)))
 
 
 @cache
 def rows(name: str) -> list[tuple[str, str]]:
-    """The lines "phrases => text" of a section, each as a pair (phrases, text)."""
+    """Return the lines "phrases => text" under the key `name` of `words.yaml`, as pairs (phrases, text).
+    Under some keys, a regular expression stands in place of the phrases."""
     lines = (line.partition(" => ") for line in section(name).splitlines())
     parts = {"<skip>": _SKIP, "<loose>": f"({section('loose')})"}
     parts |= {f"<{part}>": section(part) for part in ("events", "whole")}
@@ -43,8 +46,8 @@ def rows(name: str) -> list[tuple[str, str]]:
 
 
 def phrases(text: str) -> list[Phrase]:
-    """All phrases that a text of `words.yaml` stands for. The first lines of that file explain how
-    such a text is written."""
+    """Return all phrases that a text in the notation of `words.yaml` stands for: ("kick", "out"), ("kick",
+    "off") and ("kick",) for "kick (out|off)". Commas separate the parts of the text."""
     return [way for one in text.split(",") for way in _ways(one.strip())]
 
 
@@ -61,7 +64,7 @@ def _ways(phrase: str) -> list[Phrase]:
 
 @cache
 def lexicon() -> dict[str, list[tuple[Phrase, str]]]:
-    """All phrases by their first word, each with its class. Longer phrases come first."""
+    """Return all phrases under their first word, longer ones first. Each has its class, such as KICK."""
     found = defaultdict[str, list[tuple[Phrase, str]]](list)
     lists = {**section("words"), "CANNOT": ",".join(cannot())}
     for kind, text in lists.items():
@@ -74,25 +77,26 @@ def lexicon() -> dict[str, list[tuple[Phrase, str]]]:
 
 @cache
 def vocabulary() -> frozenset[str]:
-    """All words of all phrases."""
+    """Return all words that occur in a phrase of `lexicon()`."""
     return frozenset(word for ways in lexicon().values() for way, _ in ways for word in way)
 
 
 @cache
 def talk() -> dict[Phrase, str]:
-    """Sentences that are known as a whole, with their kind ("thanks", "undo")."""
+    """Return sentences that are known as a whole, each with its kind, such as "thanks" or "undo"."""
     kinds = section("talk").items()
     return {phrase: kind for kind, text in kinds for phrase in phrases(text)}
 
 
 @cache
 def cannot() -> dict[str, str]:
-    """The words for what no tool can do, such as "mute". Each has the reply to it."""
+    """Return words for what no tool can do, such as "mute", each with a value that `say` makes a reply of."""
     return {" ".join(one): why for told, why in rows("cannot") for one in phrases(told)}
 
 
 def say(reply: str, **parts: object) -> str:
-    """The reply with this name. Any text that is not the name of a reply is returned unchanged."""
+    """Return the text of the reply that `words.yaml` has under the name `reply`; `parts` fill its braces. If
+    there is no such reply, return `reply` itself."""
     if reply not in section("says"):
         return reply
     examples = section("examples")
