@@ -90,7 +90,7 @@ def remove(
 
 
 def end(world: World, room_id: str, *, reason: str = "", lock: bool = False) -> None:
-    """Accept the end of the session, which closes a moment later. `lock` disables the room now."""
+    """Accept the end of the session, which closes a moment later. With `lock`, nobody can join any more."""
     room = world.room(room_id)
     asked: Answer = {**_BY_API, "lock_room": lock, "reason": reason}
     if room.session is None:
@@ -167,7 +167,7 @@ def list_peers(world: World, room_id: str, *, user_id: str = "", role: str = "")
 
 
 def path_pattern(path: str) -> re.Pattern[str]:
-    """A pattern for a path such as "/rooms/{room_id}", with a group for each name in braces."""
+    """A regular expression for a path such as "/rooms/{room_id}", with a group for each name in braces."""
     return re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path))
 
 

@@ -100,7 +100,7 @@ _LISTED: Final = ("id", "name", "user_id", "metadata", "role", "joined_at")
 
 @dataclass(slots=True)
 class Peer:
-    """One connection of a user. A `ghost` has lost it, but is still listed."""
+    """One connection of a user. If `ghost`, the connection is broken, but the peer is still listed."""
 
     id: str
     name: str
@@ -144,7 +144,8 @@ class Peer:
 
 @dataclass(slots=True)
 class Session:
-    """One run of a room, from the first join until everybody has left."""
+    """One run of a room, from the first join until everybody has left. `peers` are listed now, `left` were
+    before. `ended_at` is "" while it runs. `ending` is set if an end was accepted; it closes the session."""
 
     id: str
     opened: datetime
@@ -152,7 +153,6 @@ class Session:
     peers: dict[str, Peer] = field(default_factory=dict)  # listed now, by peer id
     left: list[Peer] = field(default_factory=list)  # listed before, in order of leaving
     ended_at: str = ""  # "" while it runs
-    # Closes the session. Set when an end was accepted.
     ending: Callable[[datetime], None] | None = None
 
 

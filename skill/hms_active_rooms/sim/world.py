@@ -86,7 +86,7 @@ class World:
             self._land()
 
     def settle(self) -> None:
-        """Set the time forward until all accepted removals and ends have happened."""
+        """Set the time forward until every accepted removal, and every accepted end, has happened."""
         with self.lock:
             self._land()
             asked_for = [at for at, _, _, requested in self._due if requested]
@@ -151,7 +151,7 @@ class World:
         return peer
 
     def peers(self, room_id: str) -> list[Peer]:
-        """Copies of the peers in a room, in the order they joined."""
+        """Copies of the peers in a room, in the order they joined. Empty if the room has no session."""
         with self.lock:
             session = self.room(room_id).session
             return [replace(peer) for peer in session.peers.values()] if session else []

@@ -152,7 +152,7 @@ def read(text: str, roster: Roster = _NOBODY) -> Reading:
 
 
 def spares(tokens: Sequence[Token]) -> bool:
-    """Whether these words make an exception of somebody: "everyone but Ann"."""
+    """Whether a sentence with these tokens excepts somebody, as in "everyone but Ann"."""
     return any(one.who and one.type == "exception" for one in tokens)
 
 

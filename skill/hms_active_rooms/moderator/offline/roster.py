@@ -29,7 +29,7 @@ _NEAR: Final = 75
 
 @dataclass(frozen=True)
 class Peer:
-    """One connection in the room; everything but the id is a stranger's text."""
+    """One connection in the room. Strangers chose everything but the id."""
 
     id: Annotated[str, Field(min_length=1)]
     name: str
@@ -49,7 +49,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class RoleGroup:
-    """Everyone with a role."""
+    """Everyone with a role, and how many they are."""
 
     role: str
     count: int
@@ -232,7 +232,7 @@ class Roster(BaseModel):
     # a Latin word, so that a right-to-left name cannot reorder the line (see `untrusted`).
 
     def nobody(self, name: str) -> str:
-        """The reply that nobody here has this name or role."""
+        """The reply that nobody here has the name or role `name`."""
         role = re.sub("^the | roles?$", "", name)
         if role != name and role in self.by_role:
             return say("only_a_role", role=quoted(role, 30))
