@@ -37,8 +37,8 @@ the same room and audience, in the same conversation and the same session of the
 
 @dataclass(frozen=True)
 class Approve:
-    """Run exactly the call that was shown. `digest` is the digest of the `ApprovalRequest`. `by` is
-    who decided. With the scope "session", later messages to the same target need no question."""
+    """A yes: run exactly the call that was shown. `digest` is copied from the `ApprovalRequest`. `by` is the
+    name of the person. The scope "session" also approves later messages to the same target."""
 
     digest: str
     by: ReasonText = ""
@@ -47,8 +47,8 @@ class Approve:
 
 @dataclass(frozen=True)
 class Reject:
-    """Do not run the action. The model is told the `reason`. The journal also records who decided
-    (`by`). A rejection needs no `digest`."""
+    """A no: do not run the action. The model is told the `reason`. `by` is the name of the person, for the
+    journal. A rejection needs no `digest`."""
 
     reason: ReasonText = ""
     by: ReasonText = ""
@@ -57,9 +57,9 @@ class Reject:
 
 @dataclass(frozen=True)
 class Edit:
-    """Run the action with changed arguments. `changes` has the new message, message type or reason, and
-    may repeat other arguments. If `whole` is true, as for LangChain's edits, `changes` has all arguments.
-    `tool` may repeat the tool's name. `digest` is the `ApprovalRequest`'s. `by` is who decided."""
+    """A yes with changed arguments. `changes` maps argument names to values; only message, `type` and reason
+    may differ from what was shown. If `whole` is true, `changes` must hold all arguments. `tool` is the
+    tool's name or "". `digest` is copied from the `ApprovalRequest`. `by` is the name of the person."""
 
     digest: str
     changes: Mapping[str, object]
@@ -78,7 +78,8 @@ class BadAnswerError(Exception):
 
 @dataclass(frozen=True)
 class Refuse:
-    """The answer if nobody can be asked: the action is rejected, and the model is told the `reason`."""
+    """The answer of a program that could ask nobody. An action that waits for a decision is then rejected,
+    and the model is told the `reason`. An action that a person has approved stays approved."""
 
     reason: str
 
@@ -98,7 +99,7 @@ class ApprovalRequest:
         editable: names of the arguments that the person may edit.
         text: the whole question in words (several lines), safe to print on a terminal.
         note: why the person is asked again, or when the same call was sent before; else "".
-        problem: why the person's last answer to this question did not count; "" if it did.
+        problem: why the person's last answer to this question did not count; "" at the first question.
     """
 
     action_id: str
@@ -123,7 +124,7 @@ class ApprovalRequest:
         return Reject(reason, by)
 
     def edit(self, *, by: str = "", **changes: object) -> Edit:
-        """Return an approval of this request with other values for the arguments in `changes`."""
+        """Return an approval with changed arguments, as in `request.edit(message="Please be kind")`."""
         return Edit(self.digest, changes, by)
 
 
@@ -198,8 +199,8 @@ def answer_schema(digest: str) -> dict[str, Any]:
 
 
 def parse_answer(answer: object) -> Decision:
-    """Return the decision in an answer. Raises BadAnswerError unless the answer is a decision, or has
-    exactly the fields of `ApproveAnswer`, `RejectAnswer` or `EditAnswer`."""
+    """Return an answer as `Approve`, `Reject` or `Edit`. It may be one of these, or a dict with exactly the
+    fields of `ApproveAnswer`, `RejectAnswer` or `EditAnswer`. Raises BadAnswerError for any other answer."""
     if isinstance(answer, BadAnswerError):
         raise answer
     if not isinstance(answer, dict) and type(answer) not in _OBJECTS:
@@ -230,12 +231,14 @@ def parse_answer(answer: object) -> Decision:
 
 @dataclass(frozen=True)
 class Decided:
-    """What came of a decision."""
+    """What came of an answer. `counted` is False if the answer was not valid, too late, or came after another
+    decision. `action` is the action as it is now; after an edit, the one with the edited call. `newest` is
+    the newest action for the same call. `problem` says why the answer was not valid, else ""."""
 
-    counted: bool  # False if the answer was not valid, too late, or came after another one
-    action: Action  # the action as it is now; after an edit, the new one
-    newest: Action  # the newest revision of the same call
-    problem: str = ""  # why the answer was not valid for this question; "" if it was
+    counted: bool
+    action: Action
+    newest: Action
+    problem: str = ""
 
 
 def record_decision(
@@ -247,7 +250,7 @@ def record_decision(
     way: Way,
     rooms: Collection[str] | None = None,
 ) -> Decided:
-    """Record a decision as `Gate.decide` does, but inside a transaction of the caller."""
+    """Record an answer about an action in the transaction `tx`. All else is as for `Gate.decide`."""
     row = tx.get(action_id)
     if row is None or (rooms is not None and row.room_id not in rooms):
         # The same error in both cases, so that callers learn nothing about other rooms.
@@ -343,7 +346,7 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
 def next_revision(
     row: Action, call: StateChange, impact: Impact, now: datetime, deadline: datetime
 ) -> Action:
-    """Return the next revision of the action `row`, with this call and impact, not decided yet."""
+    """Return a new action (`proposed`, not recorded) that replaces `row`, with this call and impact."""
     kept = ("call_key", "thread", "requester", "gate", "content")
     successor = Action(
         id=action_id(row.call_key, row.revision + 1),
@@ -360,8 +363,8 @@ def next_revision(
 
 
 def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
-    """Return an earlier action whose approval for the session also covers `action`, or None. Both have
-    the same target, conversation, requester and process. Only their texts differ."""
+    """Return an earlier action whose approval with the scope "session" covers `action`, too, or None. Both
+    have the same target, session, conversation, requester and process. `policy` limits the approval's age."""
 
     def target(one: Action) -> tuple[object, ...]:
         impact = one.shown

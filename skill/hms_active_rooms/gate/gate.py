@@ -159,11 +159,12 @@ class Gate:
         return _there(await asyncio.to_thread(self.journal.get, action_id))
 
     async def find(self, call: StateChange, origin: Origin) -> Action | None:
-        """Return the newest revision of this call, made at this place (`origin`), or None."""
+        """Return the newest action for this call from this `origin` (who called, and where), or None."""
         return await asyncio.to_thread(self.journal.latest, records.call_key(call, origin))
 
     async def latest(self, action_id: str) -> Action:
-        """Return the newest revision of the action with this id. Raises InvalidCall if there is none."""
+        """Return the newest action for the same call as the action with this id. An edit or a change in the
+        room makes a new action for a call. Raises InvalidCall if there is none with this id."""
         return _there(await asyncio.to_thread(self.journal.newest, action_id))
 
     # --- propose ---------------------------------------------------------------------------
@@ -181,19 +182,21 @@ class Gate:
         admit: Callable[[Writing], None] | None = None,
         once: str = "",
     ) -> Action:
-        """Record a call as an action, and return that. The same call from this `origin` is the same action.
+        """Record a call as an action, and return the action. If the journal has one for the same call from
+        the same `origin`, return that. A new action is `proposed` if a person must decide, else `approved`.
 
         Args:
+            origin: where the call was made: conversation, message, call id and requester.
             is_new: the caller knows that the journal has no action for this call.
-            shown: how the caller will show the question; the journal records this.
-            place: the step of a graph that shows the question; only one call may ask there.
+            shown: how the caller will show the question. The journal records this; with None, nothing.
+            place: names a step of a graph, in which only one call may ask. "" if several may.
             always_ask: ask a person even if the policy lets the tool run unasked.
-            mine: other names of this requester, whose calls count as calls of this requester.
-            admit: is called before a question is recorded; raises an error if no more questions may wait.
-            once: the id of the call. A second call with this id and the same content is not run unasked.
+            mine: other names of this requester. If one of them sent the same call, the question says so.
+            admit: is called before a question is recorded; raises an error if too many questions wait.
+            once: the call's id, or "". If a call with this id and content came before, a person is asked.
 
         Raises:
-            PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused and recorded.
+            PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call was refused; this is recorded.
             ApiError: the room could not be read.
             JournalError: the call could not be recorded.
         """
@@ -294,7 +297,7 @@ class Gate:
     # --- ask and decide --------------------------------------------------------------------
 
     def request(self, action: Action, problem: str = "") -> ApprovalRequest:
-        """Return the question about this action. `problem` says why the last answer did not count, if so."""
+        """Return the question about this action. `problem` says why an earlier answer did not count."""
         return ApprovalRequest(
             action_id=action.id,
             tool=action.tool,
@@ -310,7 +313,7 @@ class Gate:
         )
 
     async def check_allowed(self, action: Action) -> None:
-        """Read the room, and raise PolicyRefusal if the policy, as it is now, refuses the action."""
+        """Raise PolicyRefusal if the policy refuses the action now. Do nothing if the room is unreadable."""
         with suppress(ApiError):  # `run` will raise it
             change = (await self._reread(action)).change
             if change.verdict == "refused":
@@ -361,12 +364,12 @@ class Gate:
         Ask again if the room has changed or an answer is not valid.
 
         Args:
-            ask: shows a person all open questions at once, and returns one answer for each.
+            ask: shows a person all open questions; returns one answer for each, None if nobody answers.
             by: who answers. A name in the answer takes precedence.
             way: how this person is asked.
-            on_record: ids of actions whose question is on record. None: `ask` records all questions.
+            on_record: ids of actions whose question the journal has as shown. None: `ask` records that.
             problems: by action id, why the person's last answer did not count.
-            approved: ids of actions for which a yes was recorded just now.
+            approved: ids of actions approved just now. They run even if somebody tried to edit them.
 
         Returns for each action its newest revision, or the error that stopped it. The revision is
         still `proposed` if nobody answered, and still `approved` if somebody tried to edit it after
@@ -415,10 +418,9 @@ class Gate:
             return error
 
     async def withdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[Action]:
-        """Reject the actions of a conversation that are not sent yet, and end its approvals with the
-        scope "session". `thread` is the conversation, for a graph the thread id. The journal records who
-        does it (`by`); the model is told the `reason`. Returns the rejected actions. Skips and logs
-        broken records."""
+        """Reject and return the actions of a conversation that are not sent yet, and end its approvals with
+        the scope "session". `thread` is the conversation: for a graph, the thread id. The journal records who
+        does this (`by`); the model is told the `reason`. Skips and logs broken records."""
 
         def take_back(tx: Writing) -> list[Action]:
             no, taken = Reject(reason or "withdrawn"), list[Action]()
@@ -687,8 +689,9 @@ def _is_held_back(tx: Writing, row: Action, again: Action, policy: Policy) -> bo
 
 
 def drift(action: Action, room: Room, policy: Policy) -> Drift:
-    """Compare an approved action with the room now, and return what to do with the action. Raises
-    PolicyRefusal if somebody affected is protected now, or too many people are affected."""
+    """Compare an approved action with `room`, as just read, and return what to do: send the call, ask again,
+    or nothing. Raises PolicyRefusal if the policy now protects somebody affected, or too many are
+    affected."""
     if room.session_id != action.shown.session_id:
         return Drift("ask_again", "The session that was shown is over; another one is running.")
     try:
@@ -702,7 +705,7 @@ def drift(action: Action, room: Room, policy: Policy) -> Drift:
 
 
 def refused_again(action: Action) -> Action:
-    """Raise the refusal again if the call was refused when it was proposed. Else return the action."""
+    """Return the action. If its call was refused at once, without a question, raise that error again."""
     if action.state == "rejected" and action.impact is None:
         known: dict[str, type[ActiveRoomsError]] = {error.code: error for error in REFUSED}
         told = action.result

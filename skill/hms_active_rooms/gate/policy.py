@@ -43,8 +43,9 @@ ENV_PREFIX: Final = "HMS_POLICY_"
 
 
 def gate_for(hints: Hints) -> Gate:
-    """Return whether a person is asked about a tool. "none": never, it only reads. "soft": a setting can
-    turn the question off. "hard", also for a tool without hints: only code can turn the question off."""
+    """Return how a tool with these hints is gated. "none": nobody is asked, since the tool only reads.
+    "soft": a person is asked, unless a setting or an approval with the scope "session" allows the call.
+    "hard": a person is asked, unless code sets `Policy.unattended`. A tool without hints is "hard"."""
     if hints.destructive:
         return "hard"
     return "none" if hints.read_only else "soft"
@@ -170,7 +171,7 @@ class Policy(BaseModel):
         raise ConfigurationError(f"{named}{value}: {allowed}.", hint=hint)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy with other values. This validates them; pydantic's own method does not."""
+        """Return a copy with the values in `update`, which are validated. `deep` has no effect."""
         return self.model_validate({**dict(self), **(update or {})})
 
     @classmethod
@@ -182,10 +183,9 @@ class Policy(BaseModel):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **overrides: Any) -> Policy:
-        """Make a policy from the TOML file that `HMS_POLICY_FILE` names, and from the variables
-        `HMS_POLICY_<FIELD>`: a number, or names with commas between them. `overrides` come from code
-        and replace other values; only they may set `unattended`. Raises ConfigurationError for an
-        unknown variable or a wrong value."""
+        """Make a policy from the TOML file that `HMS_POLICY_FILE` names, and from variables
+        `HMS_POLICY_<FIELD>`: a number, or names with commas between. `overrides` replace these values; only
+        they may set `unattended`. Raises ConfigurationError for an unknown variable or a wrong value."""
         known = {ENV_PREFIX + field.upper(): field for field in ("file", *cls.model_fields)}
         refuse_unknown(environ, known)
         file = environ.get(ENV_PREFIX + "FILE")

@@ -67,7 +67,9 @@ def nobody_waits() -> bool:
 
 @dataclass
 class Sending:
-    """Sends one action that only this process may send, and records how it ended."""
+    """Sends one action that only this process may send, and records how it ended. `change` and `room` come
+    from the last read of the room: whom the action affects, and who is there. `attempt` counts the attempts.
+    `waits` returns whether the caller still waits for the outcome. The later fields are set while sending."""
 
     client: ActiveRoomsClient
     journal: Journal
@@ -191,14 +193,14 @@ class Sending:
         return Room("", "", came).other_connections(people, "is in the room again")
 
     async def look(self) -> Action:
-        """Read the room for the effect of an action whose outcome is unknown, and record what it shows."""
+        """Read what the room shows about an action of unknown outcome, record it, and return the action."""
         return await asyncio.to_thread(self._record, await self.look_for_it(), "look")
 
     async def carry_out(self) -> Ended:
-        """Send the request (or one request per person), then read the room for the effect. A request
-        whose answer was lost is sent once more only if the tool is `idempotent`, the room shows no
-        effect, the same session runs, and no other process has taken over. Raises ApiError if the request
-        was surely not executed."""
+        """Send the request (or one request per person), and read the room for the effect. Return the state
+        and the `Result`. If the answer of 100ms was lost, the request is sent once more, but only if the tool
+        is `idempotent`, the room shows no effect, the same session runs, and no other process has taken over.
+        Raises ApiError if the request was surely not executed."""
         call, shown, total = self.action.call, self.action.shown, self.change.total
         if parts := call.per_person(shown):
             return await self._send_each(parts)
@@ -229,7 +231,7 @@ class Sending:
             lost = error
 
     async def look_for_it(self) -> Ended:
-        """Read the room once, and return the outcome of an action whose outcome was unknown."""
+        """Read the room once. Return state and `Result` of an action whose outcome was unknown until now."""
         call, people = self.action.call, self.action.shown.people
         if call.per_person(self.action.shown):
             fates = await asyncio.to_thread(self._fates)
@@ -368,6 +370,7 @@ class Sending:
 
 
 async def write_in_thread(journal: Journal, step: Callable[[Writing], Found]) -> Found:
+    """Run `step` in a thread, in one writing transaction of the journal, and return its result."""
 
     def write() -> Found:
         with journal.write() as tx:
@@ -377,8 +380,8 @@ async def write_in_thread(journal: Journal, step: Callable[[Writing], Found]) ->
 
 
 def in_thread(call: Callable[[*Given], Found], *given: *Given) -> asyncio.Future[Found]:
-    """Run a blocking call in a thread. While Python ends, no thread pool takes a call any more. Then
-    the call runs here, so that the outcome of what was sent is still recorded."""
+    """Run a blocking call in a thread, and return its future. While Python shuts down, no thread takes calls.
+    Then the call runs here, so that the outcome of what was sent is still recorded."""
     loop = asyncio.get_running_loop()
     try:
         return loop.run_in_executor(None, call, *given)

@@ -51,8 +51,8 @@ def describe(action: Action) -> str:
 
 
 def already(action: Action, newest: Action | None = None) -> str:
-    """Return a sentence that says who decided what, how and when; "" if no person did, or if the
-    record cannot be trusted. `newest` is the newest revision; it shows whether the person edited."""
+    """Return a sentence that says who decided what, how and when; "" if no person decided, or if the record
+    cannot be trusted. `newest` is the newest action for the same call; it shows whether the person edited."""
     if action.contradiction or action.decided_at is None or not by_person(action.decided_way):
         return ""
     edited = newest is not None and newest.edited_from == action.id
@@ -101,7 +101,7 @@ def _hint(action: Action, *, for_person: bool = False) -> str:
 
 
 def sent_before(action: Action, again: Action, now: datetime) -> str:
-    """Return a note for the action `again`: when `action` sent the same call, and what came of that."""
+    """Return a note for the question about `again`: when `action` sent the same call, and its outcome."""
     ago_s = max((now - (action.sent_at or now)).total_seconds(), 0.0)  # clocks can be set back
     ago = f"{ago_s:.0f} s" if ago_s < 120 else f"{ago_s / 60:.0f} min"
     same = content_of(action.call) == again.content
@@ -110,7 +110,7 @@ def sent_before(action: Action, again: Action, now: datetime) -> str:
 
 
 def for_model(action: Action) -> str:
-    """Return `outcome`, and a sentence that says what the model should do next."""
+    """Return `outcome(action)`, then what the model should do next, if there is something to say."""
     text = outcome(action)
     if action.state == "rejected" and by_person(action.decided_way):
         return text + NOT_AGAIN
@@ -253,8 +253,8 @@ def view(
 
 
 def question(request: ApprovalRequest) -> dict[str, Any]:
-    """Return one question as plain JSON: LangChain's `name`, `args` and `description`, then our own
-    fields. `description` repeats the `problem` with the last answer, since some UIs show nothing else."""
+    """Return one question as plain JSON: LangChain's `name`, `args` and `description`, then our own fields.
+    If the last answer did not count, `description` begins with the reason."""
     problem = f"The last answer did not count: {request.problem}\n\n" if request.problem else ""
     impact = ImpactView.model_validate(request.impact, context=MAX_PEOPLE)
     return {

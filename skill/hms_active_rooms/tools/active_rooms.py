@@ -77,8 +77,8 @@ def _with_id(given: Any) -> Any:
 def build_tools(
     gate: Gate, *, confirm: Confirm | None = None, requester: str = "agent"
 ) -> list[StructuredTool]:
-    """Make the tools, in the order of `capability.yaml`. Where no graph can pause, `confirm` asks a
-    person. The journal records the calls as made by `requester`."""
+    """Return the tools, in the order of `capability.yaml`. They ask a person by an interrupt in a graph that
+    can pause, else by `confirm`. The journal records the calls as made by `requester`."""
     nowhere = outside()
 
     async def room(call: Arguments, _: str | None) -> Answered:
@@ -104,15 +104,16 @@ def build_tools(
 
 
 async def read_roster(gate: Gate, call: ListPeers) -> tuple[roster.Roster, int]:
-    """Return the peers that a call asks for, and how many tokens the answer may cost."""
+    """Return what to show for a call of hms-list-peers, and how many tokens that may cost."""
     everyone = await gate.peers(call.room_id)
     view = roster.select(everyone, **call.model_dump(exclude={"room_id"}))
     return view, roster.default_budget(call.limit)
 
 
 def report(ended: Action | ActiveRoomsError) -> Answered:
-    """Return the text for the model, and the artifact: the action `ended` as data. Raises ToolException
-    for an action that failed and was not executed, and for any error except OutcomeUnknown."""
+    """Return the text for the model, and the artifact: the action `ended` as a dict with the fields of
+    `ActionView`. For OutcomeUnknown, the dict has only `state` and `executed`. Raises ToolException for any
+    other error, and for an action that failed and was not executed."""
     if isinstance(ended, OutcomeUnknown):
         return ended.for_model(), {"state": "unknown", "executed": "maybe"}
     if isinstance(ended, ActiveRoomsError):
@@ -132,8 +133,8 @@ def report(ended: Action | ActiveRoomsError) -> Answered:
 def as_message(
     call: ToolCall, text: str, artifact: Any = None, *, failed: bool = False
 ) -> ToolMessage:
-    """Return the message that answers a tool call. Its status is "error" if the call failed or was not
-    executed. It is "success" if the room was already as the call wanted it."""
+    """Return the message that answers a tool call. Its status is "error" if `failed` is true, or if the
+    `artifact` says that nothing was executed and its state is not "done". Else it is "success"."""
     told = artifact if isinstance(artifact, dict) else {}
     unexecuted = told.get("executed") == "no" and told.get("state") != "done"
     return ToolMessage(

@@ -48,7 +48,7 @@ ARGUMENTS: dict[str, type[Arguments]] = {  # by the tool's name
 
 
 def checked(tool: str, arguments: object) -> Arguments:
-    """Return a tool's checked arguments. Raises InvalidCall for an unknown tool or a wrong argument."""
+    """Check `arguments`, a dict, and return them. Raises InvalidCall for a wrong argument or unknown tool."""
     if tool not in ARGUMENTS:
         known = ", ".join(ARGUMENTS)
         raise InvalidCall(f"There is no tool {quoted(tool)}.", hint=f"The tools are: {known}.")

@@ -67,7 +67,8 @@ _FORGETS = Refuse("this subgraph loses each answer; compile it without checkpoin
 
 @dataclass(frozen=True)
 class Place:
-    """The place in a LangGraph run where a tool is called. Outside a graph, its texts are ""."""
+    """Where in a LangGraph run a tool is called. `thread` is the thread id, `task` the checkpoint namespace
+    ("" outside a graph). `can_interrupt`: the graph can stay paused. `approver` is who answers, or ""."""
 
     thread: str  # LangGraph's thread id
     task: str  # the checkpoint namespace; it is the same each time this task runs again
@@ -75,11 +76,11 @@ class Place:
     approver: str  # who answers interrupts, from `configurable["approver"]`
 
     def position(self, number: int) -> str:
-        """The journal's key for what this task asks by its interrupt number `number`, counted from 0."""
+        """Return the journal's key for the questions of this task's interrupt `number`, counted from 0."""
         return json.dumps([self.thread, self.task, number])
 
     def subgraph(self) -> str:
-        """The beginning of every `position` in this run of a subgraph; "" outside a subgraph."""
+        """Return how each `position` in this run of a subgraph begins; "" outside a subgraph."""
         run, _, _ = self.task.rpartition("|")
         return json.dumps([self.thread, f"{run}|"])[:-2] if ":" in run else ""
 
@@ -106,7 +107,7 @@ def outside() -> str:
 
 
 def payload(request: ApprovalRequest, tool_call_id: str) -> dict[str, Any]:
-    """Return the value of an interrupt: `view.question` with the keys `type` and `tool_call_id`."""
+    """Return the value of an interrupt: the dict of `view.question`, with `type` and `tool_call_id` added."""
     return {"type": "tool_approval", "tool_call_id": tool_call_id, **question(request)}
 
 
@@ -116,8 +117,8 @@ has answered yet, and BadAnswerError if the answer does not fit these questions.
 
 
 class Interrupts:
-    """Asks the questions of one graph task by calling `pause`, and records the answers. The journal also
-    records `shown`, the way in which a person was asked. With None, the caller records this."""
+    """Asks the questions of one graph task by the function `pause`, which interrupts the graph, and records
+    the answers. The journal records `shown` as the way of asking; with None, the caller records this."""
 
     def __init__(
         self, gate: Gate, place: Place, pause: Pause, shown: Way | None = "interrupt"
@@ -130,9 +131,9 @@ class Interrupts:
         self._approved = set[str]()
 
     async def rows(self, keys: Sequence[str]) -> dict[str, Action]:
-        """Record the answers that LangGraph saved, each for its own questions. Then return the newest
-        action of each call in `keys`, under the call's key. Calls without an action are left out. Raises
-        GraphInterrupt if an answer is missing."""
+        """Record the answers that LangGraph saved, each for the questions that it was given to. Then return a
+        dict with the newest action for each `Action.call_key` in `keys`. A call without an action is left
+        out. Raises GraphInterrupt if a question still waits for an answer."""
         return await asyncio.to_thread(self._rows, keys)
 
     def _rows(self, keys: Sequence[str]) -> dict[str, Action]:
@@ -195,8 +196,8 @@ class Interrupts:
         return ApprovalRequest(action_id, "", {}, nobody, "", now, "hard", (), "")
 
     async def propose(self, call: StateChange, origin: Origin, once: str = "") -> Action:
-        """Call `Gate.propose` in a task with one call. If a person must decide, one transaction
-        records both the action and the question."""
+        """Do what `Gate.propose` does, in a graph task that makes one call only. If a person must decide, the
+        action and the question are recorded in one transaction."""
         forgets = await self._has_forgotten(content_of(call))
         shown, first = (None, "") if forgets else (self._way, self._place.position(0))
         action = await self._gate.propose(
@@ -219,7 +220,7 @@ class Interrupts:
         return self._forgets
 
     async def drive(self, actions: Sequence[Action]) -> list[Action | ActiveRoomsError]:
-        """Call `Gate.drive`, and ask by interrupts. Raises GraphInterrupt if an answer is missing."""
+        """Do what `Gate.drive` does, by interrupts. Raises GraphInterrupt if nobody has answered yet."""
         return await self._gate.drive(
             actions,
             self._ask,
@@ -263,8 +264,8 @@ class Interrupts:
 async def perform(
     gate: Gate, call: StateChange, origin: Origin, place: Place, confirm: Confirm | None = None
 ) -> Action:
-    """Record a call that changes a room, ask a person about it, and run it. Returns its newest action.
-    `confirm` asks where no graph can pause. Raises GraphInterrupt if the graph pauses to ask. Raises
+    """Record a call that changes a room, ask a person about it, and run it if approved. Returns its newest
+    action. `confirm` asks where no graph can pause. Raises GraphInterrupt if the graph pauses to ask. Raises
     ActiveRoomsError if the call is refused, or if the room or the journal cannot be read."""
     if place.can_interrupt:
         # One message can hold the same call twice. The second has to find the answer to the first.

@@ -67,7 +67,9 @@ def _rows(peers: Sequence[Peer], shorts: Mapping[str, str]) -> tuple[Row, ...]:
 
 @dataclass(frozen=True)
 class Roster:
-    """Counts of a room's peers, and the rows of the peers that are shown."""
+    """Counts of a room's peers, and the rows that are shown. `matching` counts the peers that the `filters`
+    select. `offset` counts the matching peers before the first row. `unreadable` counts further people, not
+    in `total`, about whom 100ms told nothing usable."""
 
     total: int  # peers in the room
     by_role: tuple[tuple[str, int], ...]  # (role, count) of all peers, the largest first
@@ -96,7 +98,8 @@ def select(
     limit: int = DEFAULT_ROWS,
     offset: int = 0,
 ) -> Roster:
-    """Count the peers with this role, user id and part of a name, and make rows from `offset` on."""
+    """Return counts of the peers, and at most `limit` rows. `role` and `user_id` must be equal, `name` is a
+    part of the name. `offset` is how many matching peers are skipped, in the order of joining."""
     given = {"role": role, "user_id": user_id, "name": name}
     filters = {key: text for key, text in given.items() if text is not None}
     offset, roles = max(offset, 0), by_role(peers)
@@ -121,15 +124,14 @@ def select(
 
 
 def default_budget(limit: int) -> int:
-    """Return how many tokens a roster with `limit` rows may cost: 1,500 for 50 rows."""
+    """Return the most tokens that a roster with `limit` rows may cost: 1,500 for 50 rows, never under 900."""
     return max(FIXED_TOKENS + TOKENS_PER_ROW * limit, LEAST_TOKENS)
 
 
 def named(part: str) -> Callable[[str], bool]:
-    """Return a function that tells whether a name, as a person sees it, contains `part`. Case, the width
-    of letters, and invisible characters do not matter. If `part` has three characters or more, accents do
-    not matter either, and look-alike letters match: "spam bot" also finds the same name in Cyrillic
-    letters. A `part` without visible characters matches names without them."""
+    """Return a function that tells whether a name contains `part`. Letter case, letter width and invisible
+    characters do not matter. If `part` has three characters or more, accents do not matter either, and
+    look-alike letters match (Latin and Cyrillic). A `part` without visible characters matches such names."""
     plain, looks = folded(part), skeleton(part)
 
     def within(name: str) -> bool:
@@ -171,7 +173,7 @@ def fitting(
 
 
 def shown(view: Roster, budget: int) -> tuple[str, Roster]:
-    """Return the text for a model, and the roster without the rows that the budget leaves out."""
+    """Return a roster's text for a model, and the roster with the rows that fit into `budget` tokens."""
     view, (text,) = fitting(view, budget, lambda fewer: (render_roster(fewer),))
     return text, view
 
@@ -227,8 +229,8 @@ def _counts(before: str, roles: tuple[tuple[str, int], ...], total: int) -> str:
 
 
 def same_names(rows: Sequence[Row], named: Callable[[Row], str], *, most: int) -> str:
-    """List the rows with the same or look-alike names; "" if there are none. The first `most` groups
-    are listed, the others counted. `named` makes the text for one row."""
+    """Return a text that lists the rows with the same or look-alike names; "" if there are none. The first
+    `most` groups are listed, the others counted. `named` makes the text for one row."""
     twins = same_looks((row, row.peer.name) for row in rows)
     shown = []
     for group in twins[:most]:
@@ -253,10 +255,9 @@ def _rest(view: Roster) -> str:
 
 
 def artifact(room_id: str, view: Roster) -> dict[str, Any]:
-    """Return a roster as a dict of plain values of a limited size, for programs. `by_role` has only the
-    largest roles. `peers` has the people in the roster's rows: each has at most 20 fields, and long texts
-    are cut. `short_ids` maps short ids to full ids. `room_id` is the argument; the other keys are
-    attributes of `Roster`."""
+    """Return a roster as a dict of plain values of limited size. `by_role` has only the largest roles.
+    `peers` has the people in the rows: each has at most 20 fields, and long texts are cut. `short_ids` maps
+    short ids to full ids. `room_id` is the argument; the other keys are attributes of `Roster`."""
     return {
         "room_id": room_id,
         "total": view.total,
@@ -383,8 +384,8 @@ def peers_data(room_id: str, view: Roster) -> dict[str, Any]:
 def peers_within(
     room_id: str, view: Roster, budget: int, written: Callable[[dict[str, Any]], str]
 ) -> dict[str, Any]:
-    """Return a roster as `PeersData` without `details`. Rows are left out until the text that `written`
-    makes of the data costs at most `budget` tokens."""
+    """Return a roster as a dict with the fields of `PeersData`, without `details`. Rows are left out until
+    the text that `written` makes of this dict costs at most `budget` tokens."""
     # The roles are fitted first, so that rows do not take all the space.
     roles, nobody = min(len(view.by_role), SHOWN_ROLES), replace(view, rows=())
     while roles > 1 and token_bound(written(_data(room_id, nobody, roles))) > FIXED_TOKENS:

@@ -106,13 +106,14 @@ class ActiveRoomsToolkit(BaseToolkit):
         return list(build_tools(self._gate, confirm=self._confirm, requester=self._requester))
 
     async def awithdraw(self, thread: object, *, by: str = "person", reason: str = "") -> list[str]:
-        """Reject the actions of a graph's thread that are not sent yet, approved ones too, and return
-        their ids. Call this when the conversation drops a question ("forget it"). Otherwise a person can
-        approve the action until it expires. The journal records who rejects (`by`) and the `reason`."""
+        """Reject the actions of a graph's thread that are not sent yet, approved ones too, and return their
+        ids. `thread` is its id. Call this when the conversation drops a question ("forget it"). Otherwise a
+        person can approve the action until it expires. The journal records who rejects (`by`) and the
+        `reason`."""
         return [row.id for row in await self._gate.withdraw(str(thread), by=by, reason=reason)]
 
     def withdraw(self, thread: object, *, by: str = "person", reason: str = "") -> list[str]:
-        """`awithdraw` for synchronous code."""
+        """Reject the actions of a graph's thread that are not sent yet. Return their ids. See `awithdraw`."""
         return blocking.run(self.awithdraw(thread, by=by, reason=reason))
 
     async def aclose(self) -> None:

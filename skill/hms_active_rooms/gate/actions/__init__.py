@@ -23,7 +23,7 @@ CALLS: dict[str, type[StateChange]] = {
 
 
 def parse_call(tool: str, arguments: dict[str, Any]) -> StateChange:
-    """Return the checked call. Raises InvalidCall for an unknown tool or a wrong argument."""
+    """Return the checked call. Raises InvalidCall for a wrong argument, or a tool that changes no room."""
     model = CALLS.get(tool)
     if model is None:
         raise InvalidCall(f"{quoted(tool)} is not a state-changing tool.")

@@ -63,7 +63,7 @@ class Arguments(BaseModel):
 
     @classmethod
     def parse(cls, given: object) -> Self:
-        """Validate arguments, and return them. Raises InvalidCall, which says what is wrong."""
+        """Return the arguments in the dict `given`, checked. Raises InvalidCall, which says what is wrong."""
         try:
             return cls.model_validate(given)
         except ValidationError as error:
@@ -101,15 +101,15 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
-        """Compare `room` with `shown`, the impact that the approver saw. Return whether the approved call
-        may still be sent. Call this only while the same session runs. Raises what `assess` raises."""
+        """Compare `room` with `shown`, the impact that the approver saw. Return what to do: send the call,
+        ask again, or nothing. Call this only while the same session runs. Raises what `assess` raises."""
 
     @abstractmethod
     def question(self, impact: Impact) -> list[str]:
-        """Return the lines a person reads before deciding: what would happen, to whom, and all texts."""
+        """Return the question in lines: what would happen, to whom, and the message or reason in full."""
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """Return whether the request names no peer and no session, and so may affect people not shown."""
+        """Return whether the request affects whoever is there when it arrives, not only people shown."""
         return False
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
@@ -123,16 +123,15 @@ class StateChange(Arguments, ABC):
         """Send the request. Raises ApiError, which says whether the room may have been changed."""
 
     def per_person(self, impact: Impact) -> Sequence[StateChange]:
-        """Return a change for each person, if each needs a request of its own. Return () if one request does
-        it for all of them."""
+        """Return one call for each person if each needs a request; () if one request is enough."""
         return ()
 
     async def seen(
         self, client: ActiveRoomsClient, shown: Impact, people: Sequence[Person]
     ) -> Observation:
-        """Read the room once. In the result, `gone` is true if the session of `shown` is over, or if
-        there are `people` and all of them have left. An override may set `gone` to False only if that
-        session still runs, since the gate may then send the request again."""
+        """Read the room once, and return what it shows. `Observation.gone` is true if the session of `shown`
+        is over, or if there are `people` and all of them have left. An override may set `gone` to False only
+        if that session still runs, since the gate may then send the request again."""
         try:
             room = await client.retrieve_active_room(self.room_id)
         except NotActive:
@@ -147,22 +146,22 @@ class StateChange(Arguments, ABC):
         """Return a sentence that says what the accepted call did to `total` people."""
 
     def condition(self, impact: Impact) -> str:
-        """Return the outcome of a call whose answer was lost, if the room shows the effect. The text does not
-        claim that this call caused it."""
+        """Return the outcome in words for this case: 100ms's answer was lost, but the room shows the effect.
+        The words do not claim that this call caused the effect."""
         return "The room shows the effect. Whether this request caused it is not known."
 
     @property
     def checked(self) -> str:
-        """The last sentence of the outcome if the room shows the effect."""
+        """The sentence in an outcome that says that the room was read and shows the effect."""
         return CHECKED
 
     @property
     def gone_text(self) -> str:
-        """The outcome after a 404, if the room is then as the call wants it; "" if a 404 is a failure."""
+        """The outcome after a 404, which means that nobody was left to affect; "" if a 404 is a failure."""
         return ""
 
     def edited(self, changes: dict[str, object]) -> StateChange:
-        """Return this call with changed arguments. Raises InvalidCall if one is wrong or not `editable`."""
+        """Return the changed call. Raises InvalidCall for a wrong value, or an argument not in `editable`."""
         edited = self.parse({**self.arguments(), **changes})
         old, new = self.model_dump(), edited.model_dump()
         if foreign := [k for k in sorted(old) if old[k] != new[k] and k not in self.editable]:

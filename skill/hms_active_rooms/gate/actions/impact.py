@@ -55,12 +55,15 @@ class Person:
         return Drift("go", notes=notes, people=(now,), total=1)
 
     def called(self) -> str:
+        """Return name and role, in quotes."""
         return f"{quoted(self.name)} (role {quoted(self.role, 30)})"
 
     def brief(self) -> str:
+        """Return name, role and short id, as one text."""
         return f"{quoted(self.name)}, role {quoted(self.role, 30)}, id {self.short_id}"
 
     def line(self) -> str:
+        """Return name, role, user id and short id, as one text."""
         return (
             f"{quoted(self.name)}, role {quoted(self.role, 30)}, "
             f"user id {quoted(self.user_id, 40)}, id {self.short_id}"
@@ -101,14 +104,16 @@ class Room:
     def other_connections(
         self, people: Iterable[Person], what: str = "has another connection, which is not affected"
     ) -> tuple[str, ...]:
-        """Return a warning, "The same user id" and then `what`, for each further connection of the people."""
+        """Return warnings about peers who are not in `people`, but have the user id of somebody in it. Each
+        is "The same user id", then `what`, then the peer. There are at most five; one more counts the
+        rest."""
         ids, users = {p.id for p in people}, {p.user_id for p in people if p.user_id}
         others = [p for p in self.people if p.user_id in users and p.id not in ids]
         return _warnings(f"The same user id {what}", others)
 
     def doubles(self, person: Person, policy: Policy) -> tuple[str, ...]:
-        """Return warnings about other peers whose name is the same or looks alike: protected people
-        first, then people with another role. Then warnings about other peers with the same user id."""
+        """Return warnings about peers whose name is that of `person`, or looks alike: protected people first,
+        then people with another role. Then warnings about other peers with the same user id."""
         others = [p for p in self.people if p.id != person.id]
         alike = {person.name, *lookalikes(person.name, [p.name for p in others])}
         shown = person.name[:QUOTED_CHARS]
@@ -123,8 +128,8 @@ class Room:
         return alike_too + self.other_connections([person])
 
     def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:
-        """Return a warning if the policy protects a role that may be `role`, misspelt. A protected role
-        that somebody in the room has is spelt right, so it is not compared."""
+        """Return a warning if `role` is similar to a protected role that nobody in the room has. (The policy
+        may have a spelling mistake.) Else return ()."""
         name, held = folded(role), {folded(known) for known in {p.role for p in self.people}}
         unseen = {n: r for r in policy.protected_roles if (n := folded(r)) not in held}
         return tuple(
@@ -163,7 +168,7 @@ class Room:
 
     def holders(self, role: str | None) -> tuple[Person, ...]:
         """Return everyone who has the role now, or everyone in the room if `role` is None. Raises
-        PeerNotFound if there is nobody, and BadResponse if somebody's role could not be read."""
+        PeerNotFound if that is nobody, and BadResponse if somebody's role could not be read."""
         self.must_be_readable()
         found = tuple(p for p in self.people if role is None or p.role == role)
         if found:
@@ -179,7 +184,9 @@ class Room:
 
 @dataclass(frozen=True)
 class Impact:
-    """The people whom a call affects, as read from the room before the question or before sending."""
+    """Whom a call affects, as read from the room before the question or before sending. `kind` says how, as
+    in "remove-peer". `total` counts them. `people` is empty if they are not named one by one; then
+    `receivers` may be the `fingerprint` of their ids. `warnings` are sentences for the approver."""
 
     kind: str  # how they are affected, such as "remove-peer"; `StateChange.assess` sets it
     session_id: str
@@ -205,8 +212,7 @@ class Impact:
         return f"{count}: {self.roles()}"
 
     def roles(self) -> str:
-        """Return how many people have each role, as in: 3 as "host". The Latin word "as" keeps the
-        count in its place if the role is in a script that runs from right to left."""
+        """Return how many people have each role, as in: 12 as "guest" and 3 as "host"."""
         shown = self.by_role[:SHOWN_ROLES]
         text = " and ".join(f"{count:,} as {quoted(role, 30)}" for role, count in shown)
         left = len(self.by_role) - len(shown)
@@ -221,7 +227,9 @@ class Impact:
 
 @dataclass(frozen=True)
 class Drift:
-    """What to do with an approved action after a new read of the room."""
+    """What to do with an approved action, after the room was read again. `verdict`: "go" sends it,
+    "ask_again" asks a person again, the others send nothing. `reason` says why it is not sent. `notes` are
+    sentences for the outcome. `people` and `total` are those affected now."""
 
     verdict: Literal["go", "ask_again", "nothing_to_do", "refused"]
     reason: str = ""  # why it is not sent, in one sentence; empty for `go`

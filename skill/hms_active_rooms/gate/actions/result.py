@@ -28,7 +28,7 @@ left. `no longer there`: the answer was lost, and the room does not list the per
 
 @dataclass(frozen=True)
 class PersonResult:
-    """What became of one person when a role was removed."""
+    """What became of one person in a role removal. `outcome` is, for example, "removed" or "not sent"."""
 
     id: str
     name: str
@@ -37,7 +37,9 @@ class PersonResult:
 
 @dataclass(frozen=True)
 class Result:
-    """How the sending ended, or why a call was refused when it was proposed."""
+    """How the sending ended, or why a call was refused when it was proposed. `text` and `notes` are sentences
+    about it. `executed`: whether the room was changed. `verified`: whether the room showed the effect, None
+    if it was not read. `people` is for a role removal. `error` is the error's code, `hint` the advice."""
 
     text: str = ""  # one or two sentences with facts, no advice for a model
     executed: Executed = "no"  # whether the room was changed
@@ -53,7 +55,9 @@ Ended = tuple[Ending, Result]
 
 @dataclass(frozen=True)
 class Observation:
-    """What the room showed after the request."""
+    """What one read of the room showed after the request. `gone`: whether it showed the effect; None if the
+    read failed. `still`: ids of the affected people who were there. `there`: ids of everybody there. `why`:
+    why the read failed, or how long it showed no effect."""
 
     gone: bool | None  # whether the room showed the effect; None if it could not be read
     still: frozenset[str] = frozenset()  # peer ids of people still there
@@ -68,7 +72,7 @@ class Observation:
 
 
 def answered(call: StateChange, shown: Impact, total: int, seen: Observation | None) -> Ended:
-    """Return the outcome if 100ms accepted the request. `seen` is None if the room cannot show the effect."""
+    """Return state and `Result` of an accepted request. `seen` is None if the room cannot show the effect."""
     text = call.effect(shown, total)
     if seen is None or not call.visible:
         return "done", Result(text, "yes")
@@ -82,8 +86,8 @@ def answered(call: StateChange, shown: Impact, total: int, seen: Observation | N
 def unanswered(
     call: StateChange, shown: Impact, error: ActiveRoomsError | None, seen: Observation | None
 ) -> Ended:
-    """Return the outcome of a request to which 100ms gave no clear answer. `error` is what came instead;
-    it is None if an earlier process sent the request. `seen` is None if the room was not read."""
+    """Return state and `Result` of a request to which 100ms gave no clear answer. `error` is what came
+    instead; it is None if an earlier process sent the request. `seen` is None if the room was not read."""
     code = error.code if error else ""
     if seen is not None and seen.gone:
         lost = f" The answer was lost ({code})." if code else ""
@@ -99,7 +103,7 @@ def unanswered(
 
 
 def failed(error: ActiveRoomsError) -> Ended:
-    """Return the outcome if the request was surely not executed."""
+    """Return state and `Result` of a request that was surely not executed."""
     if isinstance(error, NotFound):  # the room was there a moment before
         error = PeerNotFound(f"100ms answered {error.status}: the person, or everybody, has left.")
     text = f"{error.for_person()} {error.own_hint}".strip()
@@ -112,7 +116,8 @@ def for_each(
     error: ActiveRoomsError | None,
     seen: Observation,
 ) -> Ended:
-    """Return the outcome if each person got a request. `fates` is by peer id, `error` is the last error."""
+    """Return state and `Result` of a removal that sends a request for each person. `fates` says by peer id
+    what became of the person. `error` is the last error. `seen` is what the room showed afterwards."""
     rows = tuple(PersonResult(p.id, p.name, fates[p.id]) for p in people)
     count = Counter(fates.values())
     parts = [f"{count[word]} {word}" for word in get_args(Fate) if count[word]]
