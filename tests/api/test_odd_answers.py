@@ -286,6 +286,7 @@ def test_a_list_whose_next_page_is_in_a_header_is_refused() -> None:
         *(("x-total-count", "5"), ("x-total", "2"), ("x-has-more", "true")),
         *(("link", '</a>; rel="last next"'), ("x-pagination", '{"TotalCount": 5}')),
         *(("x-total-peers", "5"), ("X-Has-Next", "true"), ("x-continuation-token", "x")),
+        *(("Total-Count", "5"), ("Has-More", "true")),
     ):
         with pytest.raises(BadResponse, match="only one page of a list"):
             answered(lambda c: c.list_peers(ROOM), {"peers": {A: {}}}, 200, **{header: said})
@@ -617,10 +618,22 @@ def test_an_answer_from_a_cache_is_not_the_room_now() -> None:
     for call in (lambda c: c.list_peers(ROOM), lambda c: c.retrieve_active_room(ROOM)):
         with pytest.raises(BadResponse, match="a proxy gave an old answer"):
             answered(call, {"peers": {}, "id": ROOM, "session": {"id": "s", "peers": []}}, age="9")
-        for header, said in (("x-cache", "TCP_HIT from proxy"), ("cf-cache-status", "Hit")):
+        for header, said in (
+            *(("x-cache", "TCP_HIT from proxy"), ("cf-cache-status", "Hit")),
+            *(("cf-cache-status", "UPDATING"), ("x-proxy-cache", "STALE")),
+        ):
             with pytest.raises(BadResponse, match="a proxy gave an old answer"):
                 answered(call, {"peers": {}}, 200, **{header: said})
-    assert answered(lambda c: c.list_peers(ROOM), {"peers": {}}, age="0") == ()
+    for header, said in (("age", "0"), ("cache-control", "max-age=0, stale-if-error=60")):
+        assert answered(lambda c: c.list_peers(ROOM), {"peers": {}}, **{header: said}) == ()
+
+
+@pytest.mark.parametrize("unset", ["0" * 24, "  ", 0, "00000000-0000-0000-0000-000000000000"])
+def test_an_id_of_zeros_is_no_session(unset: object) -> None:
+    with pytest.raises(BadResponse, match="no session id"):
+        room({"id": ROOM, "session": {"id": unset, "peers": [A]}})
+    with pytest.raises(NotActive):
+        room({"id": ROOM, "session": {"id": unset, "peers": []}})
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ MAX_RETRY_AFTER_S: Final = 86_400.0  # a longer Retry-After is reported as one d
 _SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?)s?(?:,.*)?")
 # The 100ms docs show only one 429, with this text. They document no header.
 _IN_TEXT: Final = re.compile(r"retry after ([0-9]+) seconds?")
-_HIT: Final = re.compile(r"(?<![a-z])hit(?![a-z])", re.IGNORECASE)  # also "TCP_HIT"
+# What a cache says that did not ask the server now, also "TCP_HIT". But "stale-if-error" is a rule.
+_HIT: Final = re.compile(r"(?<![a-z])(hit|stale|updating)(?![a-z-])", re.IGNORECASE)
 _NEXT_PAGE: Final = re.compile(r"rel *= *(\"[^\"]*)?\bnext\b", re.IGNORECASE)
 
 Failure = tuple[ApiError, bool, float]
@@ -109,7 +110,7 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
     if read is read_done:
         return found
     length = len(found) + len(found.unreadable) if isinstance(found, Peers) else math.inf
-    told: dict[str, object] = {n[2:]: v for n, v in headers.items() if v and n.startswith("x-")}
+    told: dict[str, object] = {n.removeprefix("x-"): v for n, v in headers.items() if v}
     if pagination := headers.get("x-pagination"):
         with contextlib.suppress(ValueError, RecursionError):
             told["pagination"] = json_document(pagination.encode())

@@ -94,6 +94,8 @@ _OVER_WORD: Final = {"ended", "closed", "finished", "terminated", "completed", "
 # How an unset time begins. Go writes the year 1 (as a text or in seconds) or {"Valid": false}.
 _UNSET: Final = re.compile(r"0000-|0001-|1970-|-|{")
 
+_NO_ID: Final = re.compile(r"[0\s-]*")  # an id that is not set; Go writes one of zeros
+
 # Words that mean "accepted" (the documented ones first), and words that mean "refused".
 _ACCEPTED: Final = re.compile(
     r"\b(sent|submitted|ending|ok|okay|done|accepted|queued|scheduled|success(ful(ly)?)?|succeeded"
@@ -137,11 +139,16 @@ def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
     session = found.get("session", ...)
     fields: Fields = session if isinstance(session, dict) else {}
     # In place of no session, Go may write an object with empty fields, and PHP an empty list.
-    unset = fields and not fields.get("id") and not fields.get("peers")
+    nameless = bool(fields) and bool(_NO_ID.fullmatch(str(fields.get("id") or "")))
+    unset = nameless and not fields.get("peers")
     if not session or unset or _is_over(found) or _is_over(fields):
         raise NotActive("100ms answered that the room has no running session.")
     _refuse_other(fields, asked)
     room = _model(ActiveRoom, found)
+    if nameless:
+        raise contradiction(
+            "the answer has no session id"
+        )  # so no other session could be told apart
     if "peers" not in room.session.model_fields_set:
         raise contradiction("the answer does not say who is in the session")
     counts = {name: value for name, value in found.items() if "peer" in name.lower()}
