@@ -150,7 +150,7 @@ class _Answer(BaseModel):
 
 
 class ApproveAnswer(_Answer):
-    """An approval: `{"type": "approve", "digest": ...}`. A message also takes `"scope": "session"`."""
+    """An approval: `{"type": "approve", "digest": ...}`, for a message also with `"scope": "session"`."""
 
     type: Literal["approve"]
     digest: str

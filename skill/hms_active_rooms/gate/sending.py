@@ -400,8 +400,8 @@ def in_thread(call: Callable[[*Given], Found], *given: *Given) -> asyncio.Future
 async def run_to_its_end(
     call: Callable[[*Given], Found], *given: *Given, undo: Callable[[Found], None] | None = None
 ) -> Found:
-    """Run a blocking call in a thread and return its result. If this task is cancelled meanwhile, wait
-    for the end of the call, pass its result to `undo`, and raise the cancellation."""
+    """Run a blocking call in a thread and return its result. If this task is cancelled meanwhile, wait until
+    the call has ended, pass the call's result to `undo`, if given, and raise the cancellation."""
     if undo is None:
         running = in_thread(call, *given)
     else:  # what can be undone begins something, and nothing new begins while Python ends
@@ -430,8 +430,8 @@ def _same_claim(row: Action, action: Action) -> bool:
 
 
 def give_back(journal: Journal, action: Action, reason: str) -> bool:
-    """Set an action back to `approved`, after this process began to send it. Call this only if nothing
-    was executed. Returns False if another process has taken over."""
+    """Set an action back to `approved`, after this process began to send it. Call this only if nothing was
+    executed. Returns whether it was set back: False if another process has taken over."""
     with journal.write() as tx:
         row = tx.get(action.id)
         if row is None or row.state != "sent" or not _same_claim(row, action):

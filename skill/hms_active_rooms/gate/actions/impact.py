@@ -219,7 +219,7 @@ class Impact:
         return f"{text} and {left} other roles" if left else text or "nobody"
 
     def lines(self) -> list[str]:
-        """Return one line for each person who is named, and one that counts the others."""
+        """Return one line for each person who is named, and one that counts the others, if there are any."""
         lines = [f"  {person.line()}" for person in self.people[:SHOWN_PEOPLE]]
         left = len(self.people) - len(lines)
         return [*lines, f"  ... and {left} more"] if left else lines
