@@ -44,7 +44,7 @@ KEPT_MB: Final = 200
 
 
 class Chat(NamedTuple):
-    """A saved conversation."""
+    """A saved conversation: its name (`thread`), its room, when it was last used, and its size."""
 
     thread: str  # its name
     room_id: str

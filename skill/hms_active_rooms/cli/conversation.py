@@ -62,8 +62,8 @@ _SAID: Final = {"human": "you", "ai": "message"}  # the event that shows an earl
 
 
 class Conversation:
-    """A conversation with the moderator about one room. `saver`, an asynchronous checkpointer, keeps the
-    conversation under the name `thread`. `model` is as in `build_moderator`."""
+    """A conversation with the moderator about one room. `saver`, an asynchronous checkpointer, keeps it under
+    the name `thread`. `model` is a chat model or its name; None for the offline model."""
 
     def __init__(
         self,
@@ -89,14 +89,14 @@ class Conversation:
         )
 
     def state(self) -> StateSnapshot:
-        """The state that an earlier process left. The snapshot's metadata has the room's id."""
+        """The saved state of the conversation, from LangGraph. Its metadata has the room's id."""
         return blocking.run(self._graph.aget_state(self._config))
 
     def run(self, *, new: bool = False) -> bool:
-        """Talk until the input ends or the person says goodbye. Returns whether an action still waits for
-        a person. Unless the conversation is `new`, first show its last messages and finish its last turn.
-        Ctrl-C shows how the actions ended, and which are open. Then this raises KeyboardInterrupt, or
-        `Interrupted` if a request may have been executed."""
+        """Talk until the input ends or the person says goodbye. Returns whether an action still waits for a
+        person. Unless the conversation is `new`, first show its last messages and finish its last turn.
+        Ctrl-C shows how the actions ended and which are open. It raises KeyboardInterrupt, or `Interrupted`
+        if the outcome of an action is not known."""
         self._io.emit({"type": "started", "thread": self._thread, "room_id": self._room_id})
         if not new:
             state = self.state()
@@ -344,6 +344,7 @@ class Transcript(Desk):
             super().notice(text)
 
     def emit(self, event: Mapping[str, Any]) -> None:
+        """Print an event of the conversation, as text or as a JSON line."""
         self._stop_progress()
         if self._as_json:
             screen.document(event)

@@ -161,6 +161,7 @@ def _told(error: ActiveRoomsError, arguments: Sequence[str]) -> int:
 
 
 def of_error(error: ActiveRoomsError) -> int:
+    """The exit code for an error that ended the command."""
     if isinstance(error, InvalidCall | ConfigurationError) or error.code == "peer_not_found":
         return USAGE
     if isinstance(error, PolicyRefusal):

@@ -20,7 +20,7 @@ Found = TypeVar("Found")
 
 
 def refuse_a_terminal(wanted: bool) -> bool:
-    """Returns `wanted`, the value of `--all`. Raises InvalidCall if it is true on a terminal."""
+    """Return `wanted`, the value of `--all`. Raises InvalidCall if true and standard output is a terminal."""
     if wanted and screen.is_terminal(sys.stdout):
         raise InvalidCall(
             "--all prints strangers' text unchanged, which could control your terminal.",
@@ -74,8 +74,8 @@ class Command(TyperCommand):
 
 
 def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
-    """Raises InvalidCall if the user typed an option that `beside`, an option or a subcommand, makes
-    useless. `names` are the parameters to check. Without any, all options of the command are checked."""
+    """Raise InvalidCall if the user typed an option that has no effect with `beside`, an option or a
+    subcommand. `names` are the parameters to check. Without any, all options of the command are checked."""
     for option in ctx.command.params:
         source = ctx.get_parameter_source(option.name or "")
         if source and source.name == "COMMANDLINE" and (not names or option.name in names):
@@ -85,7 +85,7 @@ def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
 
 
 def refuse_empty(given: Mapping[str, object]) -> None:
-    """Raises InvalidCall for a blank text in `given`, often an unset variable of a script."""
+    """Raise InvalidCall for a blank text, as from an unset variable. `given` has the texts, by option."""
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
             without = f", or leave out {name}" if name.startswith("-") else ""
@@ -93,7 +93,7 @@ def refuse_empty(given: Mapping[str, object]) -> None:
 
 
 def refuse_bytes(given: Mapping[str, object]) -> None:
-    """Raises InvalidCall if a value is empty, or has bytes that are not UTF-8."""
+    """Raise InvalidCall if a text is blank or not UTF-8. `given` has the texts, by option."""
     refuse_empty(given)
     for name, value in given.items():
         if isinstance(value, str):
@@ -101,7 +101,7 @@ def refuse_bytes(given: Mapping[str, object]) -> None:
 
 
 def spread(command: Callable[..., Found]) -> Callable[..., Found]:
-    """Make a command for typer: each field of a dataclass parameter becomes an option."""
+    """Return the command for typer. Each field of a dataclass parameter becomes an option of its own."""
     own = signature(command, eval_str=True).parameters.values()
     kinds = [(p.name, p.annotation) for p in own if isinstance(p.annotation, type)]
     groups = {name: kind for name, kind in kinds if is_dataclass(kind)}

@@ -42,8 +42,8 @@ _ASKED_WORDS: Final = ("message", "reason")
 
 @dataclass(eq=False)
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C came while `action` was asked about or sent. Unless its state is `proposed` or
-    `approved`, it may have been executed. The caller has to tell the person how it ended."""
+    """Raised if Ctrl-C came while a person was asked about `action`, or while it was sent. Nothing was sent
+    if its state is `proposed` or `approved`. The caller has to tell the person how it ended."""
 
     action: Action
 
@@ -224,7 +224,7 @@ def ask(
     request: ApprovalRequest, desk: Desk, *, on_bad: Callable[[BadAnswerError], object]
 ) -> Decision | Refuse | None:
     """Ask a person one question, and return the answer; None if the input ended. Calls `on_bad` for each
-    invalid line. After three of them the answer is `NO_VALID_ANSWER`, which refuses the action."""
+    invalid line. After three invalid lines or unfinished edits, returns `NO_VALID_ANSWER`: a refusal."""
     words = [word for word in _ASKED_WORDS if word in request.editable]
     answers = ["yes", "no", *(["edit"] if words else [])]
     if desk.session and request.gate == "soft":

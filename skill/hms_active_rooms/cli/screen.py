@@ -26,9 +26,8 @@ _MAX_LINE_CHARS = 4000  # of a model's text; longer lines make terminals slow
 
 
 def prepare_streams() -> None:
-    """Make standard input, output and error take any text, in every locale. A closed stream is opened on
-    the null device. If it stayed closed, its file descriptor would go to the next file that is opened,
-    and what is printed would be written into that file."""
+    """Make standard input, output and error take any text, in every locale. A closed one is opened on the
+    null device. (Otherwise the next opened file would get its number, and what is printed.)"""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDWR)  # gets `number`, the lowest free one
@@ -50,6 +49,7 @@ def say(stream: TextIO, text: str = "", first: str = "", rest: str = "") -> None
 
 
 def out(text: str = "", first: str = "", rest: str = "") -> None:
+    """Write a text and a line end to standard output. `first` and `rest` are as in `say`."""
     say(sys.stdout, text, first, rest)
 
 
@@ -80,7 +80,7 @@ class OutputLost(OSError):
 
 
 def let_go(stream: TextIO) -> None:
-    """Send further output to the null device, else Python changes the exit code at the end."""
+    """Send further output to the null device. Else Python fails again at its exit, with its own exit code."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -97,6 +97,7 @@ def write(stream: TextIO, text: str) -> None:
 
 
 def written(value: object) -> str:
+    """The value as JSON in one line, in ASCII."""
     return json.dumps(value, ensure_ascii=True, separators=(", ", ": "))
 
 
@@ -117,6 +118,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def error_document(error: ActiveRoomsError) -> dict[str, dict[str, object]]:
+    """The JSON that a command with `--json` prints for an error."""
     body = {"code": error.code, "message": str(error), "executed": error.executed}
     more = {name: getattr(error, name, None) for name in _FOR_PROGRAMS}
     known = {name: value for name, value in more.items() if value is not None}
@@ -131,16 +133,17 @@ def error_text(error: ActiveRoomsError) -> str:
 
 
 def hint_of(error: ActiveRoomsError) -> str:
-    """What the person should do next: the error's own hint, else the one of its class for people."""
+    """What the person should do next: the error's own hint, or the default hint for its code."""
     return error.own_hint or default_hint(error.code, for_person=True)
 
 
 def is_terminal(*streams: TextIO | None) -> bool:
+    """Whether all these streams are terminals. None and closed streams are not."""
     return all(stream is not None and not stream.closed and stream.isatty() for stream in streams)
 
 
 def colours(stream: TextIO) -> bool:
-    """Whether the stream can show colours and rewrite a line. (Windows' old terminal cannot.)"""
+    """Whether to use colours and rewrite lines: on a terminal that can show them, without NO_COLOR."""
     able = "WT_SESSION" in os.environ or sys.platform != "win32"
     wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return is_terminal(stream) and able and wanted
@@ -151,8 +154,8 @@ def bold(text: str, stream: TextIO) -> str:
 
 
 def told(text: str) -> str:
-    """A model's text, which may repeat what strangers wrote, made safe for a terminal. Escapes
-    invisible characters, and keeps line ends."""
+    """A model's text, which may repeat what strangers wrote, made safe for a terminal. Escapes invisible
+    characters, cuts very long lines, and keeps line ends."""
     lines = []
     for line in text.replace("\r\n", "\n").split("\n"):
         shown = for_terminal(line[:_MAX_LINE_CHARS].replace("\t", "    "))
@@ -204,7 +207,7 @@ def _cells(text: str) -> int:
 @contextmanager
 def progress(text: str, stream: TextIO | None) -> Iterator[Callable[[], None]]:
     """After half a second, show `text` and the seconds in a line, until the block ends. Shows nothing if
-    `stream` is no terminal. The yielded function removes the line. Call it before a person types."""
+    `stream` is no terminal. The block gets a function that removes the line before a person types."""
     if stream is None or not colours(stream):
         yield lambda: None
         return

@@ -185,7 +185,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
 
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
-    """Which requests the server accepts. Tokens come from the environment: others could see an option."""
+    """What the server accepts, by the options and the environment. `own_login` is as in `GuardSettings`."""
     from hms_active_rooms.serve import guard
 
     environ = settings.environ()
@@ -201,7 +201,7 @@ def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()
 
 
 def public_url(environ: Mapping[str, str]) -> str:
-    """`HMS_SERVER_URL`, in the form of an Origin header; "" if it is not set."""
+    """`HMS_SERVER_URL`, as in an Origin header; "" if not set. Raises ConfigurationError if malformed."""
     from hms_active_rooms.serve.guard import origin_host
 
     given = environ.get(URL_VARIABLE, "")
@@ -266,7 +266,7 @@ def guides() -> dict[str, str]:
 
 @contextmanager
 def simulator_errors() -> Iterator[None]:
-    """Turn errors of the simulator, or of its missing packages, into errors for the person."""
+    """A context that turns errors of the simulator, or of missing packages, into errors for the person."""
     with extra("sim", "simulator", "jwt", "uvicorn"):
         from hms_active_rooms.sim.scenes import SceneError
         from hms_active_rooms.sim.server import ServerError

@@ -44,7 +44,7 @@ class Settings:
 
     def command(self, *words: str) -> str:
         """Return the command line `hms-active-rooms WORDS`, with this command's --journal and --policy.
-        `reject` needs no policy and gets none. A URL that may hold a password is shown as URL."""
+        `reject` gets no --policy, since it needs none. A URL that may have a password becomes "URL"."""
         url, policy = self.journal or "", self.policy if words[0] != "reject" else None
         shown = url if url.startswith("sqlite") else "URL"
         also = [*(("--journal", shown) if url else ()), *(("--policy", policy) if policy else ())]
@@ -58,7 +58,7 @@ class Settings:
 
 
 def room_policy(environ: Mapping[str, str], room: str) -> Policy:
-    """The policy of the environment. If it names no rooms, it allows `room`."""
+    """The policy that the environment sets. If it names no rooms, it allows `room`."""
     from hms_active_rooms.gate.policy import Policy
 
     room_id = parse_room_id(room)
@@ -67,8 +67,8 @@ def room_policy(environ: Mapping[str, str], room: str) -> Policy:
 
 
 def journal_of(settings: Settings, *, create: bool = True) -> Journal:
-    """Open the journal. With `create=False` a missing file is an error, because a mistyped path must
-    not look like an empty journal. For the same reason the person is told about a new journal."""
+    """Open the journal. If it is new, tell the person, since a mistyped path looks like an empty journal.
+    With `create=False`, raise ConfigurationError if there is none."""
     from hms_active_rooms.gate.journal import Journal
 
     journal = Journal(settings.environ().get("HMS_JOURNAL") or None, create=create)
@@ -100,6 +100,7 @@ def existing(journal: Journal, action_id: str) -> Action:
 
 @contextmanager
 def open_gate(settings: Settings, room: str) -> Iterator[Gate]:
+    """A context with a gate for `room`. Its end closes the journal and the connections to 100ms."""
     from hms_active_rooms.api.client import ActiveRoomsClient
     from hms_active_rooms.gate.gate import Gate
 
@@ -124,7 +125,7 @@ def read_room(settings: Settings, room: str, look: Callable[[Gate], Work[T]]) ->
 
 
 def person_here() -> str:
-    """The account that runs this process. An environment variable could name any other."""
+    """The name of the account that runs this process. (An environment variable could give any other name.)"""
     if sys.platform == "win32":
         return os.getlogin()
     import pwd

@@ -39,15 +39,15 @@ Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 
 @dataclass(frozen=True)
 class Entry:
-    """A part of the server. `lifespan` makes a context that is open while the server runs."""
+    """Part of the HTTP server. `lifespan()` returns a context that is open while the server runs."""
 
     routes: Sequence[BaseRoute] = ()
     lifespan: Lifespan | None = None
 
 
 def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSettings) -> Guard:
-    """Make the HTTP application. `entries` are its parts: MCP, REST and the approvals page. `guard` says
-    which requests they get. The caller has to close the toolkit."""
+    """Make the HTTP application from its parts, the `entries`. `guard` says which hosts, origins and tokens
+    are accepted. The returned `Guard` is the whole ASGI application. The caller has to close the toolkit."""
     lifespans = [each.lifespan for each in entries if each.lifespan]
     routes = [Route(HEALTH, _healthz), *chain.from_iterable(each.routes for each in entries)]
     app = Starlette(
@@ -61,9 +61,9 @@ def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSetting
 
 @asynccontextmanager
 async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
-    """A context in which a server runs, over HTTP or stdio. At the start it enters the `lifespans`, and
-    begins to send approved actions that an earlier process has not sent. Only one server sends each. At
-    the end it waits for open requests to 100ms, and leaves the `lifespans`."""
+    """An asynchronous context in which a server runs, over HTTP or stdio. At the start it enters the contexts
+    of `lifespans`. It also begins to send approved actions that a stopped server left unsent. At the end it
+    waits up to 30 s for open requests to 100ms, and leaves the contexts of `lifespans`."""
     async with AsyncExitStack() as stack:
         for start in lifespans:
             await stack.enter_async_context(start())
@@ -102,12 +102,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address(listener: socket.socket) -> str:
+    """The URL of a listening socket, such as "http://127.0.0.1:9090"."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Server(uvicorn.Server):
-    """Runs the application with uvicorn. To stop, it first waits for open requests to 100ms."""
+    """A uvicorn server for the ASGI application `app`. At its stop it waits for open requests to 100ms."""
 
     def __init__(self, app: ASGIApp) -> None:
         async def connected(scope: Scope, receive: Receive, send: Send) -> None:

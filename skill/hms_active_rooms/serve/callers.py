@@ -45,10 +45,9 @@ IDLE_S: Final = 30 * 60.0  # how long a session lasts after its last request
 
 @dataclass(eq=False)
 class Sessions:
-    """ASGI middleware around MCP's transport, `app`. It records when each session was last used, and
-    refuses a request with the id of another open request of its session. Only the protocol versions in
-    `versions` have sessions. In others the session header does not count, since one client could look
-    like many. `clock` is monotonic, in seconds."""
+    """ASGI middleware around `app`, MCP's HTTP transport. It records when each MCP session was last used. It
+    refuses a request if another open request of its session has the same id. A session counts only for the
+    protocol versions in `versions`; in others, one client could look like many. `clock()` is in seconds."""
 
     app: ASGIApp
     versions: Collection[str]
@@ -57,13 +56,13 @@ class Sessions:
     _open: dict[tuple[str, bytes], None] = field(default_factory=dict, init=False)
 
     def used(self, tag: str) -> None:
-        """Note a request in a session. `tag` is the start of the hash of the session's id."""
+        """Record that a session is used now. `tag` is the start of the hash of the session's id."""
         if tag not in self._seen:
             self._end([each for each in self._seen if not self.may_live(each)])
         self._seen[tag] = self.clock()
 
     def may_live(self, tag: str) -> bool:
-        """Whether session `tag` was used in the last `IDLE_S` seconds, and has not ended."""
+        """Whether session `tag` was used in the last 30 minutes, and its client did not end it."""
         return self.clock() - self._seen.get(tag, -IDLE_S) < IDLE_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,14 +111,15 @@ class Sessions:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who makes a tool call. It tells whether two calls come from the same program."""
+    """The program that makes a tool call. `channel` has the interface, and the names of the token and
+    program: "mcp:claude". `requester` may add session and server: "mcp:claude#3f2a91". `key` is the
+    idempotency key, `token` the token's name. `is_mine` tells if another requester counts as this caller."""
 
     channel: str  # "mcp:claude" or "rest:ada"; a repeated call is looked for only in its channel
     requester: str  # who asks, as the journal records it ("mcp:claude#3f2a91")
-    key: str = ""  # the idempotency key that the caller gave, if it gave one
-    token: str = ""  # the name of its token; "" if the token has no name
+    key: str = ""
+    token: str = ""
     is_mine: Callable[[str], bool] = field(default=lambda _: True, compare=False)
-    """Whether the actions of another requester in this channel count as this caller's."""
 
     @property
     def thread(self) -> str:
@@ -128,15 +128,15 @@ class Caller:
 
 
 def threads_of(token: str) -> tuple[str, ...]:
-    """How `Caller.thread` begins for all programs with one token. `token` is its name, or ""."""
+    """The threads (`Caller.thread`) of all programs with one token: the one of REST, and the prefix of those
+    of MCP. `token` is the token's name; "" if it has none, or if no token is needed."""
     name = f":{token}" if token else ""
     return f"{OUTSIDE}rest{name}", f"{OUTSIDE}mcp{name}:"
 
 
 def caller(way: str, name: str, request: Request | None, key: str = "") -> Caller:
-    """The caller of a request. `way` is "mcp" or "rest". `name` is one plain word: the name that the
-    program gave itself. `request` is None over stdio, which has one client. `key` is the caller's
-    idempotency key."""
+    """The caller of a request. `way` is "mcp" or "rest". `name` is the name that the program gave itself, in
+    one word; "" for none. `request` is None over stdio. `key` is the idempotency key; "" for none."""
     world, _, process = this_worker().rpartition(":")
     kind = hashed(world).hex()[:4]
     place = here = f"{process}.{kind}"
@@ -164,8 +164,8 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
 
 
 def request_id(body: bytes) -> tuple[int | str | None, str]:
-    """Read a JSON-RPC message. Returns the id of a request, or None; and why the message is refused, or
-    "". Two equal keys are refused, and an id that is neither integer nor text. MCP's SDK accepts both."""
+    """Read a JSON-RPC message. Returns its id (None if it is no request) and "". If the message is refused,
+    returns None and the reason: a key that comes twice, for example, or an id of a wrong type."""
     try:
         message = strict_json(body)
         known = jsonrpc_message_adapter.validate_json(body, by_name=False)  # as the SDK does

@@ -63,24 +63,27 @@ MCP_DATA: Final[dict[str, type[BaseModel]]] = {**DATA, "hms-list-peers": roster.
 
 @dataclass(frozen=True)
 class Answer:
-    """What a tool call returns, as text for a model and as data for a program."""
+    """What a tool call returns: `text` for a model, `data` for a program. `action` is None if the call only
+    reads. `repeated` is true for the outcome of an earlier call: this call sent nothing."""
 
-    text: str  # for a model
+    text: str
     data: dict[str, Any]  # see `DATA`
-    action: Action | None = None  # only of a call that changes a room
-    repeated: bool = False  # True: the outcome of an earlier call; this call sent nothing
+    action: Action | None = None
+    repeated: bool = False
 
     def saying(self, text: str) -> Answer:
+        """A copy with this text, also in its data."""
         return replace(self, text=text, data={**self.data, "text": text})
 
 
 def where_to_approve(action_id: str, page: str = "") -> str:
-    """Says where a person can decide. `page` is the address of the approvals page, or ""."""
+    """Return words that say where a person can decide. `page` is the address of the approvals page, or ""."""
     terminal = f"in a terminal: hms-active-rooms approve {action_id}"
     return f"on the page {page}, or {terminal}" if page else terminal
 
 
 def action_answer(action: Action, page: str = "") -> Answer:
+    """The answer to a call that changes a room: the state of its action. `page` is as in `call_tool`."""
     text, approve_at = for_model(action), where_to_approve(action.id, page)
     if action.waiting:
         note = f"{action.note} " if action.note else ""
@@ -101,8 +104,8 @@ async def call_tool(
     caller: Caller,
     page: str = "",
 ) -> Answer:
-    """Run one tool call to its end, or until a person has to decide. `arguments` may be unchecked JSON.
-    `page` is the address of the approvals page, or "". An error's `executed` says if the room changed."""
+    """Call the tool `name`. Returns when the call has ended, or waits for a person. A dict of arguments is
+    checked. `page` is the approvals page's address, or "". An error's `executed` says if the room changed."""
     gate = toolkit.gate
     call = arguments if isinstance(arguments, Arguments) else checked(name, arguments)
     if not isinstance(call, StateChange):
@@ -113,7 +116,7 @@ async def call_tool(
 
 
 def input_schema(tool: str) -> dict[str, Any]:
-    """The JSON schema of a tool's arguments, as LangChain shows it to a model."""
+    """The JSON schema of a tool's arguments, as LangChain shows it to a model. `tool` is its name."""
     schema = ARGUMENTS[tool].model_json_schema()
     return {key: value for key, value in schema.items() if key not in ("title", "description")}
 
@@ -121,8 +124,8 @@ def input_schema(tool: str) -> dict[str, Any]:
 async def read(
     gate: Gate, name: str, call: Arguments, caller: Caller, *, table: bool = False
 ) -> Answer:
-    """Answer a call of the tool `name`, which only reads. With `table`, people are returned as a compact
-    `PeersTable`. Then the token limit is for text and data together."""
+    """Answer a call of the tool `name`, which only reads. With `table`, a list of people is a compact
+    `PeersTable`, and text and data together keep to the token limit. Without, only the text keeps to it."""
     try:
         if isinstance(call, ListPeers):
             view, budget = await read_roster(gate, call)
@@ -142,11 +145,11 @@ async def read(
 async def open_call(
     gate: Gate, call: StateChange, caller: Caller, shown: Way | None = None
 ) -> tuple[Action, bool]:
-    """Return the action for a call, and whether it is new. If the caller has made the same call before,
-    the action may be that of the earlier call, so that a repeat does not change the room twice. `shown`
-    is how the caller will show a new question to a person; None if it will not. Raises RateLimited for
-    too many new calls, and PolicyRefusal for too many open questions. Neither is recorded as an action.
-    For other errors see `Gate.propose`."""
+    """Return the action for a call, and whether it is new. If the caller made the same call before, that
+    action is returned while it is open, and usually once after its end. So a repeat does not change the room
+    twice. `shown` is how the caller will show a new question to a person; None if it will not. Raises
+    RateLimited for too many new calls in a minute, and PolicyRefusal if too many questions wait. Neither is
+    recorded as an action. For other errors see `Gate.propose`."""
     keyed = Origin(caller.thread, "key", caller.key, caller.requester)
     found, who, earlier = await asyncio.to_thread(_look, gate, call, caller, keyed)
     if found is not None and not await _is_over(gate, found, caller):
@@ -232,17 +235,17 @@ UNSETTLED: Final = ("approved", "sent", "unknown")
 
 
 async def settle(gate: Gate, action: Action, waits: Waits = nobody_waits) -> Action:
-    """Bring an action to its end, and return it. If its state is `approved`, send it. If it is `sent` or
-    `unknown`, read the room to learn the outcome. Otherwise do nothing. For `waits` see `Gate.run`."""
+    """Send an `approved` action. For a `sent` or `unknown` one, read the room to learn the outcome. Returns
+    the action afterwards. `waits()` tells whether the program that asked still waits for the outcome."""
     if action.state in UNSETTLED:
         return await to_the_end(gate, action.id, run(gate, action, waits))
     return action
 
 
 async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str = "") -> Answer:
-    """Answer a call with the state of its action. If the action has ended, record that its outcome was
-    told. `began` is when the call came. If the action ended before that, the answer says that this call
-    sent nothing. `began` is None for an MCP call that brings a person's answer."""
+    """Answer a call with the state of its action. If the action has ended, record that the caller was told.
+    `began` is when the call came. If the action ended before `began`, the answer says that this call sent
+    nothing. If `began` is None, the answer never says so. `page` is the approvals page's address, or ""."""
     if action.ended:
         await _record_told(gate, action)
     answer = action_answer(action, page)

@@ -37,37 +37,38 @@ _T = TypeVar("_T")
 
 
 class NoAction(InvalidCall):
-    """There is no such action, or the policy does not allow its room."""
+    """Raised if there is no such action, or if the policy does not allow its room."""
 
     code = "no_action"
     default_hint = "List the actions: GET /v1/actions."
 
 
 class NoAnswer(InvalidCall):
-    """The answer does not fit the question, so nothing was decided. `problem` is the reason."""
+    """Raised if a decision does not fit its question. Nothing was decided. Its `problem` says why."""
 
     default_hint = "Read the action again, and answer the question that it shows now."
     problem = ""
 
 
 class StaleDigest(NoAnswer):
-    """The answer was for an older question: its digest, a hash of that question, is not the new one."""
+    """Raised if a decision has the digest (a hash) of another question than the one that waits now."""
 
     code = "stale_digest"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a person's decision."""
+    """What became of a person's decision. `counted` is false if it came too late, or if the policy refuses
+    the action. `action` is the action afterwards, or its newest revision. `text` tells the person."""
 
-    counted: bool  # False: another decision came first
-    action: Action  # the newest revision, which an edit or a new question makes
-    text: str  # for the person
+    counted: bool
+    action: Action
+    text: str
 
 
 async def list_actions(gate: Gate, *, limit: int = 50, **which: Unpack[Which]) -> list[Action]:
-    """The newest actions in rooms that the policy allows. `which` are filters of `Journal.actions`.
-    Raises PolicyRefusal if they name a room that the policy does not allow."""
+    """The newest actions in rooms that the policy allows. `which` are conditions, such as `state=` (see
+    `Which`). Raises PolicyRefusal for a `room_id` that the policy does not allow."""
     if (room_id := which.get("room_id")) is not None:
         gate.policy.check_room(room_id)
     which["rooms"] = gate.policy.only_rooms
@@ -77,8 +78,8 @@ async def list_actions(gate: Gate, *, limit: int = 50, **which: Unpack[Which]) -
 async def show(
     gate: Gate, action_id: str, within: Collection[str] | None = None
 ) -> tuple[Action, list[Event], Action]:
-    """Return an action, its events (oldest first), and its newest revision (an edit or a new question
-    makes one). `within` holds thread names (`Caller.thread`): only their actions are found. None finds all.
+    """Return an action, its events (oldest first), and its newest revision (an edit or a new question makes
+    one). If `within` is given, only an action with one of these threads is found (see `Caller.thread`).
     Raises NoAction if no action is found, or if the policy does not allow its room."""
 
     def look() -> tuple[Action, list[Event], Action]:
@@ -99,9 +100,10 @@ async def show(
 async def decide_and_run(
     gate: Gate, action_id: str, answer: object, *, by: str, way: Way, waits: Waits = nobody_waits
 ) -> Verdict:
-    """Record the decision of the person `by`, and send the action if it is approved. For `answer` and
-    `way` see `Gate.decide`, for `waits` see `Gate.run`. Raises NoAction or NoAnswer if nothing was
-    decided. Other errors may come after the decision; their `executed` says whether the room changed."""
+    """Record the decision of the person `by`, and send the action if it is approved. `answer` is an
+    `Approve`, `Reject` or `Edit`, or a dict (see `Gate.decide`). `way` is how the person was asked. For
+    `waits` see `Gate.run`. Raises NoAction or NoAnswer if nothing was decided. Other errors may come after
+    the decision; their `executed` says whether the room changed."""
     return await to_the_end(gate, action_id, _decide(gate, action_id, answer, by, way, waits))
 
 
@@ -138,15 +140,15 @@ async def _decide(
 
 
 async def already_decided(gate: Gate, action: Action) -> Verdict:
-    """The verdict for a person who decided too late: somebody had decided about `action` before."""
+    """The verdict for a person who decided too late: `action` was decided before, or had expired."""
     # Only the newest revision is ever sent, so a sent action has no newer one.
     newest = action if action.sent_at else await gate.latest(action.id)
     return Verdict(False, newest, told(action, newest))
 
 
 def told(action: Action, newest: Action) -> str:
-    """Tells a person who decided too late: who decided before, and how `action` ended. `newest` is its
-    newest revision, which may be the same. Pure."""
+    """The text for a person who decided too late: who decided before, and how `action` ended. `newest` is its
+    newest revision, which may be `action` itself. Pure."""
     if words := already(action, newest):
         return f"{words} {_now(newest)}"
     late = "Too late, nothing is sent. " if action.state == "expired" else ""
@@ -182,8 +184,8 @@ async def run_approved(gate: Gate) -> list[Action]:
 
 
 async def to_the_end(gate: Gate, action_id: str, work: Coroutine[Any, Any, _T]) -> _T:
-    """Await `work`, which may send the action, and return its result. `work` continues even if the caller
-    is cancelled. If `work` fails, the error gets the `executed` of the action in the journal."""
+    """Await `work`, which may send the action, and return its result. `work` continues even if the caller is
+    cancelled. If `work` fails, the error that is raised has the `executed` of the action in the journal."""
     task = asyncio.create_task(work, name=f"send {action_id}")
     _running.add(task)
     task.add_done_callback(_forget)

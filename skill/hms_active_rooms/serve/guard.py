@@ -65,29 +65,32 @@ _MORE_HEADERS: Final = {
 
 @dataclass(frozen=True)
 class Principal:
-    """Who sent a request, as its token says: a calling program or an approver."""
+    """Who sent a request, by its token. `name` is the token's name, or "". `approves`: may decide, but not
+    call tools that change a room. `alone`: no other program has a token, so it may read all actions. `known`:
+    the request has a token of this server."""
 
-    name: str = ""  # the token's name, for the journal; "" if it has no name, or none is needed
-    approves: bool = False  # decides, and cannot call tools that change a room
-    alone: bool = True  # the only program with a token, so it may read all actions
-    known: bool = False  # the request has one of the server's tokens
+    name: str = ""
+    approves: bool = False
+    alone: bool = True
+    known: bool = False
 
 
 @dataclass(frozen=True)
 class GuardSettings:
-    """Which requests a server accepts."""
+    """Which requests a server accepts. `hosts` are names in the Host header, without port. `origins` are the
+    page's addresses behind a proxy. `callers` and `approvers` are tokens, by name. Without `callers`,
+    programs need no token. At and below the `own_login` paths nobody needs one; a browser at "/" goes to the
+    first. At most `most_of_programs` requests of programs are open. A body has to arrive within `body_s`
+    seconds. Raises ConfigurationError for a malformed or repeated token."""
 
-    hosts: tuple[str, ...] = _LOOPBACK  # allowed names in the Host header, without port
-    origins: tuple[str, ...] = ()  # where people open the page, if a proxy changes the Host header
+    hosts: tuple[str, ...] = _LOOPBACK
+    origins: tuple[str, ...] = ()
     callers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Tokens of programs, by name ("" without one). If empty, programs need no token."""
-    approvers: Mapping[str, str] = field(default_factory=dict, repr=False)  # tokens, by name
+    approvers: Mapping[str, str] = field(default_factory=dict, repr=False)
     own_login: tuple[str, ...] = ()
-    """Paths with their own login (the approvals page); there and below, no token is needed. A browser
-    at "/" is redirected to the first one."""
-    most_of_programs: int = MOST_OF_PROGRAMS  # requests of programs that are open at once
+    most_of_programs: int = MOST_OF_PROGRAMS
     max_body_bytes: int = 256 * 1024  # our choice: fits a message of 4 KB with all its escapes
-    body_s: float = 10.0  # a body has to arrive in this time; our choice
+    body_s: float = 10.0  # our choice
 
     def __post_init__(self) -> None:
         tokens = [*self.callers.values(), *self.approvers.values()]
@@ -105,7 +108,7 @@ class GuardSettings:
 
     @cached_property
     def principals(self) -> dict[bytes, Principal]:
-        """Who has each token, by the token's hash, so the time of a look-up reveals no token."""
+        """The `Principal` of each token, by the token's hash, so the time of a look-up reveals no token."""
         alone = len(self.callers) < 2
         programs = {t: Principal(n, alone=alone, known=True) for n, t in self.callers.items()}
         people = {t: Principal(n, approves=True, known=True) for n, t in self.approvers.items()}
@@ -113,8 +116,8 @@ class GuardSettings:
 
 
 def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
-    """The tokens of calling programs, by name. `HMS_SERVER_TOKEN` is one without a name;
-    `HMS_SERVER_TOKENS` has "name=token" pairs, separated by commas or spaces."""
+    """The tokens of calling programs, by name. `HMS_SERVER_TOKEN` has the name "". `HMS_SERVER_TOKENS` has
+    "name=token" pairs, separated by commas or spaces. Raises ConfigurationError for a malformed list."""
     listed = environ.get("HMS_SERVER_TOKENS", "")
     pairs = [pair.partition("=")[::2] for pair in listed.replace(",", " ").split()]
     named = all(token and _NAME.fullmatch(name) for name, token in pairs)
@@ -130,7 +133,7 @@ def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
-    """The approvers' tokens in `HMS_APPROVER_TOKEN` and `HMS_APPROVER_TOKEN_<NAME>`, by name."""
+    """The approvers' tokens by name: "ada" for HMS_APPROVER_TOKEN_ADA, "approver" for HMS_APPROVER_TOKEN."""
     entries = []
     for variable, token in environ.items():
         match = _APPROVER.fullmatch(variable)
@@ -167,10 +170,10 @@ def guard_settings(
     origins: tuple[str, ...] = (),
     own_login: tuple[str, ...] = (),
 ) -> GuardSettings:
-    """Settings for a server that listens on `host`. `hosts` are further host names of the server,
-    `origins` further addresses, such as "https://rooms.example". The rest is as in `GuardSettings`.
-    Raises ConfigurationError for a malformed host, for a server that other machines can reach without a
-    token, and for `host` "0.0.0.0" or "::" without `hosts`."""
+    """Make the settings of a server that listens on `host`. `hosts` are further names by which clients reach
+    it, and `origins` are addresses of its page, such as "https://rooms.example". The rest is as in
+    `GuardSettings`. Raises ConfigurationError for a malformed host, for a server that other machines can
+    reach without a token, and for `host` "0.0.0.0" or "::" without `hosts`."""
     names = [_host_name(name) for name in hosts]
     reached = [*names, *map(origin_host, origins)]
     foreign = [name for name in reached if not is_loopback(name.strip("[]"))]
@@ -219,6 +222,7 @@ def origin_host(text: str) -> str:
 
 
 def principal(scope: Mapping[str, Any]) -> Principal:
+    """Who sent the request with this ASGI scope. If the guard recorded nobody: `Principal()`."""
     found: Principal = scope.get(PRINCIPAL_KEY, Principal())
     return found
 

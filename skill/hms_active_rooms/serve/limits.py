@@ -63,8 +63,8 @@ class Refusals:
         self._writing: set[asyncio.Task[None]] = set()
 
     def take_one(self, who: str, most: int) -> float:
-        """Count a new call of `who` and return 0. If `who` made `most` calls in this minute, count
-        nothing and return the seconds to wait."""
+        """Count a new call of `who`, a caller or a token, and return 0. If `who` has made `most` calls in
+        this minute, count nothing, and return the seconds until the next minute."""
         moment_s = self._begin_minute()
         if self._new[who] >= most:
             return (self._minute + 1) * _MINUTE_S - moment_s
@@ -72,9 +72,9 @@ class Refusals:
         return 0.0
 
     def add(self, word: str, what: str, by: str) -> None:
-        """Log and count a refused request. `word` is the reason, `by` the sender, and `what` the request
-        without query, headers and body. The journal records the first `MOST_A_MINUTE` of a minute for
-        each reason. If the reason is `BUSY`, the log gets no more either."""
+        """Log, count and record a refused request. `word` is the reason, `by` the sender, and `what` the
+        request without query, headers and body. For each reason, the journal gets an event for only the first
+        5 requests of a minute, and a count of the others. The log gets all; for "busy" only 5, too."""
         self._begin_minute()
         self._refused[word] += 1
         many = self._refused[word] > MOST_A_MINUTE

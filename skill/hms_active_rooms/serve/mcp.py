@@ -86,6 +86,7 @@ INSTRUCTIONS: Final = (
 
 
 def listed(tool: Tool) -> types.Tool:
+    """The tool as MCP lists it, with the schemas of its arguments and of its answer."""
     told, schema = hints(tool), calls.input_schema(tool.name)
     del schema["additionalProperties"]  # google-genai's converter fails with it
     return types.Tool(
@@ -312,8 +313,9 @@ def _decision(action: str, content: Mapping[str, object] | None, digest: str) ->
 async def answer(
     gate: Gate, page: str, elicit: bool, context: Context, params: types.CallToolRequestParams
 ) -> types.CallToolResult | types.InputRequiredResult:
-    """Answer a tool call. If `params` has a person's answer to an earlier question, first record that.
-    For `page` and `elicit` see `build_server`. Raises MCPError for an unknown tool or a failure."""
+    """Answer a tool call: return its result, or a question that the client shows to its person. If `params`
+    has the answer to an earlier question, first record that. For `page` and `elicit` see `build_server`.
+    Raises MCPError for an unknown tool or an unexpected error."""
     if params.name not in ARGUMENTS:
         raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
     try:

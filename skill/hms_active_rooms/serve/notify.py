@@ -58,16 +58,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NotifySettings:
-    """Where to send notices of actions that wait for a person, and in which form."""
+    """Where to send notices of actions that wait for a person (`url`), and in which form. `secret` signs each
+    notice; "" for no signature. With `names`, a notice has the question and names of people."""
 
     url: str = field(repr=False)  # of the webhook, which is often a secret
     form: Form = "json"
-    secret: str = field(default="", repr=False)  # signs each notice; "" for none
-    names: bool = False  # True: the notice has the whole question, with names from the room
+    secret: str = field(default="", repr=False)
+    names: bool = False
 
 
 def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
-    """The settings in `HMS_NOTIFY_*`. None if `HMS_NOTIFY_URL` is not set: no notices are sent."""
+    """The settings in `HMS_NOTIFY_*`; None without `HMS_NOTIFY_URL`. Raises ConfigurationError if wrong."""
     url, host = environ.get("HMS_NOTIFY_URL", "").strip(), ""
     if not url:
         if idle := [name for name in _MORE if environ.get(name, "").strip()]:
@@ -142,7 +143,7 @@ async def tell_of_questions(
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Until cancelled, send a notice of each action that waits. `page` is as in `notice`."""
+    """Send a notice of each action that waits for a person, until cancelled. `page` is as in `notice`."""
 
     def waiting() -> list[Action]:
         with gate.journal.read() as view:
@@ -196,6 +197,6 @@ def _time(text: str) -> datetime:
 
 
 def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:
-    """A list with the context that sends notices, for `at_work`; [] if `HMS_NOTIFY_URL` is not set."""
+    """The `lifespans` that send notices, for `at_work`: one, or none ([]) if `HMS_NOTIFY_URL` is not set."""
     settings = notify_settings(environ)
     return [lambda: meanwhile(tell_of_questions(gate, settings, page))] if settings else []

@@ -54,7 +54,8 @@ _log = logging.getLogger(__name__)
 
 
 class Json(JSONResponse):
-    """A JSON answer, not cached, in ASCII so that no name can control a terminal."""
+    """A JSON answer, not cached, in ASCII so that no name can control a terminal. `content` is JSON or a
+    pydantic model. `more` are arguments of Starlette's `JSONResponse`."""
 
     def __init__(self, content: object, status_code: int = 200, **more: Any) -> None:
         super().__init__(content, status_code, **more)
@@ -67,8 +68,8 @@ class Json(JSONResponse):
 
 
 class Refused(HTTPException):
-    """Refuses a request for which nothing was executed. If a decision did not count, `action` is the
-    action as it is now."""
+    """Raised to refuse a request; nothing was executed. `code` is for programs, `detail` and `hint` are for
+    people. `more` may have `headers`, and `action`: the action now, if a decision did not count."""
 
     def __init__(self, status: int, code: str, detail: str, hint: str = "", **more: Any) -> None:
         self.action: ActionView | None = more.pop("action", None)
@@ -79,7 +80,7 @@ class Refused(HTTPException):
 def problem(
     status: int, code: str, detail: str, hint: str = "", *, executed: Executed = "no", **more: Any
 ) -> Json:
-    """A problem+json answer. `rest.Problem` describes its fields."""
+    """Make a problem+json answer. Its fields are those of `rest.Problem`; `more` are further fields."""
     urn, title = f"urn:hms-active-rooms:problem:{code}", HTTPStatus(status).phrase
     told = {"type": urn, "title": title, "status": status, "detail": detail, "code": code}
     return Json(told | {"executed": executed, "hint": hint, **more}, status, media_type=MEDIA_TYPE)
@@ -129,6 +130,7 @@ def note(scope: Scope, word: str) -> None:
 
 
 async def failed(_: Request, __: Exception) -> Json:
+    """The answer after an unexpected exception: nobody knows whether anything was executed."""
     return _unknown(500, "The server failed.")
 
 
@@ -183,8 +185,8 @@ def place_of(error: BaseException) -> str:
 
 
 async def json_body(request: Request) -> dict[str, JsonValue]:
-    """The JSON object in the request's body; {} for an empty body. Raises `Refused` for another body,
-    for a key that comes twice, and for another Content-Type."""
+    """The JSON object in the request's body; {} for an empty body. Raises `Refused` for another body, for a
+    key that comes twice, for another Content-Type, and for a Content-Encoding."""
     body = await request.body()
     kinds = [kind.partition(";")[0].strip() for kind in request.headers.getlist("content-type")]
     if (kinds or body) and [kind.lower() for kind in kinds] != ["application/json"]:

@@ -75,7 +75,7 @@ class Problem(BaseModel):
 
 
 class Approval(_Model):
-    """An approval of exactly what was shown."""
+    """An approval of the action with this digest, as it was shown. `words` has the new texts of an edit."""
 
     digest: Digest = Field(description="The `digest` of the action that was shown.")
     words: dict[Literal["message", "type", "reason"], str] | None = Field(
@@ -84,7 +84,7 @@ class Approval(_Model):
 
 
 class Rejection(_Model):
-    """A rejection of an action."""
+    """A rejection of an action. With a `digest`, it counts only for the action that was shown."""
 
     reason: ReasonText = Field(default="", max_length=2000, description="For whoever asked.")
     digest: Digest | None = Field(default=None, description="As in `Approval`, but optional.")
@@ -111,7 +111,7 @@ class Tools(_Model):
 
 
 class ToolAnswer(_Model, Generic[Data]):
-    """What a tool call returned."""
+    """What a tool call returned. If `repeated` is true, it is the outcome of an earlier call."""
 
     text: str = Field(description="For a model.")
     data: Data
@@ -125,7 +125,7 @@ class Actions(_Model):
 
 
 class EventData(_Model):
-    """One event of an action, as the journal records it."""
+    """One event of an action: what happened (`kind`), who did it (`by`), and how (`way`)."""
 
     at: datetime
     kind: str
@@ -135,7 +135,7 @@ class EventData(_Model):
 
 
 class ShownAction(_Model):
-    """One action and what happened to it."""
+    """One action and its events. `newest_id` is the id of the action that replaced it, or its own."""
 
     action: ActionView
     events: list[EventData] = Field(description=f"At most the last {MAX_EVENTS}, oldest first.")

@@ -36,7 +36,8 @@ _GENTLE: Final = 5  # after a read of the rooms, the pause is at least this many
 
 @dataclass(frozen=True)
 class PageSettings:
-    """Times of the approvals page, in seconds."""
+    """Times of the approvals page, in seconds: how long a login link and a login last (`link_s`,
+    `session_s`), the pauses between reads of journal and rooms, and how long to wait for news (`hold_s`)."""
 
     link_s: float = 12 * 3600.0  # how long a login link can be used (once)
     session_s: float = 7 * 24 * 3600.0  # how long a login lasts
@@ -152,6 +153,7 @@ class Feed:
 
 
 def room_view(room_id: str, room: ActiveRoom | None, people: Sequence[Peer]) -> dict[str, Any]:
+    """A room and its people as JSON for the page. `room` is None if nobody is in it, or it cannot be read."""
     seen = select(people, limit=SHOWN_ROWS)
     alike = set(chain.from_iterable(same_looks((r.short_id, r.peer.name) for r in seen.rows)))
     rows = []
@@ -182,6 +184,7 @@ def action_view(action: Action) -> dict[str, Any]:
 
 
 def event_view(event: Event) -> dict[str, Any]:
+    """An event as JSON for the page; long texts are cut."""
     told = {"kind": event.kind, "by": who(event.by, event.way), "way": event.way}
     text = event.data.get("reason") or event.data.get("text") or ""
     return {

@@ -65,7 +65,7 @@ _Answer = Response | dict[str, Any]
 
 @dataclass(frozen=True)
 class Session:
-    """A person who is logged in on the approvals page."""
+    """A person who is logged in on the approvals page until `ends_at`, a time of the clock of `Logins`."""
 
     name: str  # as the journal records it
     ends_at: float  # by the clock of `Logins`
@@ -84,7 +84,7 @@ class Logins:
     _sessions: dict[bytes, Session] = field(default_factory=dict, init=False)
 
     def link(self, name: str = "") -> str:
-        """Make a login link for `name`, or for anybody, and return its secret."""
+        """Make a login link, and return its secret. Without a `name`, the person gives one at the login."""
         self._forget()
         token = secrets.token_urlsafe(32)
         person = person_name(name) if name else ""
@@ -138,7 +138,8 @@ def person_name(text: str) -> str:
 
 
 class Page:
-    """The approvals page, at `PATH` and below it. `GuardSettings.own_login` must list `PATH`."""
+    """The approvals page, at the path "/approvals" and below. `GuardSettings.own_login` must list this path.
+    The attribute `entry` is the page as a part of the server, for `create_app`."""
 
     def __init__(self, toolkit: ActiveRoomsToolkit, settings: PageSettings | None = None) -> None:
         self._gate = toolkit.gate
