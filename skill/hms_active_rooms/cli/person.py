@@ -134,7 +134,7 @@ def next_step(action: Action, settings: Settings) -> str:
 
 
 def still_open(action: Action, settings: Settings) -> str:
-    """How a person can decide or send an open action; "" if the action is not open."""
+    """How a person can decide or send an action that is `proposed` or `approved`; "" in other states."""
     undecided = "Nothing was decided and nothing was sent. " if action.state == "proposed" else ""
     open_ = action.state in UNSENT and not action.contradiction
     return undecided + next_step(action, settings) if open_ else ""

@@ -88,7 +88,7 @@ def open_journal(settings: Settings) -> closing[Journal]:
 
 
 def existing(journal: Journal, action_id: str) -> Action:
-    """The action with this id, or this link to the approvals page. Raises InvalidCall if there is none."""
+    """The action with this id (or link to the approvals page). Raises InvalidCall if there is none."""
     wanted = storable(action_id.strip().lower()).rpartition("#action=")[2]
     if (action := journal.get(wanted)) is not None:
         return action
