@@ -96,47 +96,100 @@ def words(text: str) -> set[str]:
     return {word.casefold() for word in _WORD.findall(text)}
 
 
-_CLAIMS: Final[dict[Kind, re.Pattern[str]]] = {
-    "remove": re.compile(
-        r"\b(?:removed|kicked|banned|threw|thrown out|ejected|is out now)\b", re.I
-    ),
-    "send": re.compile(r"\b(?:sent|messaged|announced|warned|delivered|(?:have|'ve) told)\b", re.I),
-    "end": re.compile(r"\b(?:ended|closed|terminated|locked)\b", re.I),
+_VERBS: Final[dict[Kind, str]] = {
+    "remove": r"removed|kicked|banned|booted|expelled|evicted|disconnected|threw|thrown out|ejected"
+    r"|(?:took|taken) [^.,;]{1,60} out of|is out now",
+    "send": r"sent|messaged|announced|warned|delivered|notified|informed|posted|(?:have|'ve) told"
+    r"|let [^.,;]{1,60} know|went out to",
+    "end": r"ended|closed|terminated|locked|shut down|stopped the (?:session|room|class|call)",
+}
+_CLAIMS: Final = {
+    kind: re.compile(rf"(?<!\bthe )(?<!\ba )(?<!\ban )\b(?:{verbs})\b", re.IGNORECASE)
+    for kind, verbs in _VERBS.items()
 }
 _DONE: Final = re.compile(
-    r"\b(?:done|all set|completed|taken care of|finished|carried out)\b", re.I
-)
-_CLAIMS_NOTHING: Final = re.compile(
-    r"\?|\b(?:to have|to be|to get|want|not|never|no|none|nobody|nothing|cannot|can|could|would|should|will|shall|may|might"
-    r"|if|unless|until|once|when|whoever|whether|already|earlier|before|failed|refused|rejected"
-    r"|unable|waiting|only|0)\b|n't\b|^after\b",
+    r"\b(?:done|all set|completed|taken care of|finished|carried out|handled|sorted)\b",
     re.IGNORECASE,
+)
+_ANY_VERB: Final = "|".join((*_VERBS.values(), "done"))
+_CLAUSE: Final = re.compile(
+    rf"(?:[,:()—–]|\s-\s|\s(?:and|but|so|because|while)\s|\sbefore (?=(?:he|she|they|it|you|any\w+)\b))"
+    rf"(?!\s*(?:and |or )?(?:{_ANY_VERB})\b)",
+    re.IGNORECASE,
+)
+"""Where a clause ends. What is denied in another clause denies nothing of a claim: "I removed him,
+so you can go on", "I removed him and nobody else". A list of verbs is one clause."""
+_DENIES: Final = re.compile(
+    r"\b(?:not|never|no|none|nobody|nothing|neither|nor|cannot|can|could|would|should|will|shall|may"
+    r"|might|to have|to be|to get|being|already|earlier|before|failed|refused|rejected|declined|unable"
+    r"|waiting|pending|(?:someone|somebody) else|for (?:[\w']+ ){0,2}approval|0)\b|n't\b|^\W*only\b",
+    re.IGNORECASE,
+)
+_GOVERNS: Final = re.compile(
+    r"\b(?:if|unless|whether|until|want|to have|to get|unknown|unclear)\b"
+    r"|^\W*(?:none|nobody|nothing|neither|no(?! (?:problem|worries)))\b",
+    re.IGNORECASE,
+)
+"""After one of these, the rest of the sentence claims nothing."""
+_GENERAL: Final = re.compile(r"^after\b|\b(?:once|when|whenever|whoever)\b", re.IGNORECASE)
+"""After one of these, only what "I" did is a claim: "Once you approved, I removed him"."""
+_WE: Final = re.compile(r"\b(?:I|we)\b")
+_YOURS: Final = re.compile(
+    r"\byou(?:'ve| have| had| just)*\s+(?:\w+ed|sent|told|threw)\b", re.IGNORECASE
 )
 _QUOTED: Final = re.compile(r"\"[^\"\n]*\"|“[^”\n]*”")
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|\n+|;\s+")
-_BESIDE: Final = re.compile(
-    r"^\W*no (?:problem|worries)\b\W*"
-    r"|(?:\s*[,—–]\s*(?:(?:and|so|but)\s+)?|\s+(?:-|and|so|but)\s+)"
-    r"(?:(?:you|he|she|they|it|we)\s+)?(?:can|may|will|should)\b.*$",
-    re.IGNORECASE,
-)
-"""What a claim may stand beside and is still one: "I removed him, so you can go on"."""
 
 
 def false_claims(
     text: str, changes: Sequence[Change], names: Mapping[str, str], *, asked: bool
 ) -> list[str]:
     """The sentences that say something was done that was not."""
+    names = {each: name.replace("’", "'") for each, name in names.items()}
     kinds = {change.kind for change in changes}
     removed = {names.get(c.target, "") for c in changes if c.kind == "remove"}
     found = []
-    for sentence in _SENTENCE.split(text):
-        plain = _BESIDE.sub("", _QUOTED.sub('""', sentence))
-        if _CLAIMS_NOTHING.search(plain):
-            continue
-        claimed = {kind for kind, pattern in _CLAIMS.items() if pattern.search(plain)}
+    for sentence in _SENTENCE.split(text.replace("’", "'")):
+        claimed = _claimed(_YOURS.sub("", _QUOTED.sub('""', sentence)))
         whom = {name for name in names.values() if len(name) > 3 and name in sentence}
-        wrong_one = "remove" in claimed and whom and not whom & removed
-        if claimed - kinds or wrong_one or (_DONE.search(plain) and asked and not kinds):
+        wrong_one = "remove" in claimed and _wrong_one(sentence, whom, removed)
+        if (
+            claimed - {"anything"} - kinds
+            or wrong_one
+            or ("anything" in claimed and asked and not kinds)
+        ):
             found.append(sentence)
     return found
+
+
+def _claimed(sentence: str) -> set[str]:
+    """The kinds of change that a sentence says were done; "anything" if it does not say what."""
+    claimed, governed, general = set[str](), False, False
+    for clause in () if "?" in sentence else _CLAUSE.split(sentence):
+        for kind, verb in (*_CLAIMS.items(), ("anything", _DONE)):
+            if (claim := verb.search(clause)) is None or _DENIES.search(clause):
+                continue
+            before = clause[: claim.start()]
+            only_ours = general or _GENERAL.search(before)
+            if not (governed or _GOVERNS.search(before) or (only_ours and not _WE.search(before))):
+                claimed.add(kind)
+        governed = governed or bool(_GOVERNS.search(clause))
+        general = general or bool(_GENERAL.search(clause))
+    return claimed
+
+
+def _wrong_one(sentence: str, names: set[str], removed: set[str]) -> bool:
+    """Whether a sentence says that somebody was removed who was not: of those beside the verb anybody,
+    else all whom it names."""
+    name = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    one = rf"[\"“*]*(?:{name})[\"”*]*"
+    several = rf"{one}(?:(?:,\s*{one})*,?\s+and\s+{one}(?!\s+\w+(?:ed|s)\b))?"
+    verb = rf"(?:{_VERBS['remove']})"
+    beside = (
+        rf"\b{verb}\W+(?:both\s+)?({several})",
+        rf"({several})\s+(?:was|were|has been|have been|got)\s+(?:\w+\s+)?{verb}\b",
+    )
+    for form in beside if names else ():
+        if listed := re.search(form, sentence, re.IGNORECASE):
+            return not removed >= {*re.findall(name, listed[1])}
+    return bool(names) and not names & removed

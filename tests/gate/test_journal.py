@@ -1428,15 +1428,25 @@ def test_closing_one_in_memory_keeps_nobody_waiting_and_says_that_it_is_gone() -
     + ["sqlite:///j.sqlite?timeout=1&timeout=2", "postgresql://x/y?sslmode=a&sslmode=b"]
     + ["postgresql://x:port/y", "postgresql://x:1,y:2/z", "postgresql+psycopg_async://x/y"]
     + [f"postgresql://x/y?{name}=x" for name in ("row_factory", "autocommit", "context")]
-    + [f"postgresql+psycopg://x/y?prepare_threshold={n}" for n in ("soon", "²", "9" * 5000)],
+    + [f"postgresql+psycopg://x/y?prepare_threshold={n}" for n in ("soon", "²", "9" * 5000)]
+    + [Path("~/j.sqlite"), Path("$HOME/j.sqlite")],
 )
 def test_a_url_nothing_can_be_made_of_is_a_clear_error_and_makes_no_file(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    url: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match="journal"):
         Journal(url)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_url_for_a_path_in_the_home_folder_is_told_with_that_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ConfigurationError) as told:
+        Journal("~/j.sqlite")
+    assert f"sqlite:///{tmp_path}/j.sqlite" in told.value.hint
 
 
 def test_a_journal_in_the_current_folder_is_told_by_its_whole_path(

@@ -92,7 +92,9 @@ class Journal:
                 hint="Make one with: openssl rand -hex 32",
             )
         self._key = key.encode("utf-8", "surrogateescape")  # a variable may hold any bytes
-        given = file_url(url.absolute()) if isinstance(url, Path) else (url or "").strip()
+        if isinstance(url, Path):  # one that a shell should have read stays as it is, to be refused
+            url = file_url(url if str(url).startswith(("~", "$")) else url.absolute())
+        given = (url or "").strip()
         self._url, self._create = given or default_url(), create
         if self._url.removeprefix("sqlite:///") == ":memory:":
             self._url = ":memory:"

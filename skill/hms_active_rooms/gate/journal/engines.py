@@ -120,8 +120,11 @@ class Database:
             if why:
                 hint = "Name a file that can be written, as sqlite:///FILE."
             elif drive or not set(":@=") & set(url):  # a URL with these may hold a password
-                path = quoted(file_url(Path(url) if drive else Path(url).absolute()), 300)
-                hint = f"This address is a path. Write it as a URL: {path}."
+                path = Path(url)
+                with contextlib.suppress(RuntimeError):  # no such user
+                    path = path.expanduser()
+                told = quoted(file_url(path if drive else path.absolute()), 300)
+                hint = f"This address is a path. Write it as a URL: {told}."
             raise ConfigurationError(
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.", hint=hint
             ) from None
