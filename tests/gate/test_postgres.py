@@ -266,7 +266,7 @@ def test_a_server_that_could_lose_a_record_is_refused(url: str) -> None:
     Journal(url).close()
 
 
-@pytest.mark.parametrize("table", ["hms_actions", "hms_events"])
+@pytest.mark.parametrize("table", ["hms_actions", "hms_events", "hms_asks"])
 def test_a_table_that_a_crash_would_empty_is_refused(url: str, table: str) -> None:
     place = new_database(url)
     Journal(place).close()

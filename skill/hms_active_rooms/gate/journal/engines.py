@@ -369,7 +369,7 @@ def _begin_postgresql(connection: sa.Connection) -> None:
         "SELECT set_config('lock_timeout', %s, true), set_config('synchronous_commit', %s, true), "
         "pg_advisory_xact_lock(x'686d73'::int), current_setting('fsync'), "  # "hms" in ASCII
         "current_setting('server_encoding'), EXISTS (SELECT FROM pg_class WHERE relpersistence = 'u' "
-        "AND oid IN (to_regclass('hms_actions'), to_regclass('hms_events')))",
+        "AND oid IN (to_regclass('hms_actions'), to_regclass('hms_events'), to_regclass('hms_asks')))",
         (f"{_LONGEST_WAIT_S}s", waits),
     ).one()
     if fsync != "on" or unlogged:
