@@ -164,6 +164,13 @@ async def test_other_words_for_what_was_approved_before_send_nothing() -> None:
     second = await say(toolkit, action, edit, "ada")
     assert (second.counted, second.action.state, room.posts) == (False, "approved", [])
     assert 'Already approved by "bob"' in second.text
+    # Neither the program that asked nor a restart sends what somebody wanted changed.
+    again = await call_tool(
+        toolkit, REMOVE, remove(1, reason="spam"), caller=Caller("test", "tester")
+    )
+    assert "approved, not sent" in again.text
+    assert await run_approved(toolkit.gate) == []
+    assert room.posts == []
     assert (await say(toolkit, action, yes(action), "ada")).action.state == "done"
     assert [body["reason"] for _, body in room.posts] == ["spam"]
 

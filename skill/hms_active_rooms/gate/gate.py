@@ -409,13 +409,19 @@ class Gate:
         if isinstance(action, ActiveRoomsError) or action.state in records.FINAL:
             return action
         try:
-            if action.state == "approved" and action.id not in just_approved:
-                events = await asyncio.to_thread(self.journal.events, action.id)
-                if any(event.kind == records.OTHER_WORDS for event in events):
-                    return action
+            if action.id not in just_approved and await self.needs_new_yes(action):
+                return action
             return await self.run(action)
         except ActiveRoomsError as error:
             return error
+
+    async def needs_new_yes(self, action: Action) -> bool:
+        """Return whether the action is approved, but somebody wanted other words since. Then only a
+        person sends it, by `approve` or a new yes. Check this before `run` if no person asked for it."""
+        if action.state != "approved":
+            return False
+        events = await asyncio.to_thread(self.journal.events, action.id)
+        return any(event.kind == records.OTHER_WORDS for event in events)
 
     async def withdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[Action]:
         """Reject and return the actions of a conversation that are not sent yet, and end its approvals with

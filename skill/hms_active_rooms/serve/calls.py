@@ -235,8 +235,9 @@ UNSETTLED: Final = ("approved", "sent", "unknown")
 
 
 async def settle(gate: Gate, action: Action, waits: Waits = nobody_waits) -> Action:
-    """Send an `approved` action. For a `sent` or `unknown` one, read the room to learn the outcome. Returns
-    the action afterwards. `waits()` tells whether the program that asked still waits for the outcome."""
+    """Send an `approved` action that needs no new yes. For a `sent` or `unknown` one, read the room to
+    learn the outcome. Returns the action afterwards. `waits()` tells whether the program that asked still
+    waits for the outcome."""
     if action.state in UNSETTLED:
         return await to_the_end(gate, action.id, run(gate, action, waits))
     return action

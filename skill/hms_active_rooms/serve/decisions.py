@@ -131,7 +131,7 @@ async def _decide(
     ):
         # A second yes also sends an action that was approved and not sent. An edit does not,
         # since this person wants other words.
-        action = await run(gate, action, waits)
+        action = await run(gate, action, waits, new_yes=True)
     if not decided.counted or (approving and action.state == "rejected"):
         return await already_decided(gate, action)
     if approving and action.result.error == errors.PolicyRefusal.code:
@@ -173,7 +173,8 @@ async def run_approved(gate: Gate) -> list[Action]:
         if not action.thread.startswith(OUTSIDE) and action.decided_way not in _SENT_HERE:
             continue
         try:
-            rows.append(await to_the_end(gate, action.id, run(gate, action)))
+            row = await to_the_end(gate, action.id, run(gate, action))
+            rows += [row] if row.state != "approved" else []
         except ActiveRoomsError as error:
             # The action stays approved or unknown, which its caller is told.
             _log.warning("the approved action %s is not finished: %s", action.id, error.code)
@@ -203,10 +204,14 @@ def _forget(task: asyncio.Task[Any]) -> None:
         task.exception()  # so that asyncio does not log it; the journal has the outcome
 
 
-async def run(gate: Gate, action: Action, waits: Waits = nobody_waits) -> Action:
+async def run(
+    gate: Gate, action: Action, waits: Waits = nobody_waits, *, new_yes: bool = False
+) -> Action:
     """Call `Gate.run(action, waits=waits)`. If it raises an error but the action has ended, return the
-    action instead."""
+    action instead. Without `new_yes`, an action that needs a new yes is only returned."""
     try:
+        if not new_yes and await gate.needs_new_yes(action):
+            return action
         return await gate.run(action, waits=waits)
     except ActiveRoomsError:
         row = await _newest(gate, action.id)
