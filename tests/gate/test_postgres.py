@@ -279,6 +279,23 @@ def test_a_table_that_a_crash_would_empty_is_refused(url: str, table: str) -> No
     Journal(place).close()
 
 
+async def test_with_a_copy_what_was_approved_before_is_asked_about_again(url: str) -> None:
+    place, room = new_database(url), StandInRoom([peer(1)])
+    journal = Journal(place)
+    action = insert(journal, row(journal.now()))
+    with journal.write() as tx:
+        tx.move(action, "approved", by="ada", way="terminal")
+    journal.close()
+    admin = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    name = sa.make_url(place).database
+    with admin.connect() as db:
+        db.exec_driver_sql(f"CREATE DATABASE {name}_copy TEMPLATE {name}")
+    asked = await gate_on(room, Journal(place.replace(f"{name}", f"{name}_copy"))).run(action.id)
+    assert (asked.state, room.posts) == ("proposed", [])
+    assert "copied or moved" in asked.note
+    assert (await gate_on(room, Journal(place)).run(action.id)).state == "done"
+
+
 def test_a_trigger_that_does_not_fire_is_missing(url: str) -> None:
     place = new_database(url)
     Journal(place).close()

@@ -365,13 +365,17 @@ def _begin_postgresql(connection: sa.Connection) -> None:
     # commit waits for the disk, whatever the default is. Each transaction sets this, since a pooler
     # does not keep a session's settings.
     waits = "off" if mode == "notes" else "on"
-    [*_, fsync, encoding, unlogged] = connection.exec_driver_sql(
+    [*_, fsync, encoding, unlogged, table] = connection.exec_driver_sql(
         "SELECT set_config('lock_timeout', %s, true), set_config('synchronous_commit', %s, true), "
         "pg_advisory_xact_lock(x'686d73'::int), current_setting('fsync'), "  # "hms" in ASCII
         "current_setting('server_encoding'), EXISTS (SELECT FROM pg_class WHERE relpersistence = 'u' "
-        "AND oid IN (to_regclass('hms_actions'), to_regclass('hms_events'), to_regclass('hms_asks')))",
+        "AND oid IN (to_regclass('hms_actions'), to_regclass('hms_events'), to_regclass('hms_asks'))), "
+        # This tells a journal from a copy of it in another database, or on another server.
+        "(SELECT oid::text FROM pg_database WHERE datname = current_database()) || '/' || "
+        "to_regclass('hms_actions')::oid",
         (f"{_LONGEST_WAIT_S}s", waits),
     ).one()
+    connection.info["table"] = table
     if fsync != "on" or unlogged:
         why = "a table is UNLOGGED" if unlogged else f"its setting fsync is {quoted(str(fsync))}"
         raise JournalError(

@@ -393,14 +393,14 @@ class Writing(Reading):
     """A transaction that may write. Nobody else writes to the journal meanwhile."""
 
     @property
-    def _file(self) -> int | None:
-        """The inode number of the journal's file; None if it has no file."""
+    def _file(self) -> int | str | None:
+        """The inode number of the journal's file, or PostgreSQL's number of the table; None in memory."""
         files = self.db.info.get("files")
-        return files[0][1] if files else None
+        return files[0][1] if files else self.db.info.get("table")
 
     def is_copy(self, history: Sequence[Event]) -> bool:
-        """Return whether an action with these events was approved in another file. Then the journal
-        was copied or moved, and the other copy may have sent the action."""
+        """Return whether an action with these events was approved in another file or table. Then the
+        journal was copied or moved, and the other copy may have sent the action."""
         files = [event.data.get("file") for event in history if event.kind == "approved"]
         return files[-1:] not in ([], [None], [self._file])
 
