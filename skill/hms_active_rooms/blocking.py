@@ -24,10 +24,10 @@ Work = Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]]
 
 
 def run(work: Work[T]) -> T:
-    """Run a coroutine on this package's event loop, in a background thread, and return its result. `work`
-    is the coroutine, or a function that makes it. The coroutine gets a copy of the caller's context
-    variables. Ctrl-C during the wait cancels the coroutine. A call on that event loop raises
-    RuntimeError, since the call would wait for itself."""
+    """Run a coroutine on this package's event loop, in a background thread, and return its result. `work` is
+    the coroutine, or a function that makes it. The coroutine gets a copy of the caller's context variables.
+    Ctrl-C during the wait cancels the coroutine. Code that runs on that event loop must not call `run`: it
+    gets RuntimeError, since the loop would wait for itself."""
     try:
         background = _current()
     except RuntimeError:
@@ -76,8 +76,8 @@ def run(work: Work[T]) -> T:
 
 
 async def in_own_thread(call: Callable[[], T]) -> T:
-    """Run a call in a new thread, with a copy of the context variables, and return its result. The
-    thread is a daemon, so Python can end while the thread still waits for a person to type."""
+    """Run `call` in a new thread, with a copy of the caller's context variables, and return its result. The
+    event loop goes on meanwhile. Python can end even if `call` still waits for a person to type."""
     result, context = Future[T](), copy_context()
     result.set_running_or_notify_cancel()
 
@@ -132,7 +132,7 @@ def _current() -> _Background:
 
 
 def stop() -> None:
-    """Stop the event loop of `run`, and cancel its tasks. The next `run` starts a new loop."""
+    """Stop the event loop that `run` uses, and cancel its coroutines. The next `run` starts a new loop."""
     global _background
     with _lock:
         background, _background = _background, None

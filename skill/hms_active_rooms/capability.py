@@ -35,7 +35,8 @@ class _Part(
 
 
 class Hints(_Part):
-    """What a tool does to a room. Without hints, a tool is destructive and not idempotent."""
+    """What a tool does to a room. By default, a tool is destructive and not idempotent. A tool that is
+    `read_only` is by default idempotent, and it cannot be destructive."""
 
     read_only: StrictBool = False
     destructive: StrictBool = Field(default_factory=lambda given: not given.get("read_only"))
@@ -49,7 +50,7 @@ class Hints(_Part):
 
 
 class Parameter(_Part):
-    """A parameter of an operation. `place` says where a request has it."""
+    """A parameter of an operation. `place` says whether it is in the URL's path or in the request's body."""
 
     name: Text
     place: Literal["path", "body"] = Field(alias="in")
@@ -58,7 +59,7 @@ class Parameter(_Part):
 
 
 class Operation(_Part):
-    """A kind of request to the 100ms API."""
+    """A kind of request to the 100ms API. This package does not use `output_parameters`."""
 
     name: Text
     method: Literal["GET", "POST", "DELETE"]  # as in the 100ms guide "Make API calls"
@@ -78,7 +79,8 @@ class Operation(_Part):
         return any(parameter.place == "body" for parameter in self.input_parameters)
 
     def url_path(self, **values: str) -> str:
-        """Return the path with `values` (checked ids), percent-encoded, in place of placeholders."""
+        """Return the path with an id in place of each placeholder. `values` maps each placeholder's name to
+        an id. The ids are percent-encoded here, but not checked. Raises KeyError if one is missing."""
         return _PLACEHOLDER.sub(lambda match: quote(values[match[1]], safe=""), self.path)
 
 
@@ -102,8 +104,8 @@ class Resource(_Part):
 
 
 class Bearer(_Part):
-    """How a request is authorized. `token` is "{{env.NAME}}": the environment variable NAME holds the
-    token. A contract may call this field `value` instead."""
+    """How a request is authorized. `token` is "{{env.NAME}}": the environment variable NAME holds the token.
+    The contract file may call this field `value` instead."""
 
     type: Literal["bearer"]
     token: str = Field(
@@ -123,7 +125,8 @@ class Api(_Part):
 
 
 class Tool(_Part):
-    """A tool for a model. `call` is "NAMESPACE.OPERATION", the operation that the tool uses."""
+    """A tool for a model. `call` is "NAMESPACE.OPERATION", the operation that the tool uses. `arguments`
+    (`with` in the file) maps the operation's parameters to values. This package does not use it."""
 
     name: Text
     description: Text
@@ -161,7 +164,7 @@ class _Body(_Part):
 
 
 class Capability(_Part):
-    """The whole contract: the API that this package calls, and the tools that a model gets."""
+    """The whole contract file: the API that this package calls, and the tools that a model gets."""
 
     naftiko: Text
     info: _Info
@@ -185,9 +188,11 @@ class Capability(_Part):
         return self.capability.exposes[0].tools
 
     def operation(self, name: str) -> Operation:
+        """Return the operation with this name. Raises KeyError if there is none."""
         return self._operations[name]
 
     def tool(self, name: str) -> Tool:
+        """Return the tool with this name. Raises KeyError if there is none."""
         return self._tools[name]
 
     @pydantic.model_validator(mode="after")

@@ -20,7 +20,8 @@ _EXECUTED_TEXT: dict[Executed, str] = {
 
 class ActiveRoomsError(Exception):
     """Base class of all errors that this package raises on purpose. `executed` says whether the request
-    changed anything, `hint` what to do next. Programs can rely on `code`."""
+    changed anything: "no", "yes", or "maybe" if nobody knows. `hint` says what to do next; None means the
+    default of the class. `code` names the class; it does not change, so programs can compare it."""
 
     code: ClassVar[str] = "error"
     default_hint: ClassVar[str] = ""
@@ -49,13 +50,13 @@ class ActiveRoomsError(Exception):
 
     @property
     def own_hint(self) -> str:
-        """The hint that this error was given; "" if it has the default hint of its class."""
+        """The `hint` if it is not the default of the error's class, else ""."""
         return self.hint if self.hint != self.default_hint else ""
 
 
 def default_hint(code: str, *, for_person: bool = False) -> str:
-    """Return the default hint of the error class with this `code`, in words for a model. With
-    `for_person` the words are for a person. Returns "" if there is no such class."""
+    """Return what the model should do next after an error with this `code`, by default. With `for_person`,
+    return what a person should do. Returns "" if no error class has this code."""
     known = [ActiveRoomsError]
     for kind in known:
         if kind.code == code:
@@ -100,7 +101,8 @@ class OutcomeUnknown(ActiveRoomsError):
 
 
 class JournalError(ActiveRoomsError):
-    """The journal, a database of all actions, cannot be read or written. So nothing can be sent."""
+    """The journal, a database of all actions, cannot be read or written. So nothing can be sent.
+    `retry_after_s` is None, or the seconds after which to try again."""
 
     code = "journal"
     retry_after_s: float | None = None  # when to try again, if the journal was only locked

@@ -42,8 +42,8 @@ def how_to_install(extra: str) -> str:
 
 @contextmanager
 def extra(name: str, what: str, *modules: str) -> Iterator[None]:
-    """Raise ConfigurationError if the `with` block cannot import one of `modules`. The error says which
-    part of this package needs the modules (`what`), and how to install the extra `name`."""
+    """Raise ConfigurationError if the `with` block cannot import one of `modules`. The error says which part
+    of this package needs them (`what`), and how to install `name`, a set of optional packages."""
     try:
         yield
     except ImportError as error:

@@ -38,7 +38,7 @@ _SMALL_CAPITALS: Final = {"ĸ": "k", "ʍ": "m"}
 
 
 def folded(name: str) -> str:
-    """Return a key for a name's letters. Case and invisible characters make no difference to the key."""
+    """Return a key to compare names by their letters. Accents count, case and invisible characters do not."""
     plain = unicodedata.normalize("NFKC", _seen(name)).casefold()
     return " ".join(unicodedata.normalize("NFKC", plain).translate(_VISIBLE).split())
 
@@ -51,16 +51,16 @@ def skeleton(name: str) -> str:
 
 
 def glance(name: str) -> str:
-    """Return a looser key than `skeleton`, for warnings. Blanks and punctuation are left out, "5"
-    becomes "s", "8" becomes "b", and "nn" becomes what "m" becomes. "5am Lee", "Sann Lee" and
-    "SamLee" have the key of "Sam Lee"."""
+    """Return a looser key than `skeleton`, for warnings. Blanks and punctuation are left out. "5" becomes "s"
+    and "8" becomes "b". "nn" gets the same key as "m". So "5am Lee", "Sann Lee" and "SamLee" have the key of
+    "Sam Lee"."""
     looks = skeleton(name).replace("nn", "rn").translate(_DIGITS)
     return "".join(c for c in looks if unicodedata.category(c)[0] not in "PZ") or looks
 
 
 def may_hold(part: str, names: Sequence[str]) -> list[int]:
-    """Return the indexes of the names that may contain all words of `part`, in letters or in looks. A
-    quick check, since `skeleton` takes time. A name that is not in ASCII always passes."""
+    """Return the indexes of the names that may contain all words of `part`, by letters (`folded`) or by looks
+    (`skeleton`). This is a quick check: it leaves out no such name, but it may return others, too."""
     whole = "\n".join(n if n.isascii() and n.isprintable() else "" for n in names)
     table, longer = _ascii_looks()
     looked = whole

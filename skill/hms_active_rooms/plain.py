@@ -33,8 +33,8 @@ _WORDS: Final = {
 
 
 def plain(problem: Mapping[str, Any], kind: str = "argument") -> str:
-    """Return what is wrong with one value. `problem` is one of pydantic's `ValidationError.errors()`. A
-    name that is not known is told as "there is no such {kind}"."""
+    """Return in plain words what is wrong with one value. `problem` is an item of the list from pydantic's
+    `ValidationError.errors()`. For a key that does not exist, the words are "there is no such {kind}"."""
     name = problem["type"]
     words = _WORDS.get(name) or _WORDS.get(name.split("_")[0]) or "it cannot be used"
     of = {
@@ -45,8 +45,8 @@ def plain(problem: Mapping[str, Any], kind: str = "argument") -> str:
 
 
 def explain(error: ValidationError | Sequence[Mapping[str, Any]], kind: str = "argument") -> str:
-    """Return a line about the first five wrong values and their places, without a full stop. A name that
-    is not known is told as "there is no such {kind}"."""
+    """Return one line about the first five wrong values: where each is, and what is wrong with it. For a key
+    that does not exist, the words are "there is no such {kind}". The line has no full stop."""
     told = []
     for one in (error.errors() if isinstance(error, ValidationError) else error)[:5]:
         tag = one.get("ctx", {}).get("discriminator", "").strip("'")

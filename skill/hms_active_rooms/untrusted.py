@@ -68,9 +68,9 @@ def quoted(text: str, cap: int = QUOTED_CHARS) -> str:
 
 
 def escaped(text: str) -> str:
-    """Replace by JSON escapes what could do harm: invisible characters, quotes, backslashes, and what is
-    active in Markdown or HTML. The rest stays, but of combining marks in a row only `MAX_MARKS`. Marks at
-    the start or after an escape do not stay, since they would change our own characters."""
+    """Return the text with JSON escapes in place of what could do harm: invisible characters, quotes,
+    backslashes, what is active in Markdown or HTML, and some combining marks: those at the start, after an
+    escape, or after `MAX_MARKS` others in a row."""
     if _PLAIN.fullmatch(text):
         return text
     active = {match.start() for match in _ACTIVE.finditer(text)}
@@ -123,7 +123,8 @@ def message_of(error: BaseException) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """Return `shortened` text of at most `most` code points and `most` tokens."""
+    """Return at most `most` code points and at most `most` tokens of a stranger's text, escaped, without
+    quotes, as `shortened` does. A cut text ends in "…"."""
     return shortened(text, most, most)
 
 
@@ -142,7 +143,7 @@ def _escape(char: str) -> str:
 
 
 def storable(text: str) -> str:
-    """Return the text with U+FFFD in place of each character that a database refuses."""
+    """Return the text with U+FFFD in place of NUL and of half surrogate pairs, which databases refuse."""
     return _UNSTORABLE.sub("\ufffd", text)
 
 
@@ -155,8 +156,8 @@ def lookalikes(target: str, names: Iterable[str]) -> list[str]:
 
 
 def same_looks(names: Iterable[tuple[K, str]]) -> list[list[K]]:
-    """Group the keys whose names are equal or look alike. `names` has pairs (key, name). A key whose name
-    looks like no other is left out."""
+    """Return groups of keys: the names of the keys in a group are equal or look alike. `names` has pairs
+    (key, name). A key whose name looks like no other is in no group."""
     groups: dict[str, list[K]] = {}
     for key, name in names:
         groups.setdefault(_looks(name), []).append(key)
@@ -190,8 +191,8 @@ def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict
 
 
 def resolve_short_id(ref: str, ids: Iterable[str]) -> list[str]:
-    """Return the ids that `ref`, a short or full id in any case, can mean. A full id means only
-    itself. A short id has at least `SHORT_ID_CHARS` characters."""
+    """Return the ids that `ref` can mean: those equal to it, else those that begin with it, if it has at
+    least `SHORT_ID_CHARS` characters. Upper and lower case are the same."""
     wanted = ref.lower()
     known = list(dict.fromkeys(ids))
     if exact := [full for full in known if full.lower() == wanted]:
