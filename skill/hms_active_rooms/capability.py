@@ -35,8 +35,7 @@ class _Part(
 
 
 class Hints(_Part):
-    """What a tool does to a room. By default, a tool is destructive and not idempotent. A tool that is
-    `read_only` is by default idempotent, and it cannot be destructive."""
+    """What a tool does to a room. Unless `read_only`, it is by default destructive and not idempotent."""
 
     read_only: StrictBool = False
     destructive: StrictBool = Field(default_factory=lambda given: not given.get("read_only"))
@@ -79,8 +78,7 @@ class Operation(_Part):
         return any(parameter.place == "body" for parameter in self.input_parameters)
 
     def url_path(self, **values: str) -> str:
-        """Return the path with an id in place of each placeholder. `values` maps each placeholder's name to
-        an id. The ids are percent-encoded here, but not checked. Raises KeyError if one is missing."""
+        """Return the path, with each placeholder replaced by its id in `values`, percent-encoded."""
         return _PLACEHOLDER.sub(lambda match: quote(values[match[1]], safe=""), self.path)
 
 

@@ -79,8 +79,7 @@ def _letters(name: str) -> str:
 
 def unknown_setting(name: str, known: Collection[str], prefix: str = _PREFIX) -> ConfigurationError:
     """Return an error which says that the variable `name` is no setting. It names the most similar of the
-    `known` settings, or all if none is similar. The comparison leaves out `prefix`, their common
-    beginning."""
+    `known` settings, or else all. The comparison leaves out `prefix`, their common beginning."""
     others = [f"{family}..." for family in FAMILIES] if prefix == _PREFIX else []
     tails = {one.removeprefix(prefix): one for one in known}
     near = get_close_matches(name.upper().removeprefix(prefix), tails, 1)

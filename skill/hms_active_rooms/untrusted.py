@@ -123,8 +123,7 @@ def message_of(error: BaseException) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """Return at most `most` code points and at most `most` tokens of a stranger's text, escaped, without
-    quotes, as `shortened` does. A cut text ends in "…"."""
+    """Return `shortened(text, most, most)`. So `most` limits both the code points and the tokens."""
     return shortened(text, most, most)
 
 

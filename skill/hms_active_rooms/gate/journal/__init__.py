@@ -57,7 +57,7 @@ class Journal:
     """The record of all actions, in one database. Many threads and processes can use it at once.
 
     The methods from `get` to `rivals` are those of `Reading`, whose help describes them. Each call reads
-    in a transaction of its own; `read` opens one for several calls.
+    in a transaction of its own; `read` opens a transaction for several calls.
 
     Args:
         url: SQLAlchemy URL; None means `default_url()`. If the file cannot be written, or the URL
@@ -156,9 +156,9 @@ class Journal:
 
     @contextmanager
     def write(self, *, notes_only: bool = False) -> Iterator[Writing]:
-        """Open a transaction for reading and writing. Nobody else writes meanwhile. With `notes_only`, do
-        not change the state of an action: the commit does not wait for the disk, so events may be lost if
-        the machine loses power."""
+        """Open a transaction for reading and writing. Nobody else writes meanwhile. With `notes_only`, its
+        commit does not wait for the disk, so what it wrote may be lost if the machine loses power. Such a
+        transaction must not change the state of an action."""
         from hms_active_rooms.gate.journal.store import Writing
         from hms_active_rooms.gate.journal.tables import check_still
 
@@ -181,7 +181,8 @@ class Journal:
     rivals = _one_read(lambda view: view.rivals)
 
     def note(self, action_id: str, kind: str, *, by: str = "", way: str = "", **data: str) -> None:
-        """Append an event that changes no state, for example that a person was asked."""
+        """Append an event that changes no state, for example that a person was asked. `kind` says what
+        happened, `by` who did it, `way` how. `data` has more about it."""
         with self.write(notes_only=True) as tx:
             tx.note(action_id, kind, by=by, way=way, **data)
 

@@ -30,14 +30,15 @@ _AT_ONCE = 100  # how many calls one transaction prunes, so that other writers d
 
 @dataclass(frozen=True)
 class Pruned:
-    """How many actions `Journal.prune` deleted, and how many it `left`: those that were not exported,
-    changed after the export, were sent within the last hour, or contradict their events."""
+    """How many actions `Journal.prune` deleted, and how many it `left`, since they or other revisions of the
+    call were not exported, changed later, were sent within the last hour, or contradict their events."""
 
     actions: int
     left: int
 
 
 def export(journal: Journal, file: IO[str], before: datetime, by: str) -> int:
+    """See `Journal.export`."""
     newest, refused_upto, sha256 = dict[str, int](), 0, hashlib.sha256()
 
     def add(**record: Any) -> None:
@@ -71,6 +72,7 @@ def export(journal: Journal, file: IO[str], before: datetime, by: str) -> int:
 
 
 def prune(journal: Journal, before: datetime, by: str) -> Pruned:
+    """See `Journal.prune`."""
     with journal.read() as view:
         calls = _ended(view, before)
     if calls:

@@ -106,7 +106,7 @@ _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 
 
 class Database:
-    """The open database of a `Journal`. Many threads can use it."""
+    """The open database of a `Journal`. Many threads can use it. `key` is b"" for a journal without a key."""
 
     def __init__(self, url: str, key: bytes, *, create: bool) -> None:
         self.place, self._key, self._in_memory = _place(url), key, url == ":memory:"
@@ -221,6 +221,7 @@ class Database:
         )
 
     def close(self) -> None:
+        """Close the unused connections. A database in memory is lost."""
         with self._turn:
             self.dispose()
 

@@ -106,6 +106,7 @@ _PEOPLE = frozenset(get_args(Way)) - _NOBODY
 
 
 def by_person(way: Way | Literal[""]) -> bool:
+    """Whether a person made a decision that came about in this way."""
     return way in _PEOPLE
 
 
@@ -115,17 +116,19 @@ def who(by: str, way: str) -> str:
 
 
 def ran_unasked(way: Way | Literal[""]) -> bool:
+    """Whether an action that was approved in this way ran without any person's approval."""
     return way in ("relaxed", "unattended")
 
 
 def asked_a_person(way: Way | Literal[""]) -> bool:
-    """Whether a person was asked about this very action before it was approved."""
+    """Whether a person was asked about this very action. False for "grant", an approval of a session."""
     return not ran_unasked(way) and way != "grant"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a call was made. The same call, made again from the same origin, is the same action."""
+    """Where a call was made. The same call from the same `thread` (a conversation), `message` and `call` (its
+    id in the message) is the same action. `requester` is who made it."""
 
     thread: str  # the conversation, or a name for the process
     message: str  # the message or graph task that holds the call
@@ -141,8 +144,12 @@ NOTHING = Result()  # the result of an action that has not ended
 
 @dataclass(frozen=True)
 class Action:
-    """The record of one call, a row of the database. If the room changes before the call is sent, or a
-    person edits it, another action with the next `revision` follows. Times are aware UTC."""
+    """The record of one call, a row of the database. If the room changes before the call is sent, or a person
+    edits it, another action follows, with the next `revision` and the same `call_key`. `thread` and
+    `requester` are as in `Origin`. `impact` is whom the call affects; None if it was refused before that was
+    known. An approval must repeat `digest`, a hash of call and impact. `granted_in` is the process in which
+    the approval covers later calls, too. `contradiction` says why the row cannot be trusted. `mark` is the
+    number of the journal's newest event when the row was read. Times are aware UTC."""
 
     id: str  # short, easy to type; each revision has its own
     call_key: str  # identifies the call; all its revisions have the same
@@ -183,7 +190,8 @@ class Action:
 
     @property
     def shown(self) -> Impact:
-        """The recorded impact. Raises BrokenRecord, or JournalError if the call was refused without one."""
+        """Whom the call affects (`impact`). Raises JournalError if the record is broken or does not say
+        it."""
         self.check()
         if self.impact is None:
             raise JournalError(f"The action {self.id} was refused at once, so it affects nobody.")
@@ -206,19 +214,19 @@ class Action:
 
     @property
     def ended_at(self) -> datetime:
-        """When the action ended; for a question without an answer, its deadline."""
+        """When an action that has `ended` did so; if nobody answered the question in time, its deadline."""
         ended = self.finished_at or self.decided_at or self.created_at
         return min(ended, self.expires_at) if self.state == "expired" else ended
 
     @property
     def executed(self) -> Executed:
-        """Whether the room was changed, as far as the record says."""
+        """Whether the room was changed, by this record: "no", "yes", or "maybe" if nobody knows."""
         if self.state in ("sent", "unknown") or self.contradiction:
             return "maybe"
         return self.result.executed if self.state in ("done", "failed") else "no"
 
     def bound(self, call: StateChange, impact: Impact) -> Action:
-        """Return this action with its final call (full ids), its impact, and the digest of both."""
+        """Return a copy with this call (full ids), this impact, and a `digest` of both and the revision."""
         both = {
             # Without this, an answer to one of two identical calls would fit the other, too.
             "action": [self.call_key, self.revision],
@@ -229,16 +237,17 @@ class Action:
         return replace(self, call=call, impact=impact, digest=digest(both))
 
     def is_as_shown(self) -> bool:
-        """Return whether call and impact still have the digest that was shown."""
+        """Return True if `digest` fits the call and the impact, or if there is no impact."""
         return self.impact is None or self.digest == self.bound(self.call, self.impact).digest
 
     def decided(self, state: State, by: str, way: Way, at: datetime, **more: Any) -> Action:
+        """Return a copy in this state, with who decided, how and when. `more` sets other fields."""
         given = replace(self, decided_by=by, decided_way=way, decided_at=at)
         return replace(given, state=state, **more)
 
     def at(self, now: datetime) -> Action:
-        """Return this action as of `now`. If it was not sent, it is `expired` after its deadline. It is
-        also `expired` if its last step is dated over a minute after `now`: nobody knows its age then."""
+        """Return this action as of `now`. An action that was not sent is `expired` if its deadline is over,
+        or if its last step is dated more than a minute after `now`, since its age is unknown."""
         set_back = (self.decided_at or self.created_at) > now + CLOCKS_DIFFER
         if self.state not in UNSENT or (now < self.expires_at and not set_back):
             return self
@@ -262,6 +271,7 @@ def canonical(value: object) -> bytes:
 
 
 def digest(value: Mapping[str, object]) -> str:
+    """Return the SHA-256 of `canonical(value)`, in hex."""
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
@@ -286,25 +296,26 @@ def content_of(call: StateChange) -> str:
 
 
 def may_be_same(one: StateChange, other: StateChange) -> bool:
-    """Return whether two calls with the same `content_of` can be about the same peer."""
+    """Return whether two calls with the same `content_of` may name one peer: one id begins with the other."""
     short, full = sorted((getattr(c, "peer_id", None) or "" for c in (one, other)), key=len)
     return full.startswith(short)
 
 
 def call_key(call: StateChange, origin: Origin) -> str:
-    """Return the key of a call: a hash of its first arguments and its origin. An edit keeps the key."""
+    """Return the key of a call: a hash of the call before any edit, and of `origin` without the requester."""
     where = {"thread": origin.thread, "message": origin.message, "call": origin.call}
     return digest({**where, "digest": as_made(call)})
 
 
 def action_id(key: str, revision: int) -> str:
+    """Return the id of the action that is this revision of the call with this `call_key` (here: `key`)."""
     raw = hashlib.sha256(canonical([key, str(revision)])).digest()
     return base64.b32encode(raw)[:12].decode().lower()
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to an action. It never changes; only `Journal.prune` deletes it."""
+    """`kind` says what happened to an action, `by` who did it, `way` how. Only `Journal.prune` deletes it."""
 
     at: datetime
     kind: str
@@ -351,6 +362,7 @@ class Unreadable(StateChange):
 
 
 def row_of(action: Action) -> dict[str, Any]:
+    """Return the database row of an action. Its keys are the names of the columns."""
     return {
         **{name: getattr(action, name) for name in _PLAIN},
         "tool": action.tool,
@@ -362,7 +374,8 @@ def row_of(action: Action) -> dict[str, Any]:
 
 
 def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
-    """Return the action in a row, as it is at `now`. `wrong` says why the row cannot be trusted."""
+    """Return the action in a database row, as it is at `now`. `wrong` becomes its `contradiction`: why the
+    row cannot be trusted. If the row cannot be read, `call` is `Unreadable`, and `contradiction` says why."""
     found = {name: row[name] for name in _PLAIN}
     try:
         odd = [name for name, known in _KNOWN.items() if row[name] not in known]
@@ -391,16 +404,16 @@ def sealed(key: bytes, **values: object) -> str:
 
 
 def seal(key: bytes, columns: Columns, event: Columns) -> str:
-    """Return a hash of an action's row and of the event that last changed its state, to show a later
-    change of either. `key` is b"" if the journal has no key."""
+    """Return a hash of an action's row (`columns`) and of the row of the event that last changed its state. A
+    change of either changes the hash (but not of `worker`, `lease_until`, `told_at`). `key` may be b""."""
     row = {name: columns[name] for name in _SEALED}
     said = [event[name] for name in ("at", "kind", "by", "way", "data")]
     return sealed(key, row=row, event=said)
 
 
 def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> str:
-    """Return why the row `columns` of an action cannot be trusted; "" if it can. `event` is the one that
-    last changed the row's state. `found` is the hash of both that `seal` made at that time."""
+    """Return why an action's row (`columns`) cannot be trusted; "" if it can. `event` is the row of the event
+    that last changed the action's state. `found` is the hash that `seal` made of both at that time."""
     if event["kind"] is None:
         return "contradicts itself: the events that led to it are gone"
     if found == seal(key, columns, event):
@@ -415,7 +428,7 @@ def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> s
 
 
 def history_fault(row: Action, events: Iterable[Event]) -> str:
-    """Return what is wrong with the events of an action; "" if they lead to the stored action."""
+    """Return what is wrong with the events of the action `row`; "" if they lead to its stored state."""
     state: State | None = None
     decided, sender = {("", "")}, row.worker
     for event in events:

@@ -140,7 +140,8 @@ def _text(value: object) -> object:
 
 
 class Which(TypedDict, total=False):
-    """A filter of actions: all conditions must be true. A condition of `None` is ignored."""
+    """A filter of actions: all conditions must be true. A condition of None is ignored. `rooms` are room ids.
+    `within` are threads; "a:" means each thread "a:X" where X has no ":"."""
 
     id: str
     state: State | None  # the state now, see `Action`
@@ -152,7 +153,7 @@ class Which(TypedDict, total=False):
 
 
 class Reading:
-    """A transaction that reads. `db` is its connection, for queries that have no method here."""
+    """A transaction for reading, from `Journal.read`. `db` is its connection, for queries of your own."""
 
     def __init__(self, db: sa.Connection, clock: Clock, key: bytes) -> None:
         self.db = db
@@ -175,7 +176,8 @@ class Reading:
         return row, told
 
     def latest(self, call_key: str) -> Action | None:
-        """Return the newest revision of a call, or of the earlier call that it repeats; else None."""
+        """Return the newest revision of the call with this key, or None. If the journal records that this
+        call only repeats an earlier action, return the newest revision of that one."""
         if (row := self._one(_LATEST, key=call_key)) is not None:
             return row
         told = self.events(action_id(call_key, 1))
@@ -194,7 +196,7 @@ class Reading:
         return [(self._action(r, now), {n: r[n] for n in names}) for r in self.found(query)]
 
     def same_call(self, action: Action) -> Action | None:
-        """Return the newest action with the same call, requester and thread, or None."""
+        """Return the newest action with the call, requester and thread of `action`, or None."""
         alike = {"content": action.content, "thread": action.thread}
         return self._one(_SAME_CALL, requester=action.requester, **alike)
 
@@ -217,9 +219,9 @@ class Reading:
         is_mine: Callable[[str], bool] = lambda _: True,
         is_same: Callable[[Action], bool] = lambda _: True,
     ) -> tuple[Action | None, list[str], int]:
-        """Find calls in a thread by the digest `content`. Return three things: the newest action accepted
-        by `is_same`, of a requester accepted by `is_mine`; all such requesters; how many calls anybody
-        made."""
+        """Find the actions in a thread that have this `content`, a digest of the call. Return three things:
+        the newest one that `is_same` accepts, by a requester that `is_mine` accepts, or None; all requesters
+        that `is_mine` accepts; how many different calls anybody made."""
         same: tuple[sa.ColumnElement[bool], ...]
         same = (actions.c.thread == thread, actions.c.content == content)
         calls = sa.func.count(actions.c.call_key.distinct()).label("calls")
@@ -239,15 +241,16 @@ class Reading:
         offset: int = 0,
         **which: Unpack[Which],
     ) -> list[Action]:
-        """Return at most `limit` actions in one of the `states`, if given, that match the filters `which`."""
+        """Return the actions that match the filters `which` (see `Which`), newest first, without the first
+        `offset`. `limit` None means all. `states`: only actions that are in one of these states now."""
         age = actions.c.created_at
         query = _ROW.where(*self._filters(which, *states))
         query = query.order_by(age if oldest_first else age.desc(), actions.c.id)
         return self._actions(self.found(query.limit(limit).offset(offset)))
 
     def waiting(self, *, limit: int, rooms: Collection[str] | None) -> tuple[list[Action], int]:
-        """Return the oldest actions that wait for a person, at most `limit`, and the number of those
-        that are left out. Skips broken records."""
+        """Return the oldest actions that wait for a person, at most `limit`, and the number of those that are
+        left out. Skips broken records. `rooms` None means all rooms."""
         which: Which = {"state": "proposed", "rooms": rooms}
         found, read, ends = list[Action](), 0, False
         while not ends:
@@ -263,8 +266,8 @@ class Reading:
         return self.db.scalar(query) or 0
 
     def sent_lately(self, like: Action) -> tuple[int, int]:
-        """Return how many actions were sent in the last minute: those with the requester and room of
-        `like`, and all. Actions that a wrong clock dated far ahead are left out."""
+        """Return how many actions were sent in the last minute, as two numbers: those with the requester and
+        room of `like`, and all. Actions that a wrong clock dated far ahead are left out."""
         since, until = self.now() - records.RATE_WINDOW, self.now() + records.RATE_WINDOW
         given = {"since": since, "until": until, "room_id": like.room_id}
         [found] = self._rows(_SENT_LATELY, requester=like.requester, **given)
@@ -277,8 +280,8 @@ class Reading:
         return [o for o in sent if o.id != action.id and o.gate == "hard" and not o.contradiction]
 
     def has_rival(self, action: Action) -> bool:
-        """Return whether another destructive action is being sent to the room of `action`, or has ended
-        since `action` was read. Event numbers tell the order, since clocks may differ."""
+        """Return whether another destructive action is being sent to the room of `action`, or has ended since
+        `action` was read. The order of the events decides, not their times, since clocks may differ."""
         given = {"room_id": action.room_id, "id": action.id, "mark": action.mark}
         return bool(self.rivals(action) or self._rows(_ENDED_SINCE, **given))
 
@@ -293,8 +296,8 @@ class Reading:
         return [_event(row) for row in self.found(query)]
 
     def steps(self, action_id: str) -> dict[str, str]:
-        """Return what became of each person, by peer id: a `Fate`, such as "removed", or "sending" if no
-        end is on record. Return {} if one request was for all people."""
+        """Return what became of each person in a role removal, by peer id: a `Fate`, such as "removed", or
+        "sending" if no end is on record. Return {} if nothing of this is on record."""
         [known] = [row["steps"] for row in self._rows(_STEPS, id=action_id)] or [None]
         return {peer: str(of) for peer, of in known.items()} if isinstance(known, dict) else {}
 
@@ -308,8 +311,8 @@ class Reading:
         return [_ids(items) for items in self.db.scalars(query)]
 
     def grants(self, thread: str) -> list[Action]:
-        """Return a conversation's actions with an approval "for the session" that was not revoked. The
-        caller checks whether the approval is too old."""
+        """Return a conversation's actions that were approved "for the rest of this session", and whose
+        approval was not revoked. The caller checks whether the approval is too old."""
         rows = self._actions(self._rows(_GRANTS, thread=thread))
         return [r for r in rows if not r.contradiction and r.state not in ("rejected", "expired")]
 
@@ -390,7 +393,7 @@ def _is_within(name: str) -> sa.ColumnElement[bool]:
 
 
 class Writing(Reading):
-    """A transaction that may write. Nobody else writes to the journal meanwhile."""
+    """A transaction that may write, from `Journal.write`. Nobody else writes to the journal meanwhile."""
 
     @property
     def _file(self) -> int | str | None:
@@ -405,8 +408,8 @@ class Writing(Reading):
         return files[-1:] not in ([], [None], [self._file])
 
     def insert(self, action: Action) -> Action:
-        """Insert an action and its first event. In the returned action, `mark` is the newest event's
-        number. Raises JournalError if another call has this id, BrokenRecord if this action was deleted."""
+        """Insert an action and its first event. In the returned action, `mark` is the number of the newest
+        event. Raises JournalError if another action has this id, BrokenRecord if one with it was deleted."""
         row = records.row_of(action)
         if self.get(action.id) is not None:
             raise JournalError("Two different calls have the same action id.")
@@ -420,8 +423,8 @@ class Writing(Reading):
         return replace(action, mark=mark)
 
     def refuse_deleted(self, action_id: str) -> None:
-        """Raise BrokenRecord if there are events with this action id. Call this only if no action has the
-        id. Then the action was deleted, or the call stood for another action."""
+        """Raise BrokenRecord if an event has this action id. Call this only if no action has the id: then its
+        action was deleted, or its call only repeated another action."""
         if self.events(action_id):
             raise BrokenRecord(
                 f"The action {action_id} was made before, and its row has been deleted.",
@@ -472,7 +475,7 @@ class Writing(Reading):
         return replace(moved, mark=mark)
 
     def expire_if_late(self, action: Action) -> Action:
-        """Store that an action is `expired`, if it is. Returns the action."""
+        """If `action` is `expired`, record that, unless it is recorded already. Returns `action`."""
         if action.state == "expired":
             action.check()
             columns = ("reason", "decided_by", "decided_way", "decided_at", "finished_at")
@@ -481,6 +484,7 @@ class Writing(Reading):
         return action
 
     def note(self, action_id: str, kind: str, *, by: str = "", way: str = "", **data: Any) -> None:
+        """Append an event that changes no state, as `Journal.note` does."""
         self._add(action_id, kind, by, way, data)
 
     def _step(
@@ -522,15 +526,16 @@ class Writing(Reading):
         return int(added.fetchone()[0] if add is not _ADD["sqlite"] else added.lastrowid)
 
     def renew(self, action_id: str, *, lease_s: float) -> bool:
-        """Prolong this process's right to send an action. False: the right is lost, so send nothing."""
+        """Prolong this process's right to send, to `lease_s` seconds from now. False: send nothing, it is
+        lost."""
         mine = (actions.c.id == action_id, actions.c.state == "sent")
         prolong = actions.update().where(*mine, actions.c.worker == this_worker())
         until = self.now() + timedelta(seconds=lease_s)
         return self.db.execute(prolong.values(lease_until=until)).rowcount == 1
 
     def step(self, action_id: str, peer_id: str, state: str) -> bool:
-        """Record the state of one person's request: "sending" before it leaves, later how it ended.
-        A second "sending" writes nothing and returns False."""
+        """Record the state of one person's request: "sending" before it leaves, later how it ended. If a
+        state other than "not sent" is recorded, "sending" writes nothing and returns False."""
         steps = self.steps(action_id)
         if state == "sending" and steps.get(peer_id, "not sent") != "not sent":
             return False
@@ -553,7 +558,7 @@ class Writing(Reading):
         return now
 
     def revoke_grants(self, thread: str, *, by: str, way: str) -> None:
-        """End all approvals "for the session" in a conversation. Read their actions again afterwards."""
+        """End all approvals "for the session" in a conversation. An `Action` read before does not show it."""
         for row in self.grants(thread):
             own = replace(row, granted_in="")
             self._step(own, ["granted_in"], [row.state], "revoked", by, way, {})

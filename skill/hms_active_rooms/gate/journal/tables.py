@@ -198,8 +198,8 @@ _FROM_0_1_0 = [
 
 
 def prepare(db: sa.Connection, key: bytes) -> bool:
-    """Create the tables, or migrate those of an earlier release. The key, if not b"", becomes the
-    journal's key. Returns whether there were no tables. Raises what `check` raises."""
+    """Create the tables, or migrate those of an earlier release. If the journal has no key yet, `key` becomes
+    its key, unless it is b"". Returns True if there were no tables. Raises what `check` raises."""
     found = check(db, key)
     if found is None:
         metadata.create_all(db, checkfirst=False)
