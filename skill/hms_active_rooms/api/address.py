@@ -45,6 +45,7 @@ def checked_base_url(url: str, source: str = "The base URL") -> str:
 
 
 def is_loopback(host: str) -> bool:
+    """Return whether `host` is "localhost" or a loopback address such as 127.0.0.1 or ::1."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -52,12 +53,13 @@ def is_loopback(host: str) -> bool:
 
 
 def is_local(url: str) -> bool:
+    """Return whether the host of `url` is "localhost" or a loopback address."""
     return is_loopback(urlsplit(url).hostname or "")
 
 
 def environment_proxy(url: str) -> str | None:
-    """Return the URL of the proxy that the environment sets for `url`; None if there is no proxy, or
-    if `url` is on this machine. Raises ConfigurationError if the proxy's URL is wrong."""
+    """Return the URL of the proxy that the environment sets for `url`; None if there is none, if NO_PROXY
+    exempts `url`, or if its host is this machine. Raises ConfigurationError if the proxy's URL is wrong."""
     parts, found = urlsplit(url), getproxies()
     proxy = found.get(parts.scheme) or found.get("all")
     port = "" if parts.port else {"https": ":443", "http": ":80"}.get(parts.scheme, "")

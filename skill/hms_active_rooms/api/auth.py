@@ -35,8 +35,8 @@ _PRINTABLE: Final = re.compile(r"[!#-&(-;=?-z|~]+")
 
 
 class TokenSource(Protocol):
-    """Gives the client its bearer token. Both methods may be called from any thread. If one of them
-    raises an exception, the client's call raises Unauthorized from it."""
+    """Gives the client its bearer token. The client may call `token` and `refresh` from any thread. If
+    one of them raises an exception, the call of the client raises Unauthorized."""
 
     def token(self) -> SecretStr:
         """Return the token to send now."""
@@ -56,7 +56,8 @@ class StaticToken:
         return self._token
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        return None  # this source has only one token
+        """Return None, since there is no other token."""
+        return None
 
 
 class SignedTokens:
@@ -89,7 +90,8 @@ class SignedTokens:
             return self._cached
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """Return another token than `after`, which the API has refused. Sign a new token if necessary."""
+        """Return the current token. If that is `after`, which the API has refused, sign and return a new
+        token. Never returns None."""
         with self._lock:
             if self._cached is None or self._cached == after:
                 self._cached = self._sign()

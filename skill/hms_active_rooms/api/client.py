@@ -1,7 +1,4 @@
-"""Two typed clients, async and sync, for the seven operations of the 100ms Active Rooms API.
-
-A call returns a typed answer, or raises an error that says whether anything was executed.
-"""
+"""Two typed clients, async and sync, for the seven operations of the 100ms Active Rooms API."""
 
 from __future__ import annotations
 
@@ -54,11 +51,9 @@ class ActiveRoomsClient:
     """A client for one 100ms account. Use one client for all calls: a new one sets up TLS again. Any
     number of event loops and threads can share a client.
 
-    The first argument of every operation is the room's id. A `peer_id` is always a full id. A removal
-    or an end happens a moment after the API's answer. People who are removed see the `reason`.
-
-    A wrong argument raises InvalidCall, and nothing is sent. Any other failure raises an ApiError.
-    Its `executed` says whether the request may have been executed.
+    A wrong argument raises InvalidCall, and a wrong proxy in the environment raises ConfigurationError.
+    In both cases nothing is sent. Any other failure raises an ApiError. Its `executed` says whether the
+    request may have been executed.
 
     If a read fails for a reason that may pass, the client waits and repeats it. After a 401 it repeats
     the read at once, if `auth` has another token. It never repeats a write. Before you repeat a write,
@@ -119,8 +114,9 @@ class ActiveRoomsClient:
         cls, environ: Mapping[str, str] | None = None, *, transport: TransportChoice | None = None
     ) -> Self:
         """Make a client from the variables in `environ`, by default `os.environ`. HMS_ACCESS_KEY and
-        HMS_SECRET are needed, or HMS_MANAGEMENT_TOKEN. HMS_BASE_URL is optional. So is HMS_TRANSPORT,
-        which `transport` replaces. Raises ConfigurationError if a variable is missing or wrong."""
+        HMS_SECRET are needed, or HMS_MANAGEMENT_TOKEN. HMS_BASE_URL and HMS_TRANSPORT ("httpx" or
+        "aiohttp") are optional. If `transport` is given, it is used instead of HMS_TRANSPORT. Raises
+        ConfigurationError if a variable is missing or wrong."""
         environ = os.environ if environ is None else environ
         url = environ.get("HMS_BASE_URL") or capability().base_uri
         chosen = one_of(environ, "HMS_TRANSPORT", "httpx", "aiohttp")
@@ -137,7 +133,7 @@ class ActiveRoomsClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close each connection once its request has ended. Later calls raise InvalidCall."""
+        """Close all connections as soon as no request uses them. Later calls raise InvalidCall."""
         await self._pools.aclose()
 
     def __repr__(self) -> str:
@@ -150,13 +146,14 @@ class ActiveRoomsClient:
     async def list_peers(
         self, room_id: str, *, user_id: str | None = None, role: str | None = None
     ) -> Peers:
-        """Return all connected peers in the API's order, or only those with the given `user_id` and
-        `role`. "" means the same as None. Raises NotActive if nobody is in the room now."""
+        """Return all connected peers in the API's order, or only those with the given `user_id` and `role`.
+        "" means the same as None. A peer whose record cannot be read is left out, and counts in `unreadable`
+        of the result. Raises NotActive if nobody is in the room now."""
         query = _texts(user_id=user_id or None, role=role or None)
         return await self._call("listpeers", room_id, read_roster, query=query)
 
     async def retrieve_peer(self, room_id: str, peer_id: str) -> PeerDetails:
-        """Return a connected peer with its tracks. Raises PeerNotFound, or NotActive if no session runs."""
+        """Return the peer with this full id. Raises PeerNotFound, or NotActive if nobody is in the room."""
         return await self._call("retrievepeer", room_id, read_peer, peer_id=peer_id)
 
     async def update_peer(
@@ -168,9 +165,10 @@ class ActiveRoomsClient:
         role: str | None = None,
         metadata: str | None = None,
     ) -> PeerDetails:
-        """Change a peer, and return the changed peer. None leaves a field as it is. `role` must exist in
-        the room's template, and applies at once, without the peer's consent. `metadata` is a text, by
-        convention JSON, and replaces the old text."""
+        """Change a peer, and return the changed peer. `peer_id` is a full id. None leaves a field as it
+        is, and "" empties `name` or `metadata`. `role` must exist in the room's template, and applies at
+        once, without the peer's consent. `metadata` is a text, by convention JSON, and replaces the old
+        text. If all three are None, or `role` is "", this raises InvalidCall."""
         body = _texts(may_be_empty=("name", "metadata"), name=name, role=role, metadata=metadata)
         if not body:
             raise InvalidCall("There is nothing to change. Give name, role or metadata.")
@@ -185,10 +183,10 @@ class ActiveRoomsClient:
         role: str | None = None,
         type: str | None = None,
     ) -> Acknowledgement:
-        """Send a message to one peer, to a role, or to everyone if neither is given. Apps show the type
-        "chat" in their chat panel. The API's default type is not known. The size is not checked: 100ms
-        documents a limit (4 KB) only for its client SDKs. An empty peer_id or role raises InvalidCall,
-        since the API would send to everyone."""
+        """Send a message to the peer with the full id `peer_id`, or to all who have `role`. If both are
+        None, it goes to everyone. Both at once raise InvalidCall, and so does "" for any argument. Apps show
+        the `type` "chat" in their chat panel. Which type the API uses for None is not known. The size is not
+        checked: 100ms documents a limit (4 KB) only for its client SDKs."""
         body = _texts(message=message, role=role, type=type)
         if "message" not in body:
             raise InvalidCall("message must be a text.")
@@ -205,7 +203,8 @@ class ActiveRoomsClient:
         role: str | None = None,
         reason: str | None = None,
     ) -> Acknowledgement:
-        """Remove one peer, or everyone who has a role. Give either `peer_id` or `role`."""
+        """Remove the peer with the full id `peer_id`, or everyone who has `role`. Both or neither raise
+        InvalidCall. People who are removed see the `reason`. They leave a moment after the API's answer."""
         if (peer_id is None) == (role is None):
             raise InvalidCall("Give exactly one of peer_id and role.")
         body = _texts(role=role, reason=reason)
@@ -215,9 +214,9 @@ class ActiveRoomsClient:
     async def end_room(
         self, room_id: str, *, reason: str | None = None, lock: bool = False
     ) -> Acknowledgement:
-        """End the running session for everyone. `lock` also disables the room: nobody can join
-        until somebody enables it again. Raises NotActive if no session is running. While a session is
-        still ending, another call succeeds."""
+        """End the running session for everyone. `lock=True` also disables the room: nobody can join until
+        somebody enables it again. The session ends a moment after the API's answer. Until then a second call
+        succeeds, too. Raises NotActive if no session runs. Whether people see `reason` is not known."""
         if lock is not True and lock is not False:
             raise InvalidCall("lock must be true or false.")
         body: dict[str, object] = {**_texts(reason=reason), **({"lock": True} if lock else {})}
@@ -312,7 +311,9 @@ class SyncActiveRoomsClient:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a client from the environment variables that `ActiveRoomsClient.from_env` lists."""
+        """Make a client from `environ`, by default `os.environ`: from HMS_ACCESS_KEY and HMS_SECRET, or else
+        HMS_MANAGEMENT_TOKEN. HMS_BASE_URL and HMS_TRANSPORT are optional. Raises ConfigurationError if a
+        variable is missing or wrong."""
         return cls(ActiveRoomsClient.from_env(environ))
 
     def __enter__(self) -> Self:

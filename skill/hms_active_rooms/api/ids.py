@@ -46,7 +46,7 @@ def _parsed(value: object, shape: re.Pattern[str], told: str, rest: str = "") ->
 
 
 def refuse_unstorable(name: str, text: str) -> None:
-    """Raise InvalidCall if `text` has a character that databases refuse. The error calls it `name`."""
+    """Raise InvalidCall if `text` has a NUL or a lone surrogate. The error calls `text` by its `name`."""
     if storable(text) != text:
         hint = "Leave out NUL characters, and write the text in UTF-8."
         raise InvalidCall(
@@ -66,6 +66,6 @@ def normal_id(given: object) -> object:
 
 
 def shown(value: object) -> str:
-    """Describe a refused value. A text is quoted. Of any other value only the type is named, because
-    the value itself may be a secret."""
+    """Return a description of a wrong argument for an error. A text is quoted. Of any other value only the
+    type is named, because the value itself may be a secret."""
     return quoted(value) if isinstance(value, str) else f"a value of type {type(value).__name__}"

@@ -98,13 +98,16 @@ class Peer(Document):
 
 
 class Peers(tuple[Peer, ...]):
-    """The peers that GET /active-rooms/{room_id}/peers returns, in the order of the answer. Records that
-    cannot be used are left out. `unreadable` has their keys: these people are in the room, too."""
+    """A tuple of the peers that GET /active-rooms/{room_id}/peers returns, in the order of the answer. A
+    record that cannot be used is left out, though the person may be in the room. `unreadable` has the key of
+    each such record in the answer: a peer id, or "" if the API sent a list."""
 
     unreadable: tuple[str, ...] = ()
 
 
 def unreadable(peers: Sequence[Peer]) -> tuple[str, ...]:
+    """Return `peers.unreadable`: a peer id, or "", for each record that the API sent and that could not be
+    used. Return () if `peers` is not of the type `Peers`."""
     return peers.unreadable if isinstance(peers, Peers) else ()
 
 
@@ -133,12 +136,13 @@ def _tracks(value: object) -> object:
 
 
 class PeerDetails(Peer):
-    """A peer with tracks, as GET and POST /active-rooms/{room_id}/peers/{peer_id} return it."""
+    """A peer as GET and POST /active-rooms/{room_id}/peers/{peer_id} return it. `tracks` maps track ids to
+    tracks. A track that cannot be read is left out."""
 
     tracks: Annotated[dict[str, Track], BeforeValidator(_tracks)] = Field(default_factory=dict)
 
 
 class Acknowledgement(Document):
-    """The API has accepted a request. A removal or an end happens a moment later."""
+    """The API's answer to a write that it has accepted. A removal or an end happens a moment later."""
 
     message: Text = ""

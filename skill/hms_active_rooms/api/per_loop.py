@@ -13,8 +13,8 @@ from hms_active_rooms.errors import InvalidCall
 
 
 class Held:
-    """A connection pool for `async with`. It closes when its async generator `keeper` ends. `asyncio.run`
-    ends all such generators, so no socket stays open even if nobody closes the client."""
+    """Gives a connection pool to `async with`. The async generator `keeper` closes the pool when it ends.
+    `asyncio.run` ends all async generators, so no socket stays open even if nobody calls `close`."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -44,7 +44,7 @@ class Held:
 
 
 class PerLoop:
-    """The connection pools of one client, one for each event loop. Any thread may use this object."""
+    """Makes and keeps the connection pools of one client, one for each event loop. Any thread may use it."""
 
     def __init__(self, make: Callable[[], Pool]) -> None:
         self._make = make
@@ -71,14 +71,14 @@ class PerLoop:
         return held
 
     async def renew(self) -> None:
-        """Close the running loop's pool. The next request gets a new pool with new connections."""
+        """Close the running loop's pool as soon as no request uses it. The next request gets a new pool."""
         with self._lock:
             here = self._held.pop(asyncio.get_running_loop(), None)
         if here is not None:
             await here.close()
 
     async def aclose(self) -> None:
-        """Close all pools; do not wait for those of other loops. Later calls of `here` fail."""
+        """Close all pools. Do not wait for requests, or for other loops. Later, `here` raises InvalidCall."""
         with self._lock:
             self._closed = True
         await self.renew()

@@ -36,7 +36,7 @@ ALL_BUSY: Final = f"all {MAX_CONNECTIONS} connections of this program were in us
 
 
 def seconds(name: str, given: object) -> float:
-    """Return the value `given` of the setting `name`. Raises ConfigurationError if it is not above 0."""
+    """Return `given` as a float. If it is no number above 0, raise ConfigurationError that shows `name`."""
     if not isinstance(given, int | float) or given is True or not 0 < given < math.inf:
         raise ConfigurationError(f"{name} must be a number of seconds above 0.")
     return float(given)
@@ -44,12 +44,14 @@ def seconds(name: str, given: object) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How many seconds each step of a request may take. By default, a call has time for two requests."""
+    """How many seconds each step of one request may take. `connect_s`: to connect, with TLS. `read_s`:
+    until the next piece of the answer comes. `write_s`: until the next piece of the request is sent (only
+    with httpx). `pool_s`: until a connection is free; a write waits at most 1 second for that."""
 
-    connect_s: float = 5.0  # to connect, with TLS
-    read_s: float = 12.0  # until the next piece of the answer comes
-    write_s: float = 12.0  # until the next piece of the request is sent
-    pool_s: float = 5.0  # until a connection is free; a write waits at most `WRITE_POOL_S`
+    connect_s: float = 5.0
+    read_s: float = 12.0
+    write_s: float = 12.0
+    pool_s: float = 5.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -58,29 +60,32 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How often a failed read is sent again, and how fast."""
+    """How often a failed read is sent again, and how fast. At most `attempts` requests are sent, the first
+    one included. Before the second, the client waits a random time up to `base_s` seconds. This limit
+    doubles each time, up to `cap_s`. If the server asks for a wait, that is added."""
 
-    attempts: int = 4  # how many requests are sent at most; the first one counts
-    base_s: float = 0.5  # the longest first wait in seconds; then this doubles each time
-    cap_s: float = 8.0  # the longest wait in seconds, unless the server asks for more
+    attempts: int = 4
+    base_s: float = 0.5
+    cap_s: float = 8.0
 
     def ceiling_s(self, attempt: int) -> float:
-        """Return the longest wait in seconds after an attempt. The first attempt has the number 1."""
+        """Return the longest random wait in seconds after an attempt. The first has the number 1."""
         return min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 64))
 
 
 @dataclass(slots=True)
 class Request:
-    """One request, without the token. `url` is percent-encoded. `body` is JSON, or None. `sent` becomes
-    true once a byte of the request may have left this machine."""
+    """One request, without the token. `url` is percent-encoded. `body` is JSON, or None. For a write, `sent`
+    becomes true before a byte of the request can have left this machine. For a read, it may stay false."""
 
     method: str
     url: str
     body: bytes | None
-    sent: bool = False  # whether a byte of the request may have left this machine
+    sent: bool = False
 
     @property
     def reads(self) -> bool:
+        """Whether this is a GET, which changes nothing. Any other request is a write."""
         return self.method == "GET"
 
     @property
@@ -110,8 +115,9 @@ class Answer(NamedTuple):
 
 
 class Unusable(Exception):
-    """No usable answer came. `kind` is the class of the error to raise. `again` tells whether another
-    attempt may help. `reason` never quotes the HTTP library, whose errors may hold the token."""
+    """No usable answer came to a request. `kind` is the class of the error that the client raises for that.
+    `reason` is part of its text, and never quotes the HTTP library, whose errors may hold the token. `again`
+    tells whether another attempt may help."""
 
     def __init__(self, kind: type[ApiError], reason: str, *, again: bool = True) -> None:
         super().__init__(reason)
@@ -119,7 +125,7 @@ class Unusable(Exception):
 
 
 def contradiction(reason: str) -> Unusable:
-    """Return the error for an answer that is wrong or too large: a second answer would be the same."""
+    """Return an Unusable with the text `reason`. Its `again` is False: another attempt would not help."""
     return Unusable(BadResponse, reason, again=False)
 
 
@@ -127,23 +133,24 @@ class Pool(Protocol):
     """The connections of one client on one event loop."""
 
     async def send(self, request: Request, token: SecretStr) -> Answer:
-        """Send one request. The HTTP library's errors contain the token, so this raises Unusable instead."""
+        """Send one request and return the answer, whatever its status. Raises Unusable if none came."""
 
     async def aclose(self) -> None: ...
 
 
 class Library(NamedTuple):
-    """The exceptions of an HTTP library. `not_sent` come before a byte has left, `late` after a timeout.
-    The first of the `reasons` that fits gives the words for people."""
+    """The exceptions of an HTTP library. `errors`: all of them. `not_sent`: those raised before a byte of the
+    request has left. `late`: the one for a timeout. `reasons` pairs an exception with our words for why no
+    connection could be made. The first pair that fits gives the words."""
 
-    errors: tuple[type[BaseException], ...]  # all exceptions of the library
-    not_sent: tuple[type[BaseException], ...]  # raised before a byte of the request has left
-    late: type[BaseException]  # raised after a timeout
-    reasons: tuple[tuple[type[BaseException], str], ...]  # our words; the first that fits is used
+    errors: tuple[type[BaseException], ...]
+    not_sent: tuple[type[BaseException], ...]
+    late: type[BaseException]
+    reasons: tuple[tuple[type[BaseException], str], ...]
 
 
 async def receive(exchange: Awaitable[Answer], library: Library) -> Answer:
-    """Return the answer of `exchange`. Raises Unusable in place of the exceptions in `library`."""
+    """Await `exchange` and return its answer. Raises Unusable in place of the exceptions in `library`."""
     try:
         return await exchange
     except asyncio.CancelledError as cancelled:
@@ -171,8 +178,9 @@ async def answer(
     limit: int,
     library: Library,
 ) -> Answer:
-    """Read the body from `chunks`, decompress it, and return the answer. If the body is lost or larger
-    than `limit` bytes, a 2xx answer raises an error, and any other answer gets an empty body."""
+    """Read the body from `chunks`, decompress it, and return the answer. The names in `headers` are found in
+    lower case. If the body is lost, or larger than `limit` bytes, the status decides. With 2xx this raises
+    Unusable or an exception in `library`. With any other status the answer gets an empty body."""
     coding = headers.get("content-encoding")
     lost: tuple[type[BaseException], ...] = (*library.errors, Unusable)
     try:
