@@ -178,7 +178,7 @@ class Capability(_Part):
 
     @property
     def token_variable(self) -> str:
-        """The environment variable that holds the management token."""
+        """The name of the environment variable that holds the management token."""
         return self.capability.consumes[0].authentication.token[6:-2]
 
     @property
@@ -221,7 +221,7 @@ def capability() -> Capability:
 
 
 def load(text: str) -> Capability:
-    """Read a contract from YAML. Raises ConfigurationError for a mistake, and names its place."""
+    """Read a contract from YAML. Raises ConfigurationError, which says what is wrong, and where."""
     try:
         return Capability.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:

@@ -20,8 +20,8 @@ _EXECUTED_TEXT: dict[Executed, str] = {
 
 class ActiveRoomsError(Exception):
     """Base class of all errors that this package raises on purpose. `executed` says whether the request
-    changed anything: "no", "yes", or "maybe" if nobody knows. `hint` says what to do next; None means the
-    default of the class. `code` names the class; it does not change, so programs can compare it."""
+    changed anything: "no", "yes", or "maybe" if nobody knows. `hint` says what to do next; by default it is
+    that of the class. `code` names the class. It does not change, so programs can compare it."""
 
     code: ClassVar[str] = "error"
     default_hint: ClassVar[str] = ""
@@ -45,7 +45,7 @@ class ActiveRoomsError(Exception):
         return f"{told} {_EXECUTED_TEXT[self.executed]}"
 
     def for_model(self) -> str:
-        """Return the text for a model: what happened, what was executed, what to do next."""
+        """Return the text for a model: what happened, whether anything was executed, what to do next."""
         return " ".join(filter(None, (str(self), _EXECUTED_TEXT[self.executed], self.hint)))
 
     @property
@@ -198,28 +198,28 @@ class RateLimited(ApiError):
 
 
 class ServerError(ApiError):
-    """5xx: the server failed."""
+    """5xx: the server of 100ms failed."""
 
     code = "server_error"
     default_hint = "Look at the room before you do anything else."
 
 
 class ConnectionFailed(ApiError):
-    """No connection could be made. The request was not executed."""
+    """No connection to the 100ms API could be made. The request was not executed."""
 
     code = "connection_failed"
     default_hint = "Check the network and the base URL (HMS_BASE_URL), then try again."
 
 
 class TimedOut(ApiError):
-    """No answer came in time."""
+    """The 100ms API did not answer in time."""
 
     code = "timed_out"
     default_hint = "Look at the room before you do anything else."
 
 
 class BadResponse(ApiError):
-    """The answer was cut off, was too large, or is not as the API's documentation says."""
+    """The answer of the 100ms API was cut off, was too large, or is not as its documentation says."""
 
     code = "bad_response"
     default_hint = "Look at the room before you do anything else."

@@ -51,9 +51,9 @@ def skeleton(name: str) -> str:
 
 
 def glance(name: str) -> str:
-    """Return a looser key than `skeleton`, for warnings. Blanks and punctuation are left out. "5" becomes "s"
-    and "8" becomes "b". "nn" gets the same key as "m". So "5am Lee", "Sann Lee" and "SamLee" have the key of
-    "Sam Lee"."""
+    """Return a looser key than `skeleton`, for warnings. Blanks and punctuation are left out. "5" becomes
+    "s", "8" becomes "b", "nn" is the same as "m". "5am Lee", "Sann Lee" and "SamLee" have the key of "Sam
+    Lee"."""
     looks = skeleton(name).replace("nn", "rn").translate(_DIGITS)
     return "".join(c for c in looks if unicodedata.category(c)[0] not in "PZ") or looks
 

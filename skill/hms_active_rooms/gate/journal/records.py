@@ -127,8 +127,8 @@ def asked_a_person(way: Way | Literal[""]) -> bool:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a call was made. The same call from the same `thread` (a conversation), `message` and `call` (its
-    id in the message) is the same action. `requester` is who made it."""
+    """Where a call was made, and by which `requester`. The same call with the same `thread` (a conversation),
+    `message` and `call` (the call's id in the message) is the same action."""
 
     thread: str  # the conversation, or a name for the process
     message: str  # the message or graph task that holds the call
@@ -146,10 +146,9 @@ NOTHING = Result()  # the result of an action that has not ended
 class Action:
     """The record of one call, a row of the database. If the room changes before the call is sent, or a person
     edits it, another action follows, with the next `revision` and the same `call_key`. `thread` and
-    `requester` are as in `Origin`. `impact` is whom the call affects; None if it was refused before that was
-    known. An approval must repeat `digest`, a hash of call and impact. `granted_in` is the process in which
-    the approval covers later calls, too. `contradiction` says why the row cannot be trusted. `mark` is the
-    number of the journal's newest event when the row was read. Times are aware UTC."""
+    `requester` are as in `Origin`. `impact` is whom the call affects; None if it was refused at once. An
+    approval must repeat `digest`, a hash of call and impact. `granted_in` is the process where the approval
+    covers later calls. `mark` is the number of the newest event when this was read. Times are UTC."""
 
     id: str  # short, easy to type; each revision has its own
     call_key: str  # identifies the call; all its revisions have the same

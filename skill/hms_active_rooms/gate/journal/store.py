@@ -526,8 +526,7 @@ class Writing(Reading):
         return int(added.fetchone()[0] if add is not _ADD["sqlite"] else added.lastrowid)
 
     def renew(self, action_id: str, *, lease_s: float) -> bool:
-        """Prolong this process's right to send, to `lease_s` seconds from now. False: send nothing, it is
-        lost."""
+        """Keep the right to send until `lease_s` seconds from now. False: it was lost, so send nothing."""
         mine = (actions.c.id == action_id, actions.c.state == "sent")
         prolong = actions.update().where(*mine, actions.c.worker == this_worker())
         until = self.now() + timedelta(seconds=lease_s)
