@@ -24,7 +24,7 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.journal.tables import asks
 from hms_active_rooms.serve.callers import Caller
-from hms_active_rooms.serve.calls import call_tool
+from hms_active_rooms.serve.calls import MAX_OPEN, call_tool
 from hms_active_rooms.serve.decisions import meanwhile
 from hms_active_rooms.serve.notify import (
     NotifySettings,
@@ -264,11 +264,18 @@ async def test_a_success_whose_body_breaks_off_is_one(receiver: Receiver) -> Non
     assert [each["action_id"] for each in told] == [first.id, second.id]
 
 
-@pytest.mark.parametrize("most", [100, 1])
-async def test_a_broken_record_keeps_nobody_from_being_told_of_the_next(
-    most: int, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hms_active_rooms.serve.notify.MOST_WAITING", most)
+async def test_the_questions_of_a_noisy_program_hide_none_of_another(receiver: Receiver) -> None:
+    toolkit = kit(students(), actions_per_minute=2 * MAX_OPEN)
+    for number in range(MAX_OPEN):
+        noisy = {"room_id": ROOM, "message": f"number {number}"}
+        await call_tool(toolkit, "hms-send-message", noisy, caller=Caller("mcp:noisy", "noisy"))
+    last = await waits(toolkit, 1)
+    async with notifier(toolkit, receiver.url):
+        told = await receiver.told(MAX_OPEN + 1)
+    assert told[-1]["action_id"] == last.id
+
+
+async def test_a_broken_record_keeps_nobody_from_being_told_of_the_next(receiver: Receiver) -> None:
     toolkit = kit(students())
     broken, whole = await waits(toolkit, 1), await waits(toolkit, 2)
     with toolkit.gate.journal.write() as tx:

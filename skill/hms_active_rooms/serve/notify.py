@@ -36,7 +36,6 @@ from hms_active_rooms.untrusted import cut
 
 Form = Literal["slack", "teams", "discord", "json"]
 
-MOST_WAITING: Final = 100
 LOOK_S: Final = 2.0
 _TIMEOUT_S: Final = 10.0
 _PAUSE_S: Final = 15  # after the first try; doubles after each further try
@@ -146,8 +145,11 @@ async def tell_of_questions(
     """Send a notice of each action that waits for a person, until cancelled. `page` is as in `notice`."""
 
     def waiting() -> list[Action]:
+        # All of them: the questions of one noisy program must not hide those of another.
+        rooms = gate.policy.only_rooms
         with gate.journal.read() as view:
-            return view.waiting(limit=MOST_WAITING, rooms=gate.policy.only_rooms)[0]
+            found = view.actions("proposed", rooms=rooms, oldest_first=True, limit=None)
+            return [a for a in found if a.waiting and not view.asked_at(f"{_place(a.id)}told")]
 
     while True:
         try:
@@ -159,7 +161,7 @@ async def tell_of_questions(
 
 
 async def _tell(journal: Journal, action: Action, settings: NotifySettings, page: str) -> None:
-    place = f"(notice) {action.id} "
+    place = _place(action.id)
     if not await asyncio.to_thread(_begin, journal, action.id, place):
         return
     body = json.dumps(notice(action, settings, page)).encode()
@@ -172,6 +174,11 @@ async def _tell(journal: Journal, action: Action, settings: NotifySettings, page
         _log.warning("a notice of action %s was not accepted: %s; %s", action.id, problem, again)
     else:
         await write_in_thread(journal, lambda tx: tx.ask(f"{place}told", [""]))
+
+
+def _place(action_id: str) -> str:
+    """How the journal's keys for the notices of this action begin."""
+    return f"(notice) {action_id} "
 
 
 def _begin(journal: Journal, action_id: str, place: str) -> bool:
