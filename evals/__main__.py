@@ -50,6 +50,9 @@ PAST, WRONG, UNFINISHED = 1, 2, 3
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     options.command = shlex.join(["python", "-m", "evals", *arguments])
+    for name in ("agent", "model", "person", "suite", "scenario"):
+        if given := getattr(options, name, None):
+            setattr(options, name, list(dict.fromkeys(given)))  # named twice is no second run
     try:
         return int(options.act(options))
     except (ScenarioError, LedgerError, OSError) as wrong:  # no traceback, whose exit code is PAST

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
+from zipfile import BadZipFile
 
 from inspect_ai import Epochs, Task, eval_set, task
 from inspect_ai._util.error import PrerequisiteError
@@ -30,7 +31,7 @@ from evals.inspect.messages import to_inspect
 from evals.inspect.models import PREFIX, InspectChat
 from evals.models import OFFLINE
 from evals.models.local import LOCAL
-from evals.offline import about, read_ledger
+from evals.offline import LedgerError, about, read_ledger
 from evals.people import PEOPLE, PersonName
 from evals.play import GIVE_UP_S, Case, Played, play
 from evals.scenario import Scenario, chosen
@@ -254,9 +255,14 @@ def read_runs(log_dir: Path) -> list[Score]:
 def _inspect_runs(log_dir: Path) -> Iterator[Score]:
     version = code_version()
     for log in list_eval_logs(str(log_dir), descending=False):
-        if read_eval_log(log, header_only=True).eval.task_version != version:
-            continue
-        for sample in read_eval_log_samples(log, all_samples_required=False, exclude_fields=_HEAVY):
-            outcome = (sample.scores or {}).get(SCORER)
-            if outcome is not None and outcome.metadata is not None:
-                yield Score(**outcome.metadata)
+        try:
+            if read_eval_log(log, header_only=True).eval.task_version != version:
+                continue
+            kept: Any = {"all_samples_required": False, "exclude_fields": _HEAVY}
+            for sample in read_eval_log_samples(log, **kept):
+                outcome = (sample.scores or {}).get(SCORER)
+                if outcome is not None and outcome.metadata is not None:
+                    yield Score(**outcome.metadata)
+        except (ValueError, LookupError, EOFError, BadZipFile) as wrong:
+            told = f"{log.name} is not a log of inspect that can be read: {wrong}. Move it away."
+            raise LedgerError(told) from None

@@ -302,6 +302,24 @@ def test_a_log_that_cannot_be_used_does_not_end_as_if_something_got_past_the_gat
         assert "offline.jsonl" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 cut off"])
+def test_a_log_of_inspect_that_cannot_be_read_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    (tmp_path / "cut.eval").write_bytes(content)
+    assert main(["report", "--log-dir", str(tmp_path)]) == WRONG
+    assert "cut.eval" in capsys.readouterr().err
+
+
+def test_what_is_named_twice_is_run_and_counted_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twice = [f"--{name}={one}" for name, one in (("scenario", "end"), ("agent", "moderator"))] * 2
+    models = ["--model", "silent", "--model", "silent", "--workers", "1", "--repeat", "1"]
+    assert main(["offline", *twice, *models, "--person=reader", "--log-dir", str(tmp_path)]) == 0
+    assert "In 1 runs" in capsys.readouterr().out
+
+
 # Streams that inspect leaves open are no matter of ours.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
