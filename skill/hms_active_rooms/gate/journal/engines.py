@@ -372,8 +372,7 @@ def _begin_postgresql(connection: sa.Connection) -> None:
         "current_setting('server_encoding'), EXISTS (SELECT FROM pg_class WHERE relpersistence = 'u' "
         "AND oid IN (to_regclass('hms_actions'), to_regclass('hms_events'), to_regclass('hms_asks'))), "
         # This tells a journal from a copy of it in another database, or on another server.
-        "(SELECT oid::text FROM pg_database WHERE datname = current_database()) || '/' || "
-        "to_regclass('hms_actions')::oid",
+        "current_database() || '/' || to_regclass('hms_actions')::oid",
         (f"{_LONGEST_WAIT_S}s", waits),
     ).one()
     connection.info["table"] = table

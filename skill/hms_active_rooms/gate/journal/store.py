@@ -397,7 +397,7 @@ class Writing(Reading):
 
     @property
     def _file(self) -> int | str | None:
-        """The inode number of the journal's file, or PostgreSQL's number of the table; None in memory."""
+        """The inode number of the journal's file, or PostgreSQL's database and table; None in memory."""
         files = self.db.info.get("files")
         return files[0][1] if files else self.db.info.get("table")
 
