@@ -2878,3 +2878,12 @@ async def test_what_was_allowed_for_the_session_ends_when_the_conversation_is_wi
     assert (await gate.propose(send("two"), call_number(2))).state == "approved"
     await gate.withdraw("thread", by="ada")
     assert (await gate.propose(send("three"), call_number(3))).state == "proposed"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("wrong", [{"protected_roles": "teacher"}, {"max_peers": 10**9}])
+def test_a_policy_that_pydantic_did_not_validate_makes_no_gate(wrong: dict[str, Any]) -> None:
+    room, journal = StandInRoom([peer(1)]), Journal(":memory:")
+    for policy in (Policy().model_construct(**wrong), Policy(rooms=[ROOM]).copy(update=wrong)):
+        with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+            Gate(room, policy, journal)  # type: ignore[arg-type]

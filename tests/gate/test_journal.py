@@ -1440,6 +1440,15 @@ def test_a_url_nothing_can_be_made_of_is_a_clear_error_and_makes_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"url": b"sqlite:///j.sqlite"}, {"url": 5}, {"key": b"x" * 40}, {"key": 5}, {"clock": 5}],
+)
+def test_a_setting_of_another_type_is_a_clear_error(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="journal"):
+        Journal(**{"url": ":memory:", **wrong})
+
+
 def test_the_url_for_a_path_in_the_home_folder_is_told_with_that_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

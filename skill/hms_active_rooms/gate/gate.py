@@ -112,7 +112,8 @@ class Gate:
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.policy = policy
+        # Validated again, since pydantic's `copy` and `model_construct` validate nothing.
+        self.policy = policy = policy.model_copy()
         self.journal = journal
         self._client = client
         self._sleep = sleep

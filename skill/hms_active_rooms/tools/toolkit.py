@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from inspect import iscoroutinefunction, signature
 from pathlib import Path
-from types import NoneType
 from typing import TYPE_CHECKING
 
 from langchain_core.tools import BaseTool, BaseToolkit
@@ -147,7 +146,7 @@ def _checked(policy: object) -> Policy:
     from hms_active_rooms.gate.policy import Policy
 
     if isinstance(policy, Policy):
-        return policy
+        return policy.model_copy()  # which validates it again
     raise ConfigurationError(
         f"policy has to be a Policy. It is {policy!r}.",
         hint="Give Policy(...), or Policy.from_file(...) to read a file.",
@@ -159,8 +158,6 @@ def _opened(journal: Journal | str | Path | None, key: str | None = None) -> Jou
 
     if isinstance(journal, Journal):
         return journal
-    if not isinstance(journal, (str, Path, NoneType)):
-        raise ConfigurationError(f"journal has to be a Journal, URL or Path. It is {journal!r}.")
     return Journal(journal, key=key)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import NoneType
 from typing import IO, TYPE_CHECKING, Concatenate, Literal, ParamSpec, TypeVar
 
 from hms_active_rooms.environment import state_folder
@@ -86,6 +87,10 @@ class Journal:
         self._clock = clock
         self._on_commit = on_commit
         key = os.environ.get("HMS_JOURNAL_KEY", "") if key is None else key
+        if not isinstance(url, (str, Path, NoneType)):
+            raise ConfigurationError(f"journal has to be a Journal, URL or Path. It is {url!r}.")
+        if not all((isinstance(key, str), callable(clock))):
+            raise ConfigurationError("A journal's key has to be a text, and its clock a function.")
         if key and len(key.strip()) < _LEAST_KEY_CHARS:
             raise ConfigurationError(
                 f"HMS_JOURNAL_KEY has {len(key.strip())} characters, but needs at least {_LEAST_KEY_CHARS}.",
