@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -154,12 +154,24 @@ def test_after_a_transaction_that_the_server_stops_a_person_is_told_to_try_again
     journal.close()
 
 
-def test_a_journal_that_stays_locked_is_told_after_ten_seconds(url: str) -> None:
+@pytest.mark.parametrize(
+    ("lock", "use"),
+    [
+        (
+            "SELECT pg_advisory_xact_lock(x'686d73'::int)",
+            lambda journal: journal.note("a", "looked"),
+        ),
+        ("LOCK TABLE hms_actions", lambda journal: journal.get("a")),
+    ],
+)
+def test_a_journal_that_stays_locked_is_told_after_ten_seconds(
+    url: str, lock: str, use: Callable[[Journal], object]
+) -> None:
     journal, other = Journal(url), sa.create_engine(url, poolclass=sa.NullPool)
     with other.begin() as db:
-        db.exec_driver_sql("SELECT pg_advisory_xact_lock(x'686d73'::int)")
+        db.exec_driver_sql(lock)
         with pytest.raises(JournalError, match="it is locked") as refused:
-            journal.note("a", "looked")
+            use(journal)
     assert refused.value.retry_after_s == 10
     journal.close()
 

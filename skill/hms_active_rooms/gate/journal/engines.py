@@ -360,7 +360,8 @@ def _postgresql(url: sa.URL) -> sa.Engine:
 
 def _begin_postgresql(connection: sa.Connection) -> None:
     mode = connection.get_execution_options()["hms_mode"]
-    if mode == "reads":
+    if mode == "reads":  # a table may be locked, as by VACUUM FULL
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LONGEST_WAIT_S}s'")
         return
     # One writer at a time, as with SQLite: what a transaction has read stays true until its end. A
     # commit waits for the disk, whatever the default is. Each transaction sets this, since a pooler
