@@ -350,7 +350,7 @@ def test_the_list_says_whom_an_action_hits(sim: Simulation, call: Run) -> None:
     assert whom["send-message"] == '12 people as "student"'
     roles = '12 as "student" and 1 as "assistant" and 1 as "teacher" and 1 as "viewer"'
     assert whom["end-active-room"] == f"15 people: {roles}"
-    assert whom["remove-peers"] == "- (nobody was asked)"
+    assert whom["remove-peers"] == "- (refused before anybody was asked)"
     with closing(Journal()) as journal, journal.write() as tx:
         tx.db.execute(actions.update().values(arguments={}))
     lines = call("actions").out.splitlines()[1:]

@@ -95,7 +95,7 @@ def actions(
 def _whom(action: records.Action) -> str:
     if action.impact is not None:
         return action.impact.whom()
-    return "- (broken record)" if action.contradiction else "- (nobody was asked)"
+    return "- (broken record)" if action.contradiction else "- (refused before anybody was asked)"
 
 
 def _state(action: records.Action, now: datetime) -> str:

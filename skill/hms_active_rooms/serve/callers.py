@@ -128,8 +128,9 @@ class Caller:
 
 
 def threads_of(token: str) -> tuple[str, ...]:
-    """The threads (`Caller.thread`) of all programs with one token: the one of REST, and the prefix of those
-    of MCP. `token` is the token's name; "" if it has none, or if no token is needed."""
+    """Return two texts about the programs that use one token: the thread (`Caller.thread`) of their REST
+    calls, and the text with which the thread of each of their MCP clients begins. `token` is the token's
+    name, not the token itself; "" if it has no name, or if no token is needed."""
     name = f":{token}" if token else ""
     return f"{OUTSIDE}rest{name}", f"{OUTSIDE}mcp{name}:"
 

@@ -77,11 +77,19 @@ class Principal:
 
 @dataclass(frozen=True)
 class GuardSettings:
-    """Which requests a server accepts. `hosts` are names in the Host header, without port. `origins` are the
-    page's addresses behind a proxy. `callers` and `approvers` are tokens, by name. Without `callers`,
-    programs need no token. At and below the `own_login` paths nobody needs one; a browser at "/" goes to the
-    first. At most `most_of_programs` requests of programs are open. A body has to arrive within `body_s`
-    seconds. Raises ConfigurationError for a malformed or repeated token."""
+    """Which requests a server accepts. Raises ConfigurationError for a malformed or repeated token.
+
+    Args:
+        hosts: names allowed in the Host header, without port.
+        origins: addresses of the approvals page behind a proxy.
+        callers: tokens of programs, by name. Without them, programs need no token.
+        approvers: tokens of programs that may approve, by name.
+        own_login: paths of pages that have a login of their own, such as "/approvals". Requests to them,
+            and to paths below them, need no token. A browser that opens "/" is sent to the first path.
+        most_of_programs: the most requests of programs that may be open at once.
+        max_body_bytes: the largest body of a request.
+        body_s: seconds within which a body has to arrive.
+    """
 
     hosts: tuple[str, ...] = _LOOPBACK
     origins: tuple[str, ...] = ()

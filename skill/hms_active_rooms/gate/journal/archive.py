@@ -38,7 +38,7 @@ class Pruned:
 
 
 def export(journal: Journal, file: IO[str], before: datetime, by: str) -> int:
-    """See `Journal.export`."""
+    """Do what `Journal.export` describes, for `journal`."""
     newest, refused_upto, sha256 = dict[str, int](), 0, hashlib.sha256()
 
     def add(**record: Any) -> None:
@@ -72,7 +72,7 @@ def export(journal: Journal, file: IO[str], before: datetime, by: str) -> int:
 
 
 def prune(journal: Journal, before: datetime, by: str) -> Pruned:
-    """See `Journal.prune`."""
+    """Do what `Journal.prune` describes, for `journal`."""
     with journal.read() as view:
         calls = _ended(view, before)
     if calls:
