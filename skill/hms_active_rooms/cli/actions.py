@@ -181,8 +181,8 @@ def export(
 
 
 def prune(before: Before, json: options.Json = False, journal: options.JournalUrl = None) -> None:
-    """Delete actions that ended before DATE and were exported. An action that changed since its export,
-    or was sent within the last hour, is kept."""
+    """Delete actions that ended before DATE and were exported. An action is kept if it, or another
+    version of its call (such as an edit), changed since its export or was sent within the last hour."""
     moment = _moment(before)
     with open_journal(Settings(journal=journal)) as book:
         pruned = book.prune(before=moment, by=person_here())
@@ -191,7 +191,9 @@ def prune(before: Before, json: options.Json = False, journal: options.JournalUr
     if pruned.left and not json:
         export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
         screen.err(
-            f"Kept {screen.counted(pruned.left, 'action')}: not exported yet, changed since the export, or sent within the last hour. "
+            f"Kept {screen.counted(pruned.left, 'action')}. Each, or another version of its call (an edit, a "
+            "new question), is not exported yet, changed since the export, was sent within the last hour, "
+            "or has a broken record. "
             f"To delete them too, export to a new FILE after that hour, then prune again: {export}"
         )
 
