@@ -163,3 +163,4 @@ def test_what_was_sent_within_the_hour_is_not_pruned_even_if_it_was_exported() -
         clock.now += later
         pruned = journal.prune(before=clock() + timedelta(days=1), by="ada")
         assert (pruned.actions, pruned.left) == told
+        assert pruned.recent == pruned.left

@@ -1218,7 +1218,7 @@ def test_a_row_that_cannot_be_read_or_contradicts_itself_is_exported_and_not_pru
     assert "cannot be read" in wrong["unreadable"]
     assert "another program changed it" in wrong["forged"]
     assert "contradicts itself" in wrong[of_another.call_key]
-    assert journal.prune(before=clock(), by="ada") == Pruned(actions=1, left=3)
+    assert journal.prune(before=clock(), by="ada") == Pruned(actions=1, left=3, broken=3)
     assert {a.call_key for a in journal.actions()} == {"unreadable", "forged", of_another.call_key}
 
 

@@ -181,21 +181,24 @@ def export(
 
 
 def prune(before: Before, json: options.Json = False, journal: options.JournalUrl = None) -> None:
-    """Delete actions that ended before DATE and were exported. An action is kept if it, or another
-    version of its call (such as an edit), changed since its export or was sent within the last hour."""
+    """Delete actions that ended before DATE and were exported. Actions that changed since their export,
+    or were sent within the last hour, are kept."""
     moment = _moment(before)
     with open_journal(Settings(journal=journal)) as book:
         pruned = book.prune(before=moment, by=person_here())
     text = f"Deleted {screen.counted(pruned.actions, 'action')} from the journal {book.place}."
     screen.result({"deleted": pruned.actions, "left": pruned.left}, text, as_json=json)
-    if pruned.left and not json:
-        export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
-        screen.err(
-            f"Kept {screen.counted(pruned.left, 'action')}. Each, or another version of its call (an edit, a "
-            "new question), is not exported yet, changed since the export, was sent within the last hour, "
-            "or has a broken record. "
-            f"To delete them too, export to a new FILE after that hour, then prune again: {export}"
-        )
+    export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
+    kept = {
+        f"not exported, or changed since the export. Export to a new FILE, then prune again: {export}": (
+            pruned.left - pruned.recent - pruned.broken
+        ),
+        "sent within the last hour. Prune again later.": pruned.recent,
+        "with a broken record, which is never deleted.": pruned.broken,
+    }
+    for why, count in kept.items():
+        if count and not json:
+            screen.err(f"Kept {screen.counted(count, 'action')} {why}")
 
 
 def _moment(text: str) -> datetime:

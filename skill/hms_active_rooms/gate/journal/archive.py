@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,16 +26,27 @@ from hms_active_rooms.gate.journal.tables import actions, asks, events
 # Kind of event: the action was exported, with its events up to the number `upto`.
 EXPORTED = "exported"
 
+# Why an action is kept; of several reasons for one call, the last counts.
+_UNEXPORTED, _RECENT, _BROKEN = 1, 2, 3
+
 _AT_ONCE = 100  # how many calls one transaction prunes, so that other writers do not wait long
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """How many actions `Journal.prune` deleted, and how many it `left`, since they or other revisions of the
-    call were not exported, changed later, were sent within the last hour, or contradict their events."""
+    """How many actions `Journal.prune` deleted, and how many it kept.
+
+    Args:
+        actions: deleted actions.
+        left: kept actions, for whatever reason.
+        recent: kept actions whose call was sent within the last hour.
+        broken: kept actions whose call has a broken record.
+    """
 
     actions: int
     left: int
+    recent: int = 0
+    broken: int = 0
 
 
 def export(journal: Journal, file: IO[str], before: datetime, by: str) -> int:
@@ -77,13 +89,13 @@ def prune(journal: Journal, before: datetime, by: str) -> Pruned:
         calls = _ended(view, before)
     if calls:
         journal.note(PRUNES, PRUNED, by=by, way="archive", before=before.isoformat())
-    deleted = left = 0
+    deleted, kept = 0, Counter[int]()
     for first in range(0, len(calls), _AT_ONCE):
         with journal.write() as tx:
             for key in calls[first : first + _AT_ONCE]:
                 revisions = [action for action, _ in tx.revisions(key)]
-                if not all(_may_go(tx, action) for action in revisions):
-                    left += len(revisions)
+                if why := max(_why_kept(tx, action) for action in revisions):
+                    kept[why] += len(revisions)
                     continue
                 for action in revisions:
                     told = {"state": action.state, "digest": action.digest}
@@ -96,7 +108,7 @@ def prune(journal: Journal, before: datetime, by: str) -> Pruned:
             _delete(tx, REQUESTS, by, {}, events.c.seq <= upto)
         old = (asks.c.at < before, ~asks.c.place.startswith(records.KEPT, autoescape=True))
         tx.db.execute(asks.delete().where(*old))
-    return Pruned(deleted, left)
+    return Pruned(deleted, kept.total(), kept[_RECENT], kept[_BROKEN])
 
 
 def _upto(tx: Writing, action_id: str) -> int:
@@ -105,15 +117,18 @@ def _upto(tx: Writing, action_id: str) -> int:
     return tx.db.scalar(upto.where(events.c.action_id == action_id, events.c.kind == EXPORTED)) or 0
 
 
-def _may_go(tx: Writing, action: Action) -> bool:
+def _why_kept(tx: Writing, action: Action) -> int:
+    """Why the action may not be deleted; 0 if it may."""
+    if (tx.story(action.id)[0] or action).contradiction:
+        return _BROKEN
     # What was sent lately counts: for the limit of actions a minute, and for a message sent again.
     if action.sent_at is not None and action.sent_at > tx.now() - records.SENT_BEFORE:
-        return False
+        return _RECENT
     newest = sa.select(sa.func.max(events.c.seq))
     newest = newest.where(events.c.action_id == action.id, events.c.kind != EXPORTED)
     # `<=`, since a later export also has the event `EXPORTED` of an earlier one.
-    whole = 0 < (tx.db.scalar(newest) or 0) <= _upto(tx, action.id)
-    return whole and not (tx.story(action.id)[0] or action).contradiction
+    is_exported = 0 < (tx.db.scalar(newest) or 0) <= _upto(tx, action.id)
+    return 0 if is_exported else _UNEXPORTED
 
 
 def _delete(
