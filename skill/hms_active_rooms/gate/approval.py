@@ -37,8 +37,13 @@ the same room and audience, in the same conversation and the same session of the
 
 @dataclass(frozen=True)
 class Approve:
-    """A yes: run exactly the call that was shown. `digest` is copied from the `ApprovalRequest`. `by` is the
-    name of the person. The scope "session" also approves later messages to the same target."""
+    """A yes: run exactly the call that was shown.
+
+    Args:
+        digest: Copied from the `ApprovalRequest`.
+        by: The name of the person, for the journal.
+        scope: "once", or "session" for an approval that covers further messages of the conversation, too.
+    """
 
     digest: str
     by: ReasonText = ""
@@ -47,8 +52,13 @@ class Approve:
 
 @dataclass(frozen=True)
 class Reject:
-    """A no: do not run the action. The model is told the `reason`. `by` is the name of the person, for the
-    journal. A rejection needs no `digest`."""
+    """A no: do not run the action.
+
+    Args:
+        reason: Told to the model.
+        by: The name of the person, for the journal.
+        digest: Not needed. If given, it must equal `ApprovalRequest.digest`.
+    """
 
     reason: ReasonText = ""
     by: ReasonText = ""
@@ -57,9 +67,15 @@ class Reject:
 
 @dataclass(frozen=True)
 class Edit:
-    """A yes with changed arguments. `changes` maps argument names to values; only message, `type` and reason
-    may differ from what was shown. If `whole` is true, `changes` must hold all arguments. `tool` is the
-    tool's name or "". `digest` is copied from the `ApprovalRequest`. `by` is the name of the person."""
+    """A yes with changed arguments.
+
+    Args:
+        digest: Copied from the `ApprovalRequest`.
+        changes: New values by argument name. Only names in `ApprovalRequest.editable` may get a new value.
+        by: The name of the person, for the journal.
+        tool: The tool's name, or "". Another name makes the edit invalid.
+        whole: Whether `changes` must hold all arguments.
+    """
 
     digest: str
     changes: Mapping[str, object]
@@ -72,14 +88,15 @@ Decision = Approve | Reject | Edit
 
 
 class BadAnswerError(Exception):
-    """An answer does not count: nothing is decided, and the journal records why. Code that asks a person
-    may return this error in place of an answer."""
+    """An answer does not count. Nothing is decided, and the journal records why.
+
+    Code that asks a person may return this error in place of an answer.
+    """
 
 
 @dataclass(frozen=True)
 class Refuse:
-    """The answer of a program that could ask nobody. An action that waits for a decision is then rejected,
-    and the model is told the `reason`. An action that a person has approved stays approved."""
+    """The answer of a program that can ask nobody. A waiting action is rejected, but no approved action."""
 
     reason: str
 
@@ -89,17 +106,17 @@ class ApprovalRequest:
     """One question to a person.
 
     Attributes:
-        action_id: the id of this action in the journal.
-        tool: the name of the tool.
-        arguments: the exact call, with full ids.
-        impact: who is affected, as read from the room for this question.
-        digest: identifies this call and impact; an approval or an edit must repeat it.
-        deadline: later answers do not count.
-        gate: "hard" for a destructive tool; "soft" also takes an approval with scope "session".
-        editable: names of the arguments that the person may edit.
-        text: the whole question in words (several lines), safe to print on a terminal.
-        note: why the person is asked again, or when the same call was sent before; else "".
-        problem: why the person's last answer to this question did not count; "" at the first question.
+        action_id: The id of this action in the journal.
+        tool: The name of the tool.
+        arguments: The exact call, with full ids.
+        impact: Who is affected, as read from the room for this question.
+        digest: Identifies this call and impact. An approval or an edit must repeat it.
+        deadline: Later answers do not count.
+        gate: "hard" for a destructive tool. If "soft", an approval may cover further messages.
+        editable: Names of the arguments that the person may edit.
+        text: The whole question in several lines, safe to print on a terminal.
+        note: Why the person is asked again, or when the same call was sent before. Else "".
+        problem: Why the person's last answer to this question did not count. Else "".
     """
 
     action_id: str
@@ -115,8 +132,13 @@ class ApprovalRequest:
     problem: str = ""
 
     def approve(self, *, by: str = "", scope: Scope = "once") -> Approve:
-        """Return an approval of this request. The scope "session", for messages only, also approves
-        messages with the same thread id, target and type in the next `Policy.grant_ttl_s` seconds."""
+        """Return an approval of this request.
+
+        Args:
+            by: The name of the person, for the journal.
+            scope: "once", or "session": for `Policy.grant_ttl_s` seconds, the approval also covers further
+                messages of the conversation with the same target and type. For messages only.
+        """
         return Approve(self.digest, by, scope)
 
     def reject(self, reason: str = "", *, by: str = "") -> Reject:
@@ -199,8 +221,7 @@ def answer_schema(digest: str) -> dict[str, Any]:
 
 
 def parse_answer(answer: object) -> Decision:
-    """Return an answer as `Approve`, `Reject` or `Edit`. It may be one of these, or a dict with exactly the
-    fields of `ApproveAnswer`, `RejectAnswer` or `EditAnswer`. Raises BadAnswerError for any other answer."""
+    """Return an answer as `Approve`, `Reject` or `Edit`. Raises BadAnswerError if the answer is not valid."""
     if isinstance(answer, BadAnswerError):
         raise answer
     if not isinstance(answer, dict) and type(answer) not in _OBJECTS:
@@ -231,14 +252,12 @@ def parse_answer(answer: object) -> Decision:
 
 @dataclass(frozen=True)
 class Decided:
-    """What came of an answer. `counted` is False if the answer was not valid, too late, or came after another
-    decision. `action` is the action as it is now; after an edit, the one with the edited call. `newest` is
-    the newest action for the same call. `problem` says why the answer was not valid, else ""."""
+    """What came of an answer. `counted` says whether the answer decided something."""
 
-    counted: bool
-    action: Action
-    newest: Action
-    problem: str = ""
+    counted: bool  # False if it was not valid, too late, or came after another decision
+    action: Action  # as it is now; after an edit, the one with the edited call
+    newest: Action  # the newest action for the same call
+    problem: str = ""  # why the answer was not valid
 
 
 def record_decision(
@@ -363,8 +382,7 @@ def next_revision(
 
 
 def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
-    """Return an earlier action whose approval with the scope "session" covers `action`, too, or None. Both
-    have the same target, session, conversation, requester and process. `policy` limits the approval's age."""
+    """Return an earlier action whose approval for further messages covers `action`, too, or None."""
 
     def target(one: Action) -> tuple[object, ...]:
         impact = one.shown

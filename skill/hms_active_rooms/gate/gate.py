@@ -101,8 +101,7 @@ REFUSED = (PolicyRefusal, errors.InvalidCall, errors.PeerNotFound, errors.NotAct
 
 
 class Gate:
-    """The only way to change a room. It applies the policy, lets a person decide, records each step in
-    the journal, and sends the request. Tests replace `sleep`."""
+    """The only way to change a room. It lets a person decide, sends the request, and records each step."""
 
     def __init__(
         self,
@@ -164,8 +163,7 @@ class Gate:
         return await asyncio.to_thread(self.journal.latest, records.call_key(call, origin))
 
     async def latest(self, action_id: str) -> Action:
-        """Return the newest action for the same call as the action with this id. An edit or a change in the
-        room makes a new action for a call. Raises InvalidCall if there is none with this id."""
+        """Return the newest action for the same call. An edit or a change in the room makes a new action."""
         return _there(await asyncio.to_thread(self.journal.newest, action_id))
 
     # --- propose ---------------------------------------------------------------------------
@@ -183,23 +181,25 @@ class Gate:
         admit: Callable[[Writing], None] | None = None,
         once: str = "",
     ) -> Action:
-        """Record a call as an action, and return the action. If the journal has one for the same call from
-        the same `origin`, return that. A new action is `proposed` if a person must decide, else `approved`.
+        """Record a call as an action, and return the action.
+
+        A new action is `proposed` if a person must decide, else `approved`.
+        If the same call from the same `origin` is on record, the recorded action is returned.
 
         Args:
-            origin: where the call was made: conversation, message, call id and requester.
-            is_new: the caller knows that the journal has no action for this call.
-            shown: how the caller will show the question. The journal records this; with None, nothing.
-            place: names a step of a graph, in which only one call may ask. "" if several may.
-            always_ask: ask a person even if the policy lets the tool run unasked.
-            mine: other names of this requester. If one of them sent the same call, the question says so.
-            admit: is called before a question is recorded; raises an error if too many questions wait.
-            once: the call's id, or "". If a call with this id and content came before, a person is asked.
+            origin: Where the call was made: conversation, message, call id and requester.
+            is_new: The caller knows that the journal has no action for this call.
+            shown: How the caller will show the question, for the journal. With None, nothing is recorded.
+            place: Names a step of a graph, in which a second call that wants to ask is rejected.
+            always_ask: Ask a person even if the policy lets the tool run unasked.
+            mine: Other names of this requester. If one of them sent the same call, the question says so.
+            admit: Called before a question is recorded. Raises an error if too many questions wait.
+            once: The call's id, or "". If a call with this id and content came before, a person is asked.
 
         Raises:
-            PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call was refused; this is recorded.
-            ApiError: the room could not be read.
-            JournalError: the call could not be recorded.
+            PolicyRefusal, InvalidCall, PeerNotFound, NotActive: The call was refused. This is recorded.
+            ApiError: The room could not be read.
+            JournalError: The call could not be recorded.
         """
         if not is_new and (found := await self.find(call, origin)) is not None:
             return refused_again(found)
@@ -334,16 +334,18 @@ class Gate:
         way: Way,
         rooms: Collection[str] | None = None,
     ) -> Decided:
-        """Record a decision about an action: approve, reject or edit. Every interface calls this.
+        """Record a decision about an action: approve, reject or edit.
 
         Args:
-            answer: an `Approve`, `Reject`, `Edit` or `Refuse`, or a plain dict with the fields of
+            answer: An `Approve`, `Reject`, `Edit` or `Refuse`, or a plain dict with the fields of
                 `ApproveAnswer`, `RejectAnswer` or `EditAnswer`.
-            by: who decides. A name in the answer takes precedence.
-            way: how this person was asked.
-            rooms: only actions in these rooms may be decided; None allows any room.
+            by: Who decides. A name in `answer` takes precedence.
+            way: How this person was asked.
+            rooms: Only actions in these rooms may be decided. None allows any room.
 
-        Raises InvalidCall if there is no such action, BrokenRecord if its record is broken.
+        Raises:
+            InvalidCall: There is no such action.
+            BrokenRecord: The record of the action is broken.
         """
         return await sending.write_in_thread(
             self.journal,
@@ -362,19 +364,20 @@ class Gate:
         approved: Collection[str] = (),
     ) -> list[Action | ActiveRoomsError]:
         """Ask about the actions, record the answers and run what is approved, until all have ended.
-        Ask again if the room has changed or an answer is not valid.
+
+        If the room has changed, or an answer is not valid, ask again.
 
         Args:
-            ask: shows a person all open questions; returns one answer for each, None if nobody answers.
-            by: who answers. A name in the answer takes precedence.
-            way: how this person is asked.
-            on_record: ids of actions whose question the journal has as shown. None: `ask` records that.
-            problems: by action id, why the person's last answer did not count.
-            approved: ids of actions approved just now. They run even if somebody tried to edit them.
+            ask: Shows a person all open questions. Returns one answer for each, or None if nobody answers.
+            by: Who answers. A name in an answer takes precedence.
+            way: How this person is asked.
+            on_record: Ids of actions whose question the journal has as shown. None: `ask` records that.
+            problems: By action id, why the person's last answer did not count.
+            approved: Ids of actions approved just now. They run even if somebody tried to edit them.
 
-        Returns for each action its newest revision, or the error that stopped it. The revision is
-        still `proposed` if nobody answered, and still `approved` if somebody tried to edit it after
-        its approval.
+        Returns:
+            For each action, its newest revision or the error that stopped it. If nobody answered, the
+            revision is `proposed`. If somebody tried to edit an approved action, it stays `approved`.
         """
         ended: list[Action | ActiveRoomsError] = [*actions]
         problems = dict(problems or {})
@@ -417,17 +420,22 @@ class Gate:
             return error
 
     async def needs_new_yes(self, action: Action) -> bool:
-        """Return whether the action is approved, but somebody wanted other words since. Then only a
-        person sends it, by `approve` or a new yes. Check this before `run` if no person asked for it."""
+        """Return whether somebody tried to edit this approved action. If so, ask a person before `run`."""
         if action.state != "approved":
             return False
         events = await asyncio.to_thread(self.journal.events, action.id)
         return any(event.kind == records.OTHER_WORDS for event in events)
 
     async def withdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[Action]:
-        """Reject and return the actions of a conversation that are not sent yet, and end its approvals with
-        the scope "session". `thread` is the conversation: for a graph, the thread id. The journal records who
-        does this (`by`); the model is told the `reason`. Skips and logs broken records."""
+        """Reject the actions of a conversation that are not sent yet, and return them.
+
+        Approvals for further messages of the conversation end, too. Broken records are skipped.
+
+        Args:
+            thread: The conversation. For a graph, the thread id.
+            by: Who withdraws, for the journal.
+            reason: Told to the model.
+        """
 
         def take_back(tx: Writing) -> list[Action]:
             no, taken = Reject(reason or "withdrawn"), list[Action]()
@@ -444,19 +452,21 @@ class Gate:
     # --- run -------------------------------------------------------------------------------
 
     async def run(self, wanted: Action | str, *, waits: Waits = nobody_waits) -> Action:
-        """Send an approved action once, and return it with its outcome. `wanted` is its id, or
-        the action as just read or decided. `waits` returns whether the caller still waits for the
-        outcome. If so, the journal records that the caller was told.
+        """Send an approved action once, and return the action with its outcome.
 
-        If the approval no longer fits the room, nothing is sent. Then `run` returns a new revision in
-        the state `proposed`, about which to ask a person. If another process has begun to send the
-        action, `run` waits for that process, then reads the room for the effect.
+        If the approval no longer fits the room, nothing is sent. Then the returned action is `expired`, or
+        a new revision that is `proposed`. If another process has begun to send the action, `run` waits.
+
+        Args:
+            wanted: The action as just read or decided, or its id.
+            waits: Returns whether the caller still waits. If so, the journal notes that the caller was told.
 
         Raises:
-            InvalidCall: there is no action with this id. BrokenRecord: its record is broken.
-            PolicyRefusal: too many actions in this minute. The action stays approved.
-            ApiError: the room could not be read. The action stays approved.
-            OutcomeUnknown: an error came after the sending began. The call may have been executed.
+            InvalidCall: There is no action with this id.
+            BrokenRecord: The record of the action is broken.
+            PolicyRefusal: There were too many actions in this minute. The action stays approved.
+            ApiError: The room could not be read. The action stays approved.
+            OutcomeUnknown: An error came after the sending began. The call may have been executed.
         """
         action = await self.get(wanted) if isinstance(wanted, str) else wanted
         attempt, slow = 1, 0
@@ -617,9 +627,10 @@ class Gate:
         return await Sending(*self._sends_by, action).look()
 
     async def look_again(self) -> list[Action]:
-        """Find out what became of actions that an earlier process left unfinished: read their rooms, and
-        record what these show. Call this when a program starts. It sends nothing, waits for no other
-        process, and reads only allowed rooms. Returns the actions. Skips and logs broken records."""
+        """Record what became of actions that an earlier process left unfinished, and return them.
+
+        Call this when a program starts. Nothing is sent. Broken records and forbidden rooms are skipped.
+        """
         find, rooms, looked = self.journal.actions, self.policy.only_rooms, list[Action]()
         for action in await asyncio.to_thread(find, "sent", "unknown", rooms=rooms, limit=None):
             with suppress(ActiveRoomsError), skip_if_broken(action.id):
@@ -696,9 +707,7 @@ def _is_held_back(tx: Writing, row: Action, again: Action, policy: Policy) -> bo
 
 
 def drift(action: Action, room: Room, policy: Policy) -> Drift:
-    """Compare an approved action with `room`, as just read, and return what to do: send the call, ask again,
-    or nothing. Raises PolicyRefusal if the policy now protects somebody affected, or too many are
-    affected."""
+    """Compare an approved action with `room`, as just read, and return what to do. Raises PolicyRefusal."""
     if room.session_id != action.shown.session_id:
         return Drift("ask_again", "The session that was shown is over; another one is running.")
     try:

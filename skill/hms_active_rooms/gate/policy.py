@@ -43,9 +43,12 @@ ENV_PREFIX: Final = "HMS_POLICY_"
 
 
 def gate_for(hints: Hints) -> Gate:
-    """Return how a tool with these hints is gated. "none": nobody is asked, since the tool only reads.
-    "soft": a person is asked, unless a setting or an approval with the scope "session" allows the call.
-    "hard": a person is asked, unless code sets `Policy.unattended`. A tool without hints is "hard"."""
+    """Return how a tool with these hints is gated.
+
+    "none": Nobody is asked, since the tool only reads.
+    "soft": A person is asked, unless a setting or an earlier approval allows the call.
+    "hard": A person is asked, unless code sets `Policy.unattended`.
+    """
     if hints.destructive:
         return "hard"
     return "none" if hints.read_only else "soft"
@@ -148,8 +151,7 @@ class Policy(BaseModel):
     def _in_plain_words(
         cls, values: Any, validate: ModelWrapValidatorHandler[Self], info: ValidationInfo
     ) -> Self:
-        """Validate, or raise ConfigurationError. The context says which variable or key of a file a
-        value comes from, if it does not come from code."""
+        """Validate, or raise ConfigurationError. The context has the source of each value outside code."""
         outside: Mapping[str, str] = info.context or {}
         if "unattended" in outside:
             raise ConfigurationError(
@@ -176,16 +178,21 @@ class Policy(BaseModel):
 
     @classmethod
     def from_file(cls, path: str | Path) -> Policy:
-        """Read a policy from a TOML file. Its keys are the names of the fields. Raises
-        ConfigurationError if the file cannot be read, or has an unknown key or a wrong value."""
+        """Read a policy from a TOML file. Its keys are the fields. Raises ConfigurationError."""
         values, places = _read(path)
         return cls.model_validate(values, context=places)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **overrides: Any) -> Policy:
-        """Make a policy from the TOML file that `HMS_POLICY_FILE` names, and from variables
-        `HMS_POLICY_<FIELD>`: a number, or names with commas between. `overrides` replace these values; only
-        they may set `unattended`. Raises ConfigurationError for an unknown variable or a wrong value."""
+        """Make a policy from the variables `HMS_POLICY_<FIELD>`, each a number, or names with commas between.
+
+        Args:
+            environ: The variables. `HMS_POLICY_FILE` may name a TOML file to read first.
+            overrides: Fields that replace these values. Only they may set `unattended`.
+
+        Raises:
+            ConfigurationError: A variable is unknown, or a value is wrong.
+        """
         known = {ENV_PREFIX + field.upper(): field for field in ("file", *cls.model_fields)}
         refuse_unknown(environ, known)
         file = environ.get(ENV_PREFIX + "FILE")
@@ -217,8 +224,8 @@ class Policy(BaseModel):
             )
 
     def protects(self, *, role: str, user_id: str) -> str:
-        """Return why the policy protects this person: "role" or "user id"; "" if the person is not
-        protected. Letter case, character width and surrounding spaces do not matter."""
+        """Return why the policy protects this person: "role" or "user id". "" means not protected."""
+        # Letter case, character width and surrounding spaces do not matter.
         if folded(role) in {folded(r) for r in self.protected_roles}:
             return "role"
         if folded(user_id) in {folded(u) for u in self.protected_user_ids}:

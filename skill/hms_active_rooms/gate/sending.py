@@ -67,9 +67,7 @@ def nobody_waits() -> bool:
 
 @dataclass
 class Sending:
-    """Sends one action that only this process may send, and records how it ended. `change` and `room` come
-    from the last read of the room: whom the action affects, and who is there. `attempt` counts the attempts.
-    `waits` returns whether the caller still waits for the outcome. The later fields are set while sending."""
+    """Sends one action that only this process may send, and records how the sending ended."""
 
     client: ActiveRoomsClient
     journal: Journal
@@ -79,7 +77,8 @@ class Sending:
     change: Drift = _GO  # who is affected now, and what else to report
     room: Room | None = None  # as last read before the request
     attempt: int = 1  # the number of this attempt to send the action
-    waits: Waits = nobody_waits
+    waits: Waits = nobody_waits  # whether the caller still waits for the outcome
+    # These are set while sending:
     present: frozenset[str] = frozenset()  # who is in the room after the request, by peer id
     looked: datetime = _NEVER  # when the last read of the room ended
     began: bool = False  # whether a request may have left
@@ -150,9 +149,7 @@ class Sending:
         return pause_s if pause_s < left_s else None
 
     async def send(self) -> Action | float:
-        """Send the action, record how it ended, and return it. If nothing was executed and another
-        attempt may help, make the action `approved` again, and return how many seconds to wait.
-        Raises OutcomeUnknown if an exception stopped the sending."""
+        """Send the action, and return it. If another attempt may help, return the seconds to wait."""
         try:
             try:
                 state, result = await self.carry_out()
@@ -161,7 +158,7 @@ class Sending:
                 if pause_s is not None and await run_to_its_end(
                     give_back, self.journal, self.action, str(error)
                 ):
-                    return pause_s
+                    return pause_s  # nothing was executed, and the action is `approved` again
                 state, result = outcomes.failed(error)
             notes = (*self.change.notes, *result.notes, *await self._back())
             result = replace(result, notes=notes)
@@ -197,10 +194,7 @@ class Sending:
         return await asyncio.to_thread(self._record, await self.look_for_it(), "look")
 
     async def carry_out(self) -> Ended:
-        """Send the request (or one request per person), and read the room for the effect. Return the state
-        and the `Result`. If the answer of 100ms was lost, the request is sent once more, but only if the tool
-        is `idempotent`, the room shows no effect, the same session runs, and no other process has taken over.
-        Raises ApiError if the request was surely not executed."""
+        """Send the request. Return state and `Result`. Raises ApiError if the request surely did nothing."""
         call, shown, total = self.action.call, self.action.shown, self.change.total
         if parts := call.per_person(shown):
             return await self._send_each(parts)
@@ -222,6 +216,7 @@ class Sending:
             seen = await self._watch(self.change.people) if call.visible else None
             if error is None:
                 return outcomes.answered(call, shown, total, seen)
+            # The request is sent once more only if all of this is true, and nobody has taken over.
             # `gone is False`: the same session still runs, so the first request had no effect.
             same = seen is not None and seen.gone is False and lost is None
             again = same and capability().tool(call.tool).hints.idempotent
@@ -380,12 +375,12 @@ async def write_in_thread(journal: Journal, step: Callable[[Writing], Found]) ->
 
 
 def in_thread(call: Callable[[*Given], Found], *given: *Given) -> asyncio.Future[Found]:
-    """Run a blocking call in a thread, and return its future. While Python shuts down, no thread takes calls.
-    Then the call runs here, so that the outcome of what was sent is still recorded."""
+    """Run a blocking call in a thread, and return its future."""
     loop = asyncio.get_running_loop()
     try:
         return loop.run_in_executor(None, call, *given)
     except RuntimeError as error:
+        # While Python ends, no thread takes calls: then what was sent is recorded here.
         # "can't start new thread": the call is queued, and a thread that is idle later may run it.
         if "thread" in str(error):
             raise
@@ -400,8 +395,7 @@ def in_thread(call: Callable[[*Given], Found], *given: *Given) -> asyncio.Future
 async def run_to_its_end(
     call: Callable[[*Given], Found], *given: *Given, undo: Callable[[Found], None] | None = None
 ) -> Found:
-    """Run a blocking call in a thread and return its result. If this task is cancelled meanwhile, wait until
-    the call has ended, pass the call's result to `undo`, if given, and raise the cancellation."""
+    """Run a blocking call in a thread to its end. If this task is cancelled, pass the result to `undo`."""
     if undo is None:
         running = in_thread(call, *given)
     else:  # what can be undone begins something, and nothing new begins while Python ends
@@ -430,8 +424,7 @@ def _same_claim(row: Action, action: Action) -> bool:
 
 
 def give_back(journal: Journal, action: Action, reason: str) -> bool:
-    """Set an action back to `approved`, after this process began to send it. Call this only if nothing was
-    executed. Returns whether it was set back: False if another process has taken over."""
+    """Make a `sent` action that was not executed `approved` again. Return False if another process has it."""
     with journal.write() as tx:
         row = tx.get(action.id)
         if row is None or row.state != "sent" or not _same_claim(row, action):

@@ -51,10 +51,10 @@ def describe(action: Action) -> str:
 
 
 def already(action: Action, newest: Action | None = None) -> str:
-    """Return a sentence that says who decided what, how and when; "" if no person decided, or if the record
-    cannot be trusted. `newest` is the newest action for the same call; it shows whether the person edited."""
+    """If a person decided, return a sentence that says who decided what, how and when. Else return ""."""
     if action.contradiction or action.decided_at is None or not by_person(action.decided_way):
         return ""
+    # The newest action for the same call shows whether the person edited the call.
     edited = newest is not None and newest.edited_from == action.id
     word = "rejected" if action.state == "rejected" and not edited else "approved"
     who = f"{quoted(action.decided_by, 60)} ({action.decided_way})"
@@ -90,7 +90,7 @@ def outcome(action: Action) -> str:
 
 
 def remedy(action: Action) -> str:
-    """Return what a person can do about a failed action; "" if there is nothing to add to `outcome`."""
+    """Return further advice for a person about a failed action; "" if there is none."""
     return _hint(action, for_person=True) if action.state == "failed" else ""
 
 
@@ -110,7 +110,7 @@ def sent_before(action: Action, again: Action, now: datetime) -> str:
 
 
 def for_model(action: Action) -> str:
-    """Return `outcome(action)`, then what the model should do next, if there is something to say."""
+    """Return what came of an action, in words, and what the model should do next."""
     text = outcome(action)
     if action.state == "rejected" and by_person(action.decided_way):
         return text + NOT_AGAIN
@@ -229,10 +229,9 @@ def view(
     """Return an action as data, the same for every interface.
 
     Args:
-        approve_at: where a person decides; shown only while the action waits for a decision.
-        text: what came of the action, in words; by default `outcome`.
-        people: the most people to show. None shows all people, and every text in full; use None
-            only for a file, never for a model or a terminal.
+        approve_at: Where a person decides. Shown only while the action waits for a decision.
+        text: What came of the action, in words. By default, `outcome(action)`.
+        people: The most people to show. None shows all people and all texts in full: only for a file.
     """
     same = {name: getattr(action, name, None) for name in ActionView.model_fields}
     result = {name: getattr(action.result, name, None) for name in ResultView.model_fields}
@@ -253,8 +252,7 @@ def view(
 
 
 def question(request: ApprovalRequest) -> dict[str, Any]:
-    """Return one question as plain JSON: LangChain's `name`, `args` and `description`, then our own fields.
-    If the last answer did not count, `description` begins with the reason."""
+    """Return one question as plain JSON. LangChain's keys `name`, `args` and `description` come first."""
     problem = f"The last answer did not count: {request.problem}\n\n" if request.problem else ""
     impact = ImpactView.model_validate(request.impact, context=MAX_PEOPLE)
     return {

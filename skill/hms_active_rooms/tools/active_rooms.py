@@ -77,8 +77,7 @@ def _with_id(given: Any) -> Any:
 def build_tools(
     gate: Gate, *, confirm: Confirm | None = None, requester: str = "agent"
 ) -> list[StructuredTool]:
-    """Return the tools, in the order of `capability.yaml`. They ask a person by an interrupt in a graph that
-    can pause, else by `confirm`. The journal records the calls as made by `requester`."""
+    """Return the tools, in the order of `capability.yaml`. If no graph can pause, `confirm` asks a person."""
     nowhere = outside()
 
     async def room(call: Arguments, _: str | None) -> Answered:
@@ -111,9 +110,7 @@ async def read_roster(gate: Gate, call: ListPeers) -> tuple[roster.Roster, int]:
 
 
 def report(ended: Action | ActiveRoomsError) -> Answered:
-    """Return the text for the model, and the artifact: the action `ended` as a dict with the fields of
-    `ActionView`. For OutcomeUnknown, the dict has only `state` and `executed`. Raises ToolException for any
-    other error, and for an action that failed and was not executed."""
+    """Return the model's text and LangChain's artifact. Raises ToolException if the call failed."""
     if isinstance(ended, OutcomeUnknown):
         return ended.for_model(), {"state": "unknown", "executed": "maybe"}
     if isinstance(ended, ActiveRoomsError):
@@ -133,9 +130,9 @@ def report(ended: Action | ActiveRoomsError) -> Answered:
 def as_message(
     call: ToolCall, text: str, artifact: Any = None, *, failed: bool = False
 ) -> ToolMessage:
-    """Return the message that answers a tool call. Its status is "error" if `failed` is true, or if the
-    `artifact` says that nothing was executed and its state is not "done". Else it is "success"."""
+    """Return the message for a tool call. If the call failed or was not executed, the status is "error"."""
     told = artifact if isinstance(artifact, dict) else {}
+    # "done": nothing had to be executed, since nobody was left to affect
     unexecuted = told.get("executed") == "no" and told.get("state") != "done"
     return ToolMessage(
         text,

@@ -67,13 +67,12 @@ _FORGETS = Refuse("this subgraph loses each answer; compile it without checkpoin
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a LangGraph run a tool is called. `thread` is the thread id, `task` the checkpoint namespace
-    ("" outside a graph). `can_interrupt`: the graph can stay paused. `approver` is who answers, or ""."""
+    """Where in a LangGraph run a tool is called."""
 
     thread: str  # LangGraph's thread id
-    task: str  # the checkpoint namespace; it is the same each time this task runs again
+    task: str  # the checkpoint namespace, the same when this task runs again; "" outside a graph
     can_interrupt: bool  # a checkpointer can keep the graph paused
-    approver: str  # who answers interrupts, from `configurable["approver"]`
+    approver: str  # who answers interrupts, or "", from `configurable["approver"]`
 
     def position(self, number: int) -> str:
         """Return the journal's key for the questions of this task's interrupt `number`, counted from 0."""
@@ -117,12 +116,12 @@ has answered yet, and BadAnswerError if the answer does not fit these questions.
 
 
 class Interrupts:
-    """Asks the questions of one graph task by the function `pause`, which interrupts the graph, and records
-    the answers. The journal records `shown` as the way of asking; with None, the caller records this."""
+    """Asks the questions of one graph task. The function `pause` interrupts the graph."""
 
     def __init__(
         self, gate: Gate, place: Place, pause: Pause, shown: Way | None = "interrupt"
     ) -> None:
+        # `shown`: the way of asking that the journal records; with None, the caller records it.
         self._gate, self._place, self._pause, self._way = gate, place, pause, shown
         self._by = place.approver or "interrupt"
         self._number = 0
@@ -131,9 +130,7 @@ class Interrupts:
         self._approved = set[str]()
 
     async def rows(self, keys: Sequence[str]) -> dict[str, Action]:
-        """Record the answers that LangGraph saved, each for the questions that it was given to. Then return a
-        dict with the newest action for each `Action.call_key` in `keys`. A call without an action is left
-        out. Raises GraphInterrupt if a question still waits for an answer."""
+        """Record the answers that LangGraph saved. Return the newest action for each known call key."""
         return await asyncio.to_thread(self._rows, keys)
 
     def _rows(self, keys: Sequence[str]) -> dict[str, Action]:
@@ -196,8 +193,8 @@ class Interrupts:
         return ApprovalRequest(action_id, "", {}, nobody, "", now, "hard", (), "")
 
     async def propose(self, call: StateChange, origin: Origin, once: str = "") -> Action:
-        """Do what `Gate.propose` does, in a graph task that makes one call only. If a person must decide, the
-        action and the question are recorded in one transaction."""
+        """Do what `Gate.propose` does, in a graph task that makes one call only."""
+        # The action and the question are recorded in one transaction.
         forgets = await self._has_forgotten(content_of(call))
         shown, first = (None, "") if forgets else (self._way, self._place.position(0))
         action = await self._gate.propose(
@@ -264,9 +261,7 @@ class Interrupts:
 async def perform(
     gate: Gate, call: StateChange, origin: Origin, place: Place, confirm: Confirm | None = None
 ) -> Action:
-    """Record a call that changes a room, ask a person about it, and run it if approved. Returns its newest
-    action. `confirm` asks where no graph can pause. Raises GraphInterrupt if the graph pauses to ask. Raises
-    ActiveRoomsError if the call is refused, or if the room or the journal cannot be read."""
+    """Record a call, ask a person, and run the call if approved. Return the newest action of the call."""
     if place.can_interrupt:
         # One message can hold the same call twice. The second has to find the answer to the first.
         async with _one_at_a_time(f"{origin} {content_of(call)}"):
@@ -301,8 +296,7 @@ def _ended(actions: Sequence[Action | ActiveRoomsError]) -> Action:
 
 
 async def _called_back(gate: Gate, confirm: Confirm | None, request: ApprovalRequest) -> object:
-    """Return the answer of `confirm`, or a `Refuse` if nobody can be asked, or if no valid answer
-    comes before the deadline. A later answer is only recorded."""
+    """Return the answer of `confirm`, or a `Refuse` if no valid answer comes before the deadline."""
     if confirm is None:
         return NOBODY
     if request.problem:

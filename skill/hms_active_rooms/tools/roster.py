@@ -67,9 +67,7 @@ def _rows(peers: Sequence[Peer], shorts: Mapping[str, str]) -> tuple[Row, ...]:
 
 @dataclass(frozen=True)
 class Roster:
-    """Counts of a room's peers, and the rows that are shown. `matching` counts the peers that the `filters`
-    select. `offset` counts the matching peers before the first row. `unreadable` counts further people, not
-    in `total`, about whom 100ms told nothing usable."""
+    """Counts of a room's peers, and the rows that are shown."""
 
     total: int  # peers in the room
     by_role: tuple[tuple[str, int], ...]  # (role, count) of all peers, the largest first
@@ -98,8 +96,7 @@ def select(
     limit: int = DEFAULT_ROWS,
     offset: int = 0,
 ) -> Roster:
-    """Return counts of the peers, and at most `limit` rows. `role` and `user_id` must be equal, `name` is a
-    part of the name. `offset` is how many matching peers are skipped, in the order of joining."""
+    """Return counts of the peers, and at most `limit` rows that match. `name` may be a part of a name."""
     given = {"role": role, "user_id": user_id, "name": name}
     filters = {key: text for key, text in given.items() if text is not None}
     offset, roles = max(offset, 0), by_role(peers)
@@ -129,11 +126,11 @@ def default_budget(limit: int) -> int:
 
 
 def named(part: str) -> Callable[[str], bool]:
-    """Return a function that tells whether a name contains `part`. Letter case, letter width and invisible
-    characters do not matter. If `part` has three characters or more, accents do not matter either, and
-    look-alike letters match (Latin and Cyrillic). A `part` without visible characters matches such names."""
+    """Return a function that tells whether a name contains `part`, in any letter case."""
     plain, looks = folded(part), skeleton(part)
 
+    # Invisible characters do not matter. From three characters on, accents do not matter either, and
+    # look-alike letters match. A part without visible characters matches only names like this.
     def within(name: str) -> bool:
         seen = folded(name)
         if not plain:
@@ -160,8 +157,7 @@ def matching(peers: Iterable[Peer], filters: Mapping[str, str]) -> list[Peer]:
 def fitting(
     view: Roster, budget: int, written: Callable[[Roster], tuple[str, ...]]
 ) -> tuple[Roster, tuple[str, ...]]:
-    """Leave out the last rows of a roster until the texts that `written` makes of it cost at most
-    `budget` tokens. One row is always kept. Returns the shorter roster and its texts."""
+    """Leave out last rows until the texts that `written` makes cost at most `budget` tokens."""
     while True:
         texts, count = written(view), len(view.rows)
         cost = sum(map(token_bound, texts))
@@ -179,8 +175,7 @@ def shown(view: Roster, budget: int) -> tuple[str, Roster]:
 
 
 def render_roster(view: Roster) -> str:
-    """Return the text for a model: the counts, the rows, and how many peers are left out. A row is a
-    JSON array, `[short id, name, role, user id]`. A cut text ends in "…"."""
+    """Return the text for a model: the counts, the rows, and how many peers are left out."""
     lines = [_RULE, *counts(view)]
     if view.rows:
         lines.append(_HEAD)
@@ -229,8 +224,7 @@ def _counts(before: str, roles: tuple[tuple[str, int], ...], total: int) -> str:
 
 
 def same_names(rows: Sequence[Row], named: Callable[[Row], str], *, most: int) -> str:
-    """Return a text that lists the rows with the same or look-alike names; "" if there are none. The first
-    `most` groups are listed, the others counted. `named` makes the text for one row."""
+    """Return a text that lists rows with look-alike names, or "". `named` makes the text for one row."""
     twins = same_looks((row, row.peer.name) for row in rows)
     shown = []
     for group in twins[:most]:
@@ -255,9 +249,7 @@ def _rest(view: Roster) -> str:
 
 
 def artifact(room_id: str, view: Roster) -> dict[str, Any]:
-    """Return a roster as a dict of plain values of limited size. `by_role` has only the largest roles.
-    `peers` has the people in the rows: each has at most 20 fields, and long texts are cut. `short_ids` maps
-    short ids to full ids. `room_id` is the argument; the other keys are attributes of `Roster`."""
+    """Return a roster as a dict of plain values of limited size."""
     return {
         "room_id": room_id,
         "total": view.total,
@@ -384,8 +376,7 @@ def peers_data(room_id: str, view: Roster) -> dict[str, Any]:
 def peers_within(
     room_id: str, view: Roster, budget: int, written: Callable[[dict[str, Any]], str]
 ) -> dict[str, Any]:
-    """Return a roster as a dict with the fields of `PeersData`, without `details`. Rows are left out until
-    the text that `written` makes of this dict costs at most `budget` tokens."""
+    """Return a roster as `PeersData`, with as many rows as fit. `written` makes the text that must fit."""
     # The roles are fitted first, so that rows do not take all the space.
     roles, nobody = min(len(view.by_role), SHOWN_ROLES), replace(view, rows=())
     while roles > 1 and token_bound(written(_data(room_id, nobody, roles))) > FIXED_TOKENS:
@@ -395,9 +386,9 @@ def peers_within(
 
 
 def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str, Any]]:
-    """Return a roster as a text and as `PeersTable`. An MCP client may show a model the text, the data or
-    both. So both have the same rows, and together cost at most `budget` tokens. One row is always kept."""
+    """Return a roster as a text and as `PeersTable`. Both together cost at most `budget` tokens."""
     data: dict[str, Any] = {}
+    # An MCP client may show a model the text, the data or both, so both have the same rows.
     few = len(view.rows) <= MOST_DETAILED
 
     def written(fewer: Roster) -> tuple[str, str]:

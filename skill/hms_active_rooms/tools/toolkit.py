@@ -24,20 +24,21 @@ if TYPE_CHECKING:
 
 
 class ActiveRoomsToolkit(BaseToolkit):
-    """Makes the LangChain tools for Active Rooms. A person approves each call that changes a room,
-    unless the policy lets the call run without a question.
+    """Makes the LangChain tools for Active Rooms.
+
+    A person approves each call that changes a room, unless the policy lets the call run without a question.
 
     Args:
-        client: the API client.
-        policy: what an agent may do. Its `rooms` must not be empty.
-        confirm: a function that asks a person where no graph can pause. Without it, calls that need
-            an approval are refused there.
-        journal: a `Journal`, a URL, a `Path`, or None for the file in the user's state directory.
-        requester: the name by which the journal records who makes the calls.
+        client: The API client.
+        policy: What an agent may do. Its `rooms` must not be empty.
+        confirm: A function that asks a person where no graph can pause. Without one, calls that need an
+            approval are refused there.
+        journal: A `Journal`, a URL, a `Path`, or None for the file in the user's state directory.
+        requester: The name by which the journal records who makes the calls.
 
     Raises:
-        ConfigurationError: `policy` is not a `Policy`, or names no room; `confirm` is not a
-            function of one argument; the journal cannot be opened.
+        ConfigurationError: `policy` is not a `Policy`, or names no room; `confirm` is not a function of
+            one argument; the journal cannot be opened.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -73,11 +74,19 @@ class ActiveRoomsToolkit(BaseToolkit):
         requester: str = "agent",
         environ: Mapping[str, str] | None = None,
     ) -> ActiveRoomsToolkit:
-        """Make a toolkit from environment variables. `HMS_MANAGEMENT_TOKEN`, or `HMS_ACCESS_KEY` and
-        `HMS_SECRET`, hold the credentials. `HMS_BASE_URL` is the address of the API. Without `policy`,
-        `HMS_POLICY_*` make the policy. Without `journal`, `HMS_JOURNAL` is the journal's URL.
-        `HMS_JOURNAL_KEY` signs the journal. `rooms` replace the policy's rooms. Raises
-        ConfigurationError, which names what is missing or wrong."""
+        """Make a toolkit from environment variables.
+
+        Args:
+            rooms: Ids of rooms. If given, they replace the policy's rooms.
+            policy: What an agent may do. Without it, the variables `HMS_POLICY_*` make the policy.
+            confirm, requester, journal: As for the class. Without `journal`, `HMS_JOURNAL` has the URL.
+            environ: The variables; by default `os.environ`. `HMS_MANAGEMENT_TOKEN`, or `HMS_ACCESS_KEY` and
+                `HMS_SECRET`, hold the credentials. `HMS_BASE_URL` is the address of the API.
+                `HMS_JOURNAL_KEY` signs the journal.
+
+        Raises:
+            ConfigurationError: A variable is missing or wrong. The error names it.
+        """
         from hms_active_rooms.api.client import ActiveRoomsClient
         from hms_active_rooms.gate.policy import Policy
 
@@ -105,10 +114,16 @@ class ActiveRoomsToolkit(BaseToolkit):
         return list(build_tools(self._gate, confirm=self._confirm, requester=self._requester))
 
     async def awithdraw(self, thread: object, *, by: str = "person", reason: str = "") -> list[str]:
-        """Reject the actions of a graph's thread that are not sent yet, approved ones too, and return their
-        ids. `thread` is its id. Call this when the conversation drops a question ("forget it"). Otherwise a
-        person can approve the action until it expires. The journal records who rejects (`by`) and the
-        `reason`."""
+        """Reject the actions of a graph's thread that are not sent yet, approved ones too. Return their ids.
+
+        Call this when the conversation drops a question ("forget it"). Otherwise, a person can approve the
+        action until it expires.
+
+        Args:
+            thread: The graph's thread id.
+            by: Who rejects, for the journal.
+            reason: Told to the model.
+        """
         return [row.id for row in await self._gate.withdraw(str(thread), by=by, reason=reason)]
 
     def withdraw(self, thread: object, *, by: str = "person", reason: str = "") -> list[str]:

@@ -86,8 +86,7 @@ class Arguments(BaseModel):
 
 
 class StateChange(Arguments, ABC):
-    """A call that changes a room. The approver may edit only the arguments in `editable`, never the
-    room, the peer, the role or the lock."""
+    """A call that changes a room. The approver may edit only the arguments in `editable`."""
 
     tool: ClassVar[str]  # the tool's name in capability.yaml
     noun: ClassVar[str]  # what is sent, as in "the message may have reached the room"
@@ -96,13 +95,11 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """Return this call with full ids, and its impact: whom it would affect in this room. Raises
-        PeerNotFound, PolicyRefusal, BadResponse, or InvalidCall for a short id that fits several peers."""
+        """Return this call with full ids, and its impact. Raises ActiveRoomsError if the call is refused."""
 
     @abstractmethod
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
-        """Compare `room` with `shown`, the impact that the approver saw. Return what to do: send the call,
-        ask again, or nothing. Call this only while the same session runs. Raises what `assess` raises."""
+        """Return whether an approved call still fits `room`. `shown` is what the approver saw."""
 
     @abstractmethod
     def question(self, impact: Impact) -> list[str]:
@@ -113,8 +110,8 @@ class StateChange(Arguments, ABC):
         return False
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """Return the target of the call: by default `impact.kind` and all arguments that cannot be
-        edited. An approval with the scope "session" covers later calls with an equal target."""
+        """Return the target. An approval for further messages covers calls with an equal target."""
+        # By default: `impact.kind` and all arguments that cannot be edited.
         alike = sorted(self.model_dump(exclude=set(self.editable)).items())
         return (impact.kind, *(json.dumps(pair) for pair in alike))
 
@@ -129,9 +126,9 @@ class StateChange(Arguments, ABC):
     async def seen(
         self, client: ActiveRoomsClient, shown: Impact, people: Sequence[Person]
     ) -> Observation:
-        """Read the room once, and return what it shows. `Observation.gone` is true if the session of `shown`
-        is over, or if there are `people` and all of them have left. An override may set `gone` to False only
-        if that session still runs, since the gate may then send the request again."""
+        """Read the room once, and return what the room shows of the effect on `people`."""
+        # An override may set `gone` to False only if the session of `shown` still runs, since the gate
+        # may then send the request again.
         try:
             room = await client.retrieve_active_room(self.room_id)
         except NotActive:
@@ -146,8 +143,8 @@ class StateChange(Arguments, ABC):
         """Return a sentence that says what the accepted call did to `total` people."""
 
     def condition(self, impact: Impact) -> str:
-        """Return the outcome in words for this case: 100ms's answer was lost, but the room shows the effect.
-        The words do not claim that this call caused the effect."""
+        """Return a sentence for this case: 100ms's answer was lost, but the room shows the effect."""
+        # The words must not claim that this call caused the effect.
         return "The room shows the effect. Whether this request caused it is not known."
 
     @property

@@ -44,8 +44,7 @@ class Person:
         return (self.id, self.user_id, self.role) == (other.id, other.user_id, other.role)
 
     def drift(self, now: Person, room: Room) -> Drift:
-        """Return whether an approved call for this person may still be sent. `now` is the same peer,
-        as just read. With a new role or user id, the approver is asked again."""
+        """Return whether an approved call for this person may be sent. `now` is the same peer, read again."""
         notes = room.other_connections([now])
         if not self.same_person(now):
             reason = f"The person was {self.line()}, and is now {now.line()}."
@@ -104,21 +103,19 @@ class Room:
     def other_connections(
         self, people: Iterable[Person], what: str = "has another connection, which is not affected"
     ) -> tuple[str, ...]:
-        """Return warnings about peers who are not in `people`, but have the user id of somebody in it. Each
-        is "The same user id", then `what`, then the peer. There are at most five; one more counts the
-        rest."""
+        """Return warnings about other peers with a user id of `people`: "The same user id {what}: ..."."""
         ids, users = {p.id for p in people}, {p.user_id for p in people if p.user_id}
         others = [p for p in self.people if p.user_id in users and p.id not in ids]
         return _warnings(f"The same user id {what}", others)
 
     def doubles(self, person: Person, policy: Policy) -> tuple[str, ...]:
-        """Return warnings about peers whose name is that of `person`, or looks alike: protected people first,
-        then people with another role. Then warnings about other peers with the same user id."""
+        """Return warnings about peers with the user id of `person`, or a name that looks alike."""
         others = [p for p in self.people if p.id != person.id]
         alike = {person.name, *lookalikes(person.name, [p.name for p in others])}
         shown = person.name[:QUOTED_CHARS]
         twins = [p for p in others if p.name in alike or p.name[:QUOTED_CHARS] == shown]
 
+        # Protected people come first, then people with another role.
         def rank(one: Person) -> tuple[bool, bool]:
             told = policy.protects(role=one.role, user_id=one.user_id)
             return not told, one.role == person.role
@@ -128,8 +125,7 @@ class Room:
         return alike_too + self.other_connections([person])
 
     def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:
-        """Return a warning if `role` is similar to a protected role that nobody in the room has. (The policy
-        may have a spelling mistake.) Else return ()."""
+        """Return a warning if `role` is similar to a protected role that nobody in the room has."""
         name, held = folded(role), {folded(known) for known in {p.role for p in self.people}}
         unseen = {n: r for r in policy.protected_roles if (n := folded(r)) not in held}
         return tuple(
@@ -140,8 +136,7 @@ class Room:
         )
 
     def person(self, ref: str) -> Person:
-        """Return the person with this peer id, short or full. Raises PeerNotFound if nobody has this
-        id now, and InvalidCall if a short id fits several peers or is also somebody's name."""
+        """Return the person with this peer id, short or full. Raises an error unless exactly one fits."""
         matches = resolve_short_id(ref, [p.id for p in self.people])
         names = set[str]()
         if matches != [ref.lower()]:  # a full id is never taken for a name
@@ -167,8 +162,7 @@ class Room:
             )
 
     def holders(self, role: str | None) -> tuple[Person, ...]:
-        """Return everyone who has the role now, or everyone in the room if `role` is None. Raises
-        PeerNotFound if that is nobody, and BadResponse if somebody's role could not be read."""
+        """Return everyone with this role (None: everyone). Raises PeerNotFound if there is nobody."""
         self.must_be_readable()
         found = tuple(p for p in self.people if role is None or p.role == role)
         if found:
@@ -184,19 +178,17 @@ class Room:
 
 @dataclass(frozen=True)
 class Impact:
-    """Whom a call affects, as read from the room before the question or before sending. `kind` says how, as
-    in "remove-peer". `total` counts them. `people` is empty if they are not named one by one; then
-    `receivers` may be the `fingerprint` of their ids. `warnings` are sentences for the approver."""
+    """Whom a call affects, as read from the room before the question or before sending."""
 
     kind: str  # how they are affected, such as "remove-peer"; `StateChange.assess` sets it
     session_id: str
     total: int  # how many people are affected
-    people: tuple[Person, ...] = ()  # the affected people who are named one by one
+    people: tuple[Person, ...] = ()  # the affected people; empty if they are only counted
     by_role: tuple[tuple[str, int], ...] = ()  # (role, count) of those affected, the largest first
     lock: bool = False  # whether the room gets locked, too
     warnings: tuple[str, ...] = ()  # sentences a person must read before deciding
     room_name: str = ""
-    receivers: str = ""  # `fingerprint` of those affected, if they are not named one by one
+    receivers: str = ""  # `fingerprint` of the ids of those affected, if `people` is empty
 
     def room(self, room_id: str) -> str:
         return f"room {room_id}" + (f" named {quoted(self.room_name)}" if self.room_name else "")
@@ -227,9 +219,7 @@ class Impact:
 
 @dataclass(frozen=True)
 class Drift:
-    """What to do with an approved action, after the room was read again. `verdict`: "go" sends it,
-    "ask_again" asks a person again, the others send nothing. `reason` says why it is not sent. `notes` are
-    sentences for the outcome. `people` and `total` are those affected now."""
+    """What to do with an approved action, after the room was read again."""
 
     verdict: Literal["go", "ask_again", "nothing_to_do", "refused"]
     reason: str = ""  # why it is not sent, in one sentence; empty for `go`
@@ -249,9 +239,8 @@ def fingerprint(ids: Iterable[str]) -> str:
 
 
 def strangers(receivers: str, ids: Iterable[str]) -> int:
-    """Return how many of the ids are not in `receivers`, which `fingerprint` made. The count may be too
-    low: about one new id in eight is taken for a known one."""
-    bits = b64decode(receivers)
+    """Return how many ids are not in `receivers`, which `fingerprint` made. The count may be too low."""
+    bits = b64decode(receivers)  # about one new id in eight is taken for a known one
     found = [_bit(peer_id, len(bits)) for peer_id in ids]
     return sum(not bits[place] & bit for place, bit in found)
 
@@ -262,8 +251,7 @@ def _bit(peer_id: str, size: int) -> tuple[int, int]:
 
 
 def person_of(peer: Peer, short_id: str = "") -> Person:
-    """Return the `Person` for a peer. A text of more than 200 characters is cut to that length, and gets
-    "…" and a hash. Without `short_id`, the full id takes its place."""
+    """Return the `Person` for a peer. Without `short_id`, the full id takes its place."""
     texts = (_bounded(peer.name), _bounded(peer.user_id), _bounded(peer.role))
     return Person(peer.id, short_id or peer.id, *texts)
 
@@ -284,8 +272,7 @@ def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
 
 
 def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
-    """Raise PolicyRefusal if the policy protects one of these people, or if nobody can tell, since 100ms
-    sent no usable role or user id."""
+    """Raise PolicyRefusal if the policy protects one of these people, or may protect one of them."""
     for person in people:
         untold = ""
         if policy.protected_roles and (not folded(person.role) or _NO_TEXT.match(person.role)):

@@ -113,8 +113,8 @@ class RemovePeers(StateChange):
         )
 
     def per_person(self, impact: Impact) -> list[Self]:
-        """Return one call for each person shown if `impact.kind` is "remove-each", so that people who get the
-        role later stay in the room. Else return []."""
+        """If `impact.kind` is "remove-each", return one call for each person shown. Else return []."""
+        # People who get the role later stay in the room.
         people = impact.people if impact.kind == "remove-each" else ()
         return [self.model_copy(update={"peer_id": p.id, "role": None}) for p in people]
 

@@ -37,9 +37,7 @@ class PersonResult:
 
 @dataclass(frozen=True)
 class Result:
-    """How the sending ended, or why a call was refused when it was proposed. `text` and `notes` are sentences
-    about it. `executed`: whether the room was changed. `verified`: whether the room showed the effect, None
-    if it was not read. `people` is for a role removal. `error` is the error's code, `hint` the advice."""
+    """How the sending ended, or why a call was refused when it was proposed."""
 
     text: str = ""  # one or two sentences with facts, no advice for a model
     executed: Executed = "no"  # whether the room was changed
@@ -55,9 +53,7 @@ Ended = tuple[Ending, Result]
 
 @dataclass(frozen=True)
 class Observation:
-    """What one read of the room showed after the request. `gone`: whether it showed the effect; None if the
-    read failed. `still`: ids of the affected people who were there. `there`: ids of everybody there. `why`:
-    why the read failed, or how long it showed no effect."""
+    """What one read of the room showed after the request."""
 
     gone: bool | None  # whether the room showed the effect; None if it could not be read
     still: frozenset[str] = frozenset()  # peer ids of people still there
@@ -86,9 +82,8 @@ def answered(call: StateChange, shown: Impact, total: int, seen: Observation | N
 def unanswered(
     call: StateChange, shown: Impact, error: ActiveRoomsError | None, seen: Observation | None
 ) -> Ended:
-    """Return state and `Result` of a request to which 100ms gave no clear answer. `error` is what came
-    instead; it is None if an earlier process sent the request. `seen` is None if the room was not read."""
-    code = error.code if error else ""
+    """Return state and `Result` of a request to which 100ms gave no clear answer. `error` came instead."""
+    code = error.code if error else ""  # None: an earlier process sent the request
     if seen is not None and seen.gone:
         lost = f" The answer was lost ({code})." if code else ""
         return "done", Result(f"{call.condition(shown)}{lost}", "maybe", verified=True, error=code)
@@ -116,8 +111,7 @@ def for_each(
     error: ActiveRoomsError | None,
     seen: Observation,
 ) -> Ended:
-    """Return state and `Result` of a removal that sends a request for each person. `fates` says by peer id
-    what became of the person. `error` is the last error. `seen` is what the room showed afterwards."""
+    """Return state and `Result` of a removal person by person. `fates` has peer ids as keys."""
     rows = tuple(PersonResult(p.id, p.name, fates[p.id]) for p in people)
     count = Counter(fates.values())
     parts = [f"{count[word]} {word}" for word in get_args(Fate) if count[word]]
