@@ -46,8 +46,13 @@ class Entry:
 
 
 def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSettings) -> Guard:
-    """Make the HTTP application from its parts, the `entries`. `guard` says which hosts, origins and tokens
-    are accepted. The returned `Guard` is the whole ASGI application. The caller has to close the toolkit."""
+    """Make the HTTP application from its parts. The caller has to close the toolkit.
+
+    Args:
+        toolkit: its gate and journal are used.
+        entries: the parts, such as MCP, REST and the approvals page.
+        guard: says which hosts, origins and tokens are accepted.
+    """
     lifespans = [each.lifespan for each in entries if each.lifespan]
     routes = [Route(HEALTH, _healthz), *chain.from_iterable(each.routes for each in entries)]
     app = Starlette(
@@ -61,9 +66,8 @@ def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSetting
 
 @asynccontextmanager
 async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
-    """An asynchronous context in which a server runs, over HTTP or stdio. At the start it enters the contexts
-    of `lifespans`. It also begins to send approved actions that a stopped server left unsent. At the end it
-    waits up to 30 s for open requests to 100ms, and leaves the contexts of `lifespans`."""
+    """Return an asynchronous context in which a server runs. It enters `lifespans`. In the background it
+    sends approved actions that a stopped server left unsent."""
     async with AsyncExitStack() as stack:
         for start in lifespans:
             await stack.enter_async_context(start())

@@ -45,9 +45,8 @@ IDLE_S: Final = 30 * 60.0  # how long a session lasts after its last request
 
 @dataclass(eq=False)
 class Sessions:
-    """ASGI middleware around `app`, MCP's HTTP transport. It records when each MCP session was last used. It
-    refuses a request if another open request of its session has the same id. A session counts only for the
-    protocol versions in `versions`; in others, one client could look like many. `clock()` is in seconds."""
+    """ASGI middleware that records when each MCP session was last used. It refuses a request if another
+    open request of the session has the same id."""
 
     app: ASGIApp
     versions: Collection[str]
@@ -111,9 +110,15 @@ class Sessions:
 
 @dataclass(frozen=True)
 class Caller:
-    """The program that makes a tool call. `channel` has the interface, and the names of the token and
-    program: "mcp:claude". `requester` may add session and server: "mcp:claude#3f2a91". `key` is the
-    idempotency key, `token` the token's name. `is_mine` tells if another requester counts as this caller."""
+    """The program that makes a tool call.
+
+    Args:
+        channel: the interface, the token's name and the program's name, such as "mcp:claude".
+        requester: the same, often with session and server, such as "mcp:claude#3f2a91".
+        key: the idempotency key; "" for none.
+        token: the token's name.
+        is_mine: tells whether another requester is the same caller.
+    """
 
     channel: str  # "mcp:claude" or "rest:ada"; a repeated call is looked for only in its channel
     requester: str  # who asks, as the journal records it ("mcp:claude#3f2a91")
@@ -136,8 +141,14 @@ def threads_of(token: str) -> tuple[str, ...]:
 
 
 def caller(way: str, name: str, request: Request | None, key: str = "") -> Caller:
-    """The caller of a request. `way` is "mcp" or "rest". `name` is the name that the program gave itself, in
-    one word; "" for none. `request` is None over stdio. `key` is the idempotency key; "" for none."""
+    """Return the caller of a request.
+
+    Args:
+        way: "mcp" or "rest".
+        name: the name that the program gave itself, in one word; "" for none.
+        request: None over stdio.
+        key: the idempotency key; "" for none.
+    """
     world, _, process = this_worker().rpartition(":")
     kind = hashed(world).hex()[:4]
     place = here = f"{process}.{kind}"
@@ -165,8 +176,8 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
 
 
 def request_id(body: bytes) -> tuple[int | str | None, str]:
-    """Read a JSON-RPC message. Returns its id (None if it is no request) and "". If the message is refused,
-    returns None and the reason: a key that comes twice, for example, or an id of a wrong type."""
+    """Return the id of a JSON-RPC message, and "". The id is None if the message is no request. A refused
+    message gives None and the reason."""
     try:
         message = strict_json(body)
         known = jsonrpc_message_adapter.validate_json(body, by_name=False)  # as the SDK does

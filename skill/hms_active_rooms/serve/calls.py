@@ -63,8 +63,14 @@ MCP_DATA: Final[dict[str, type[BaseModel]]] = {**DATA, "hms-list-peers": roster.
 
 @dataclass(frozen=True)
 class Answer:
-    """What a tool call returns: `text` for a model, `data` for a program. `action` is None if the call only
-    reads. `repeated` is true for the outcome of an earlier call: this call sent nothing."""
+    """The result of a tool call.
+
+    Args:
+        text: for a model.
+        data: for a program.
+        action: None if the tool only reads.
+        repeated: true if an earlier call made this action, so that this call sent nothing.
+    """
 
     text: str
     data: dict[str, Any]  # see `DATA`
@@ -104,8 +110,8 @@ async def call_tool(
     caller: Caller,
     page: str = "",
 ) -> Answer:
-    """Call the tool `name`. Returns when the call has ended, or waits for a person. A dict of arguments is
-    checked. `page` is the approvals page's address, or "". An error's `executed` says if the room changed."""
+    """Call the tool `name`. Return when the call has ended, or waits for a person. `page` is the address of
+    the approvals page, or ""."""
     gate = toolkit.gate
     call = arguments if isinstance(arguments, Arguments) else checked(name, arguments)
     if not isinstance(call, StateChange):
@@ -124,8 +130,7 @@ def input_schema(tool: str) -> dict[str, Any]:
 async def read(
     gate: Gate, name: str, call: Arguments, caller: Caller, *, table: bool = False
 ) -> Answer:
-    """Answer a call of the tool `name`, which only reads. With `table`, a list of people is a compact
-    `PeersTable`, and text and data together keep to the token limit. Without, only the text keeps to it."""
+    """Call the tool `name`, which only reads. With `table`, a list of people is a compact `PeersTable`."""
     try:
         if isinstance(call, ListPeers):
             view, budget = await read_roster(gate, call)
@@ -145,11 +150,19 @@ async def read(
 async def open_call(
     gate: Gate, call: StateChange, caller: Caller, shown: Way | None = None
 ) -> tuple[Action, bool]:
-    """Return the action for a call, and whether it is new. If the caller made the same call before, that
-    action is returned while it is open, and usually once after its end. So a repeat does not change the room
-    twice. `shown` is how the caller will show a new question to a person; None if it will not. Raises
-    RateLimited for too many new calls in a minute, and PolicyRefusal if too many questions wait. Neither is
-    recorded as an action. For other errors see `Gate.propose`."""
+    """Return the action for a call, and whether it is new. A repeated call gets the action of the earlier
+    call.
+
+    Args:
+        gate: records the action.
+        call: the change of the room.
+        caller: the program that calls.
+        shown: how the caller shows a question to a person; None if it shows none.
+
+    Raises:
+        RateLimited: the caller made too many new calls in this minute.
+        PolicyRefusal: too many questions wait, or the policy does not allow the call.
+    """
     keyed = Origin(caller.thread, "key", caller.key, caller.requester)
     found, who, earlier = await asyncio.to_thread(_look, gate, call, caller, keyed)
     if found is not None and not await _is_over(gate, found, caller):
@@ -235,18 +248,16 @@ UNSETTLED: Final = ("approved", "sent", "unknown")
 
 
 async def settle(gate: Gate, action: Action, waits: Waits = nobody_waits) -> Action:
-    """Send an `approved` action that needs no new yes. For a `sent` or `unknown` one, read the room to
-    learn the outcome. Returns the action afterwards. `waits()` tells whether the program that asked still
-    waits for the outcome."""
+    """Send an `approved` action, or look up the outcome of a `sent` or `unknown` one. Return the action as
+    it is then. `waits()` tells whether the calling program still waits."""
     if action.state in UNSETTLED:
         return await to_the_end(gate, action.id, run(gate, action, waits))
     return action
 
 
 async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str = "") -> Answer:
-    """Answer a call with the state of its action. If the action has ended, record that the caller was told.
-    `began` is when the call came. If the action ended before `began`, the answer says that this call sent
-    nothing. If `began` is None, the answer never says so. `page` is the approvals page's address, or ""."""
+    """Return the result of a call whose action has this state. `began` is when the call came; None if that
+    does not matter. `page` is the address of the approvals page, or ""."""
     if action.ended:
         await _record_told(gate, action)
     answer = action_answer(action, page)

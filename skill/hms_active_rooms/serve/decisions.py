@@ -58,8 +58,13 @@ class StaleDigest(NoAnswer):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a person's decision. `counted` is false if it came too late, or if the policy refuses
-    the action. `action` is the action afterwards, or its newest revision. `text` tells the person."""
+    """What became of a person's decision.
+
+    Args:
+        counted: false if it came too late, or if the policy refuses the action.
+        action: the action afterwards, or its newest revision.
+        text: what the person is told.
+    """
 
     counted: bool
     action: Action
@@ -67,8 +72,8 @@ class Verdict:
 
 
 async def list_actions(gate: Gate, *, limit: int = 50, **which: Unpack[Which]) -> list[Action]:
-    """The newest actions in rooms that the policy allows. `which` are conditions, such as `state=` (see
-    `Which`). Raises PolicyRefusal for a `room_id` that the policy does not allow."""
+    """Return the newest actions in rooms that the policy allows. `which` are conditions, such as
+    `state="sent"`. Raises PolicyRefusal for a `room_id` that the policy does not allow."""
     if (room_id := which.get("room_id")) is not None:
         gate.policy.check_room(room_id)
     which["rooms"] = gate.policy.only_rooms
@@ -78,9 +83,9 @@ async def list_actions(gate: Gate, *, limit: int = 50, **which: Unpack[Which]) -
 async def show(
     gate: Gate, action_id: str, within: Collection[str] | None = None
 ) -> tuple[Action, list[Event], Action]:
-    """Return an action, its events (oldest first), and its newest revision (an edit or a new question makes
-    one). If `within` is given, only an action with one of these threads is found (see `Caller.thread`).
-    Raises NoAction if no action is found, or if the policy does not allow its room."""
+    """Return an action, its events (oldest first), and its newest revision. If `within` is given, the
+    action's thread has to be one of these. Raises NoAction if there is none, or the policy does not allow
+    its room."""
 
     def look() -> tuple[Action, list[Event], Action]:
         with gate.journal.read() as view:
@@ -100,10 +105,21 @@ async def show(
 async def decide_and_run(
     gate: Gate, action_id: str, answer: object, *, by: str, way: Way, waits: Waits = nobody_waits
 ) -> Verdict:
-    """Record the decision of the person `by`, and send the action if it is approved. `answer` is an
-    `Approve`, `Reject` or `Edit`, or a dict (see `Gate.decide`). `way` is how the person was asked. For
-    `waits` see `Gate.run`. Raises NoAction or NoAnswer if nothing was decided. Other errors may come after
-    the decision; their `executed` says whether the room changed."""
+    """Record a person's decision, and send the action if it is approved.
+
+    Args:
+        gate: decides and sends.
+        action_id: the action that waits.
+        answer: an `Approve`, `Reject` or `Edit`, or a dict with the same fields.
+        by: the person's name.
+        way: how the person was asked.
+        waits: tells whether the calling program still waits.
+
+    Raises:
+        NoAction: there is no such action. Nothing was decided.
+        NoAnswer: the answer is not valid. Nothing was decided.
+        ActiveRoomsError: the action was decided, but not sent. `executed` says whether the room changed.
+    """
     return await to_the_end(gate, action_id, _decide(gate, action_id, answer, by, way, waits))
 
 
@@ -147,8 +163,7 @@ async def already_decided(gate: Gate, action: Action) -> Verdict:
 
 
 def told(action: Action, newest: Action) -> str:
-    """The text for a person who decided too late: who decided before, and how `action` ended. `newest` is its
-    newest revision, which may be `action` itself. Pure."""
+    """Return the text for a person who decided too late: who decided before, and how the action ended."""
     if words := already(action, newest):
         return f"{words} {_now(newest)}"
     late = "Too late, nothing is sent. " if action.state == "expired" else ""
@@ -164,9 +179,8 @@ def _now(action: Action) -> str:
 
 
 async def run_approved(gate: Gate) -> list[Action]:
-    """Finish what a stopped server left open. First read the rooms of sent actions without an outcome.
-    Then send each approved action that MCP or REST asked for, or that a person approved on the page or by
-    REST. Other programs send their own. Returns what was sent, as it is afterwards."""
+    """Finish what a stopped server left open: look up the outcome of sent actions, and send approved ones.
+    Return the actions that were sent. Actions of other programs stay as they are."""
     await gate.look_again()
     rows = []
     for action in await list_actions(gate, state="approved", limit=MAX_LISTED):
@@ -185,8 +199,8 @@ async def run_approved(gate: Gate) -> list[Action]:
 
 
 async def to_the_end(gate: Gate, action_id: str, work: Coroutine[Any, Any, _T]) -> _T:
-    """Await `work`, which may send the action, and return its result. `work` continues even if the caller is
-    cancelled. If `work` fails, the error that is raised has the `executed` of the action in the journal."""
+    """Await `work`, which may send the action, and return its result. If the caller is cancelled, `work`
+    continues."""
     task = asyncio.create_task(work, name=f"send {action_id}")
     _running.add(task)
     task.add_done_callback(_forget)
@@ -207,8 +221,7 @@ def _forget(task: asyncio.Task[Any]) -> None:
 async def run(
     gate: Gate, action: Action, waits: Waits = nobody_waits, *, new_yes: bool = False
 ) -> Action:
-    """Call `Gate.run(action, waits=waits)`. If it raises an error but the action has ended, return the
-    action instead. Without `new_yes`, an action that needs a new yes is only returned."""
+    """Call `Gate.run`. If this raises an error although the action has ended, return the action instead."""
     try:
         if not new_yes and await gate.needs_new_yes(action):
             return action

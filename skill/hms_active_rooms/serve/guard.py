@@ -65,9 +65,14 @@ _MORE_HEADERS: Final = {
 
 @dataclass(frozen=True)
 class Principal:
-    """Who sent a request, by its token. `name` is the token's name, or "". `approves`: may decide, but not
-    call tools that change a room. `alone`: no other program has a token, so it may read all actions. `known`:
-    the request has a token of this server."""
+    """Who sent a request, by its token.
+
+    Args:
+        name: the token's name, or "".
+        approves: the sender may approve and reject, but not call tools that change a room.
+        alone: no other program has a token, so the sender may read all actions.
+        known: the token is one of this server's.
+    """
 
     name: str = ""
     approves: bool = False
@@ -124,8 +129,8 @@ class GuardSettings:
 
 
 def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
-    """The tokens of calling programs, by name. `HMS_SERVER_TOKEN` has the name "". `HMS_SERVER_TOKENS` has
-    "name=token" pairs, separated by commas or spaces. Raises ConfigurationError for a malformed list."""
+    """Return the tokens of calling programs, by name, from `HMS_SERVER_TOKEN` (with the name "") and
+    `HMS_SERVER_TOKENS` ("name=token,name=token"). Raises ConfigurationError for a malformed list."""
     listed = environ.get("HMS_SERVER_TOKENS", "")
     pairs = [pair.partition("=")[::2] for pair in listed.replace(",", " ").split()]
     named = all(token and _NAME.fullmatch(name) for name, token in pairs)
@@ -178,10 +183,17 @@ def guard_settings(
     origins: tuple[str, ...] = (),
     own_login: tuple[str, ...] = (),
 ) -> GuardSettings:
-    """Make the settings of a server that listens on `host`. `hosts` are further names by which clients reach
-    it, and `origins` are addresses of its page, such as "https://rooms.example". The rest is as in
-    `GuardSettings`. Raises ConfigurationError for a malformed host, for a server that other machines can
-    reach without a token, and for `host` "0.0.0.0" or "::" without `hosts`."""
+    """Make the settings of a server. The other arguments are as in `GuardSettings`.
+
+    Args:
+        host: the address to listen on.
+        hosts: more names by which clients reach the server.
+        origins: addresses of the approvals page behind a proxy, such as "https://rooms.example".
+
+    Raises:
+        ConfigurationError: `host` is malformed, is "0.0.0.0" or "::" without `hosts`, or can be reached
+            from other machines although there is no token.
+    """
     names = [_host_name(name) for name in hosts]
     reached = [*names, *map(origin_host, origins)]
     foreign = [name for name in reached if not is_loopback(name.strip("[]"))]

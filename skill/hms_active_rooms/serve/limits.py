@@ -35,8 +35,8 @@ _log = logging.getLogger(__name__)
 
 
 def most_connections() -> int:
-    """The most connections of a server: 512 (our choice), or fewer if this process may open few
-    files. Half of the files are for the journal and for requests to 100ms."""
+    """Return the most connections that a server accepts: 512 (our choice), or fewer if this process may
+    open few files."""
     if sys.platform == "win32":
         return 512
     import resource
@@ -51,8 +51,7 @@ MOST_OF_PROGRAMS: Final = MOST_CONNECTIONS // 2  # open at once; the other half 
 
 
 class Refusals:
-    """Counts the new calls and refused requests of each minute, and records the refused ones in the
-    journal. Use it in one event loop at a time."""
+    """Counts the new calls and the refused requests of each minute. Use it in one event loop at a time."""
 
     def __init__(self, journal: Journal) -> None:
         self._note = journal.note
@@ -63,8 +62,8 @@ class Refusals:
         self._writing: set[asyncio.Task[None]] = set()
 
     def take_one(self, who: str, most: int) -> float:
-        """Count a new call of `who`, a caller or a token, and return 0. If `who` has made `most` calls in
-        this minute, count nothing, and return the seconds until the next minute."""
+        """Count a new call of `who`, and return 0. If `who` has made `most` calls in this minute, count
+        nothing, and return the seconds until the next minute."""
         moment_s = self._begin_minute()
         if self._new[who] >= most:
             return (self._minute + 1) * _MINUTE_S - moment_s
@@ -72,9 +71,13 @@ class Refusals:
         return 0.0
 
     def add(self, word: str, what: str, by: str) -> None:
-        """Log, count and record a refused request. `word` is the reason, `by` the sender, and `what` the
-        request without query, headers and body. For each reason, the journal gets an event for only the first
-        5 requests of a minute, and a count of the others. The log gets all; for "busy" only 5, too."""
+        """Log, count and record a refused request.
+
+        Args:
+            word: the reason, in one word.
+            what: the request, without query, headers and body.
+            by: the sender.
+        """
         self._begin_minute()
         self._refused[word] += 1
         many = self._refused[word] > MOST_A_MINUTE

@@ -106,9 +106,14 @@ def build_server(
     guides: Mapping[str, str] | None = None,
     elicit: bool = True,
 ) -> Server[Any]:
-    """Make the MCP server, without a transport. A client whose call waits is told `page`, the address of
-    the approvals page. `guides` are the texts of the skill's files, by path. `elicit` allows questions
-    through the client, which could answer in its person's place."""
+    """Make the MCP server, without a transport.
+
+    Args:
+        toolkit: its tools are served.
+        page: the address of the approvals page, which a client is told when its call waits.
+        guides: the texts of the skill's files, by path.
+        elicit: ask people through the client, if the client can do that.
+    """
     files, resources = dict[str, types.TextResourceContents](), []
     for name, text in (guides or {}).items():
         uri, kind = URI + name, guess_type(name)[0] or "text/plain"
@@ -182,7 +187,7 @@ def _shared_key(journal: Journal) -> bytes:
 
 
 def entry(server: Server[Any]) -> Entry:
-    """The part of a server that serves MCP over HTTP, for `serve.app.create_app`."""
+    """Make the part for `create_app` that serves this MCP `server` over HTTP."""
     manager = StreamableHTTPSessionManager(app=server, session_idle_timeout=IDLE_S)
     transport = AuthContextMiddleware(StreamableHTTPASGIApp(manager))
 
@@ -197,8 +202,8 @@ def entry(server: Server[Any]) -> Entry:
 
 
 async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifespan] = ()) -> None:
-    """Serve MCP on standard input and output, until the input ends. `gate` is the toolkit's gate.
-    `lifespans` make contexts that are open until then."""
+    """Serve MCP on standard input and output, until the input ends. `lifespans` are contexts that are open
+    until then."""
     open_now: set[object] = set()
 
     async def once_each(ctx: Context, call_next: CallNext) -> HandlerResult:
@@ -313,9 +318,8 @@ def _decision(action: str, content: Mapping[str, object] | None, digest: str) ->
 async def answer(
     gate: Gate, page: str, elicit: bool, context: Context, params: types.CallToolRequestParams
 ) -> types.CallToolResult | types.InputRequiredResult:
-    """Answer a tool call: return its result, or a question that the client shows to its person. If `params`
-    has the answer to an earlier question, first record that. For `page` and `elicit` see `build_server`.
-    Raises MCPError for an unknown tool or an unexpected error."""
+    """Do a tool call, and return its result, or a question that the client shows to its person. `page` and
+    `elicit` are as in `build_server`. Raises MCPError for an unknown tool or an unexpected error."""
     if params.name not in ARGUMENTS:
         raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
     try:

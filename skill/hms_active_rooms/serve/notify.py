@@ -57,8 +57,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NotifySettings:
-    """Where to send notices of actions that wait for a person (`url`), and in which form. `secret` signs each
-    notice; "" for no signature. With `names`, a notice has the question and names of people."""
+    """Where and how notices of waiting actions are sent.
+
+    Args:
+        url: receives the notices.
+        form: the form of a notice.
+        secret: signs each notice; "" for no signature.
+        names: whether a notice has the question and the names of people.
+    """
 
     url: str = field(repr=False)  # of the webhook, which is often a secret
     form: Form = "json"

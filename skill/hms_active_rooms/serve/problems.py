@@ -54,8 +54,7 @@ _log = logging.getLogger(__name__)
 
 
 class Json(JSONResponse):
-    """A JSON answer, not cached, in ASCII so that no name can control a terminal. `content` is JSON or a
-    pydantic model. `more` are arguments of Starlette's `JSONResponse`."""
+    """A JSON response that is not cached, and has only ASCII. `content` is JSON or a pydantic model."""
 
     def __init__(self, content: object, status_code: int = 200, **more: Any) -> None:
         super().__init__(content, status_code, **more)
@@ -68,8 +67,16 @@ class Json(JSONResponse):
 
 
 class Refused(HTTPException):
-    """Raised to refuse a request; nothing was executed. `code` is for programs, `detail` and `hint` are for
-    people. `more` may have `headers`, and `action`: the action now, if a decision did not count."""
+    """Raised to refuse a request; nothing was executed.
+
+    Args:
+        status: the HTTP status.
+        code: for programs.
+        detail: what is wrong, for people.
+        hint: what to do, for people.
+        more: `headers` of the response, and `action`, the action as it is now, if a decision did not
+            count.
+    """
 
     def __init__(self, status: int, code: str, detail: str, hint: str = "", **more: Any) -> None:
         self.action: ActionView | None = more.pop("action", None)
@@ -150,8 +157,8 @@ HANDLERS: Final[dict[Any, Any]] = {
 
 
 async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Run the application for one request. The request gets an answer even if the application
-    raises an unexpected exception, or is cancelled because the server stops."""
+    """Run the application for one request. If it raises an unexpected exception, or the server stops, the
+    request still gets a response."""
     last: Message = {}
 
     async def noted(message: Message) -> None:
@@ -185,8 +192,8 @@ def place_of(error: BaseException) -> str:
 
 
 async def json_body(request: Request) -> dict[str, JsonValue]:
-    """The JSON object in the request's body; {} for an empty body. Raises `Refused` for another body, for a
-    key that comes twice, for another Content-Type, and for a Content-Encoding."""
+    """Return the JSON object in the request's body; {} for an empty body. Raises `Refused` for any other
+    body."""
     body = await request.body()
     kinds = [kind.partition(";")[0].strip() for kind in request.headers.getlist("content-type")]
     if (kinds or body) and [kind.lower() for kind in kinds] != ["application/json"]:

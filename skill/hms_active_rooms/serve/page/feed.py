@@ -36,8 +36,15 @@ _GENTLE: Final = 5  # after a read of the rooms, the pause is at least this many
 
 @dataclass(frozen=True)
 class PageSettings:
-    """Times of the approvals page, in seconds: how long a login link and a login last (`link_s`,
-    `session_s`), the pauses between reads of journal and rooms, and how long to wait for news (`hold_s`)."""
+    """Times of the approvals page, in seconds.
+
+    Args:
+        link_s: how long a login link lasts.
+        session_s: how long a login lasts.
+        journal_s: the pause between two reads of the journal.
+        room_s: the pause between two reads of a room.
+        hold_s: the longest wait of a browser for news.
+    """
 
     link_s: float = 12 * 3600.0  # how long a login link can be used (once)
     session_s: float = 7 * 24 * 3600.0  # how long a login lasts
@@ -72,9 +79,8 @@ class Feed:
                 await asyncio.gather(self._rooms, return_exceptions=True)
 
     async def news(self, seen: str, lasts: Callable[[], bool]) -> dict[str, Any]:
-        """The newest state of the page, with its hash as `tag`. If `seen` is this tag, wait for a change
-        first. The wait ends after `PageSettings.hold_s` seconds. It also ends when `lasts()` is false:
-        the viewer is not logged in any more."""
+        """Return the newest state of the page, with its hash as `tag`. If the viewer has `seen` this tag,
+        first wait for a change, while `lasts()` is true."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._settings.hold_s
         while True:
@@ -174,9 +180,8 @@ def room_view(room_id: str, room: ActiveRoom | None, people: Sequence[Peer]) -> 
 
 
 def action_view(action: Action) -> dict[str, Any]:
-    """An action as JSON for the page: an `ActionView` without the list of people, since the question
-    names them. `label` is the state, or "refused" for a rejection that no person made. `decidable` says
-    whether a decision can still count."""
+    """Return an action as JSON for the page. `label` is its state for people. `decidable` says whether a
+    decision can still count."""
     refused = action.state == "rejected" and not by_person(action.decided_way)
     told = view(action, people=0).model_dump(mode="json")
     decidable = action.state in UNSENT and not action.contradiction

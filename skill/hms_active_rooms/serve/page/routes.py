@@ -74,8 +74,7 @@ class Session:
 
 @dataclass
 class Logins:
-    """Makes login links, opens sessions with them, and finds the session of a request. Links last
-    `link_s` seconds, and sessions `session_s` seconds. `clock` is monotonic."""
+    """Makes login links and logins of people. `link_s` and `session_s` are the seconds that they last."""
 
     link_s: float
     session_s: float
@@ -92,9 +91,16 @@ class Logins:
         return token
 
     def open(self, token: str, name: str) -> tuple[Session, str, str]:
-        """Log a person in, and use up the login link whose secret is `token`. Returns the session, its
-        cookie and its key; a request needs both. `name` is for a link that has none. Raises InvalidCall
-        for an invalid link or name. An invalid name does not use up the link."""
+        """Log a person in by a login link, which then is used up. Return the session, its cookie and its key:
+        each request needs both.
+
+        Args:
+            token: the secret of the link.
+            name: the person's name, if the link has none.
+
+        Raises:
+            InvalidCall: the link or the name is not valid. A wrong name does not use up the link.
+        """
         self._forget()
         link = self._links.get(hashed(token))
         if link is None:
@@ -138,8 +144,8 @@ def person_name(text: str) -> str:
 
 
 class Page:
-    """The approvals page, at the path "/approvals" and below. `GuardSettings.own_login` must list this path.
-    The attribute `entry` is the page as a part of the server, for `create_app`."""
+    """The approvals page, at the path "/approvals". Its `entry` is the part for `create_app`.
+    `GuardSettings.own_login` must list the path."""
 
     def __init__(self, toolkit: ActiveRoomsToolkit, settings: PageSettings | None = None) -> None:
         self._gate = toolkit.gate
@@ -162,8 +168,7 @@ class Page:
         self.entry = Entry(routes, self._feed.running)
 
     def login_link(self, base_url: str, name: str = "") -> str:
-        """A link that logs one person in, once. Without a `name`, the person types one. Browsers do
-        not send what is after the "#", so no log holds the secret."""
+        """Return a link that logs one person in, once. Without a `name`, the person types one."""
         person = f"&name={quote(person_name(name), safe='')}" if name else ""
         return f"{base_url.rstrip('/')}{PATH}#login={self._logins.link(name)}{person}"
 
