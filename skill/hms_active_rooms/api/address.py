@@ -17,9 +17,8 @@ _PLAIN: Final = re.compile(r"https?://[!$&->A-\[\]-~]+")
 
 
 def checked_base_url(url: str, source: str = "The base URL") -> str:
-    """Return the API's base URL without slashes at its end. The URL may have only scheme, host, port and
-    path. It must be https, or http on this machine. Else raises ConfigurationError, which shows `source`
-    in place of the URL, since a URL may hold a password."""
+    """Return the API's base URL without slashes at its end. Raises ConfigurationError for a wrong URL. The
+    error calls it `source`, because a URL may hold a password."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -58,8 +57,8 @@ def is_local(url: str) -> bool:
 
 
 def environment_proxy(url: str) -> str | None:
-    """Return the URL of the proxy that the environment sets for `url`; None if there is none, if NO_PROXY
-    exempts `url`, or if its host is this machine. Raises ConfigurationError if the proxy's URL is wrong."""
+    """Return the URL of the proxy that the environment sets for `url`, or None. Raises ConfigurationError
+    if the proxy's URL is wrong."""
     parts, found = urlsplit(url), getproxies()
     proxy = found.get(parts.scheme) or found.get("all")
     port = "" if parts.port else {"https": ":443", "http": ":80"}.get(parts.scheme, "")

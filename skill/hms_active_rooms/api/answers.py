@@ -67,8 +67,7 @@ Failure = tuple[ApiError, bool, float]
 
 
 def without(token: SecretStr, answer: Answer) -> Answer:
-    """Return the answer with "[token]" in place of `token` in its body and headers, where a server or a
-    proxy may repeat it. A token of fewer than 8 characters stays, since it may be an ordinary word."""
+    """Return the answer with "[token]" in place of each copy of the token in its body and headers."""
     secret, body, headers = token.get_secret_value(), answer.body, dict[str, str]()
     for name, value in answer.headers.items():  # aiohttp does not join headers of one name
         before = headers.get(name := name.lower())
@@ -89,9 +88,8 @@ def _unescaped(escape: re.Match[bytes]) -> bytes:
 
 
 def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
-    """Return `read(body, asked)` for an answer with a 2xx status. `asked` has the request's `operation`,
-    `room_id`, `peer_id` and query fields. Raises Unusable if the answer is incomplete or contradicts itself,
-    or if a read was answered from a cache. Also raises what `read` raises."""
+    """Read an answer with a 2xx status by the function `read`, and return what it returns. `asked` has the
+    fields of the request. Raises Unusable if the answer is incomplete, contradicts itself, or is old."""
     nothing = answer.status in (204, 205) and read is read_done
     if not nothing and answer.status not in (200, 201, 202, 203):
         raise Unusable(errors.BadResponse, f"the answer is not whole (status {answer.status})")
@@ -120,8 +118,8 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
 
 
 def unusable(why: Unusable, request: Request, answer: Answer | None) -> Failure:
-    """Return `(error, again, wait_s)`: the error to raise, whether a read may be sent again, and the
-    shortest wait before that in seconds. `why` tells what was wrong. `answer` is None if none came."""
+    """Return the error for a request that got no usable answer, whether a read may be sent again, and the
+    shortest wait before that in seconds. `answer` is None if none came."""
     told, hint = "100ms gave no usable answer at", None
     if why.kind is errors.ConnectionFailed:
         told = "100ms could not be reached at"
@@ -134,16 +132,15 @@ def unusable(why: Unusable, request: Request, answer: Answer | None) -> Failure:
 
 
 def deadline_passed(seconds: float, request: Request) -> ApiError:
-    """Return a TimedOut error for a call that took longer than `seconds`. Its `executed` is "maybe" if the
-    request is a write that may have been sent, else "no"."""
+    """Return the error for a call that took longer than `seconds`."""
     done: errors.Executed = "maybe" if request.sent and not request.reads else "no"
     text = f"100ms did not answer within {seconds:g} seconds."
     return errors.TimedOut(text, executed=done, hint=_hint(request))
 
 
 def refused(answer: Answer, request: Request, now: float) -> Failure:
-    """Return `(error, again, wait_s)` for a status other than 2xx: the error to raise, whether a read may be
-    sent again, and the shortest wait before that in seconds. `now` is Unix time in seconds."""
+    """Return the error for an answer with a status other than 2xx, whether a read may be sent again, and
+    the shortest wait before that in seconds. `now` is Unix time."""
     status, hint = answer.status, None
     message, details = _words(answer.body)
     said = f"100ms answered {status}" + (f": {quoted(message, _TEXT_LIMIT)}" if message else "")
@@ -218,9 +215,8 @@ def _moment(date: str) -> float | None:
 
 
 def retry_after_s(header: str | None, message: str, *, now: float) -> float | None:
-    """Return how many seconds the server asks to wait, at most one day. None if it does not ask. `header` is
-    the Retry-After header. If it gives no time, "retry after 5 seconds" in `message`, the text of the
-    server's error, counts. `now` is Unix time in seconds."""
+    """Return how many seconds the server asks to wait, at most one day, or None. `header` is the Retry-
+    After header, `message` the text of the server's error, and `now` Unix time."""
     value = (header or "").strip()
     if seconds := _SECONDS.fullmatch(value):
         wait = float(seconds[1])

@@ -35,8 +35,8 @@ _PRINTABLE: Final = re.compile(r"[!#-&(-;=?-z|~]+")
 
 
 class TokenSource(Protocol):
-    """Gives the client its bearer token. The client may call `token` and `refresh` from any thread. If
-    one of them raises an exception, the call of the client raises Unauthorized."""
+    """Gives the client its bearer token. The client may call it from any thread. If it raises an exception,
+    the call of the client raises Unauthorized."""
 
     def token(self) -> SecretStr:
         """Return the token to send now."""
@@ -46,8 +46,8 @@ class TokenSource(Protocol):
 
 
 class StaticToken:
-    """Gives one fixed management token (a JWT). Raises ConfigurationError if the token is empty or has a
-    character that no token has. The error calls the token `source`."""
+    """Gives one fixed management token (a JWT). Raises ConfigurationError if the token is empty or
+    malformed. The error calls the token `source`."""
 
     def __init__(self, token: str | SecretStr, *, source: str = "The management token") -> None:
         self._token = _checked(token, source)
@@ -61,9 +61,17 @@ class StaticToken:
 
 
 class SignedTokens:
-    """Signs management tokens with the app's access key and secret, and replaces each before it expires.
-    `clock` returns Unix time in seconds. Raises ConfigurationError if the key or the secret is empty or
-    has a character that no key has. The error calls them by the two names in `sources`."""
+    """Signs management tokens with the app's key pair, and replaces each before it expires.
+
+    Args:
+        access_key: the app's access key.
+        secret: the app's secret.
+        clock: returns Unix time in seconds.
+        sources: the names of key and secret in errors.
+
+    Raises:
+        ConfigurationError: the key or the secret is empty or malformed.
+    """
 
     def __init__(
         self,
@@ -120,9 +128,8 @@ def _base64(data: bytes) -> bytes:
 
 
 def from_env(token_variable: str, environ: Mapping[str, str]) -> TokenSource:
-    """Make a token source from HMS_ACCESS_KEY and HMS_SECRET, or else from the variable with the name
-    `token_variable`. An empty variable counts as not set. Raises ConfigurationError if a variable is
-    missing or wrong."""
+    """Make a token source from HMS_ACCESS_KEY and HMS_SECRET, or else from the variable `token_variable`.
+    Raises ConfigurationError if a variable is missing or wrong."""
     key, secret = environ.get(ACCESS_KEY_VARIABLE, ""), environ.get(SECRET_VARIABLE, "")
     names = (ACCESS_KEY_VARIABLE, SECRET_VARIABLE)
     if key and secret:

@@ -113,10 +113,16 @@ class ActiveRoomsClient:
     def from_env(
         cls, environ: Mapping[str, str] | None = None, *, transport: TransportChoice | None = None
     ) -> Self:
-        """Make a client from the variables in `environ`, by default `os.environ`. HMS_ACCESS_KEY and
-        HMS_SECRET are needed, or HMS_MANAGEMENT_TOKEN. HMS_BASE_URL and HMS_TRANSPORT ("httpx" or
-        "aiohttp") are optional. If `transport` is given, it is used instead of HMS_TRANSPORT. Raises
-        ConfigurationError if a variable is missing or wrong."""
+        """Make a client from environment variables. HMS_ACCESS_KEY and HMS_SECRET are needed, or
+        HMS_MANAGEMENT_TOKEN. HMS_BASE_URL and HMS_TRANSPORT are optional.
+
+        Args:
+            environ: the variables; by default `os.environ`.
+            transport: used in place of HMS_TRANSPORT.
+
+        Raises:
+            ConfigurationError: a variable is missing or wrong.
+        """
         environ = os.environ if environ is None else environ
         url = environ.get("HMS_BASE_URL") or capability().base_uri
         chosen = one_of(environ, "HMS_TRANSPORT", "httpx", "aiohttp")
@@ -146,9 +152,17 @@ class ActiveRoomsClient:
     async def list_peers(
         self, room_id: str, *, user_id: str | None = None, role: str | None = None
     ) -> Peers:
-        """Return all connected peers in the API's order, or only those with the given `user_id` and `role`.
-        "" means the same as None. A peer whose record cannot be read is left out, and counts in `unreadable`
-        of the result. Raises NotActive if nobody is in the room now."""
+        """Return the connected peers in the API's order. The result's `unreadable` counts records that cannot
+        be read.
+
+        Args:
+            room_id: the room.
+            user_id: only peers with this user id.
+            role: only peers with this role.
+
+        Raises:
+            NotActive: nobody is in the room now.
+        """
         query = _texts(user_id=user_id or None, role=role or None)
         return await self._call("listpeers", room_id, read_roster, query=query)
 
@@ -165,10 +179,18 @@ class ActiveRoomsClient:
         role: str | None = None,
         metadata: str | None = None,
     ) -> PeerDetails:
-        """Change a peer, and return the changed peer. `peer_id` is a full id. None leaves a field as it
-        is, and "" empties `name` or `metadata`. `role` must exist in the room's template, and applies at
-        once, without the peer's consent. `metadata` is a text, by convention JSON, and replaces the old
-        text. If all three are None, or `role` is "", this raises InvalidCall."""
+        """Change a peer, and return the changed peer. None leaves a field as it is.
+
+        Args:
+            room_id: the room.
+            peer_id: a full id.
+            name: the new name; "" empties it.
+            role: a role of the room's template. It applies at once, without the peer's consent.
+            metadata: a text, by convention JSON; "" empties it.
+
+        Raises:
+            InvalidCall: nothing is to be changed, or `role` is "".
+        """
         body = _texts(may_be_empty=("name", "metadata"), name=name, role=role, metadata=metadata)
         if not body:
             raise InvalidCall("There is nothing to change. Give name, role or metadata.")
@@ -183,10 +205,19 @@ class ActiveRoomsClient:
         role: str | None = None,
         type: str | None = None,
     ) -> Acknowledgement:
-        """Send a message to the peer with the full id `peer_id`, or to all who have `role`. If both are
-        None, it goes to everyone. Both at once raise InvalidCall, and so does "" for any argument. Apps show
-        the `type` "chat" in their chat panel. Which type the API uses for None is not known. The size is not
-        checked: 100ms documents a limit (4 KB) only for its client SDKs."""
+        """Send a message to one peer, to a role, or else to everyone. 100ms documents a limit of 4 KB for its
+        client SDKs only, so the size is not checked.
+
+        Args:
+            room_id: the room.
+            message: the text.
+            peer_id: a full id.
+            role: everyone who has this role.
+            type: apps show the type "chat" in their chat. Which type the API uses for None is not known.
+
+        Raises:
+            InvalidCall: both `peer_id` and `role` are given, or an argument is "".
+        """
         body = _texts(message=message, role=role, type=type)
         if "message" not in body:
             raise InvalidCall("message must be a text.")
@@ -203,8 +234,17 @@ class ActiveRoomsClient:
         role: str | None = None,
         reason: str | None = None,
     ) -> Acknowledgement:
-        """Remove the peer with the full id `peer_id`, or everyone who has `role`. Both or neither raise
-        InvalidCall. People who are removed see the `reason`. They leave a moment after the API's answer."""
+        """Remove one peer, or everyone who has a role. They leave a moment after the API's answer.
+
+        Args:
+            room_id: the room.
+            peer_id: a full id.
+            role: everyone who has this role.
+            reason: shown to those who are removed.
+
+        Raises:
+            InvalidCall: both `peer_id` and `role` are given, or neither.
+        """
         if (peer_id is None) == (role is None):
             raise InvalidCall("Give exactly one of peer_id and role.")
         body = _texts(role=role, reason=reason)
@@ -214,9 +254,17 @@ class ActiveRoomsClient:
     async def end_room(
         self, room_id: str, *, reason: str | None = None, lock: bool = False
     ) -> Acknowledgement:
-        """End the running session for everyone. `lock=True` also disables the room: nobody can join until
-        somebody enables it again. The session ends a moment after the API's answer. Until then a second call
-        succeeds, too. Raises NotActive if no session runs. Whether people see `reason` is not known."""
+        """End the running session for everyone. It ends a moment after the API's answer; until then a second
+        call succeeds, too.
+
+        Args:
+            room_id: the room.
+            reason: whether people see it is not known.
+            lock: also disable the room, so that nobody can join until somebody enables it again.
+
+        Raises:
+            NotActive: no session runs.
+        """
         if lock is not True and lock is not False:
             raise InvalidCall("lock must be true or false.")
         body: dict[str, object] = {**_texts(reason=reason), **({"lock": True} if lock else {})}
@@ -303,17 +351,16 @@ def _blocking(
 
 
 class SyncActiveRoomsClient:
-    """A client for synchronous code, with the same operations, answers and errors as
-    `ActiveRoomsClient`. Each call runs on a background event loop. `close` also closes `client`."""
+    """A client for synchronous code, with the same operations and errors as `ActiveRoomsClient`. It runs
+    each call on an event loop in the background."""
 
     def __init__(self, client: ActiveRoomsClient) -> None:
         self.client = client
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a client from `environ`, by default `os.environ`: from HMS_ACCESS_KEY and HMS_SECRET, or else
-        HMS_MANAGEMENT_TOKEN. HMS_BASE_URL and HMS_TRANSPORT are optional. Raises ConfigurationError if a
-        variable is missing or wrong."""
+        """Make a client as `ActiveRoomsClient.from_env` does. Raises ConfigurationError if a variable is
+        missing or wrong."""
         return cls(ActiveRoomsClient.from_env(environ))
 
     def __enter__(self) -> Self:

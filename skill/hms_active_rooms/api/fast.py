@@ -35,8 +35,8 @@ _AIOHTTP: Final = wire.Library(
 
 
 class AiohttpPool:
-    """Sends requests with aiohttp, for one client on one event loop. A 2xx answer of more than `max_bytes`
-    makes `send` raise Unusable. `proxy` is a URL, or None for no proxy."""
+    """Sends requests with aiohttp, for one client on one event loop. Larger answers than `max_bytes` are
+    unusable."""
 
     def __init__(
         self, timeouts: wire.Timeouts, max_bytes: int, tls: ssl.SSLContext, proxy: str | None

@@ -30,8 +30,8 @@ def parse_peer_id(value: object) -> str:
 
 
 def parse_peer_ref(value: object) -> str:
-    """Check the form of a full or short peer id. Return it in lower case, or raise InvalidCall. A
-    short id is the first 8 or more characters of a full id."""
+    """Return a full or short peer id in lower case. A short id is the first 8 or more characters of a full
+    id. Raises InvalidCall for anything else."""
     told = (
         f"a peer id. A peer id is a UUID. Its first {SHORT_ID_CHARS} or more characters are enough"
     )
@@ -66,6 +66,6 @@ def normal_id(given: object) -> object:
 
 
 def shown(value: object) -> str:
-    """Return a description of a wrong argument for an error. A text is quoted. Of any other value only the
-    type is named, because the value itself may be a secret."""
+    """Describe a wrong argument for an error. A text is quoted; of any other value only the type is
+    named."""
     return quoted(value) if isinstance(value, str) else f"a value of type {type(value).__name__}"

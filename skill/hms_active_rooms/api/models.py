@@ -98,16 +98,14 @@ class Peer(Document):
 
 
 class Peers(tuple[Peer, ...]):
-    """A tuple of the peers that GET /active-rooms/{room_id}/peers returns, in the order of the answer. A
-    record that cannot be used is left out, though the person may be in the room. `unreadable` has the key of
-    each such record in the answer: a peer id, or "" if the API sent a list."""
+    """A tuple of the peers in a room. `unreadable` has the peer id, or "", of each record that could not be
+    read and was left out."""
 
     unreadable: tuple[str, ...] = ()
 
 
 def unreadable(peers: Sequence[Peer]) -> tuple[str, ...]:
-    """Return `peers.unreadable`: a peer id, or "", for each record that the API sent and that could not be
-    used. Return () if `peers` is not of the type `Peers`."""
+    """Return `peers.unreadable`, or () if `peers` is not of the type `Peers`."""
     return peers.unreadable if isinstance(peers, Peers) else ()
 
 
@@ -136,8 +134,7 @@ def _tracks(value: object) -> object:
 
 
 class PeerDetails(Peer):
-    """A peer as GET and POST /active-rooms/{room_id}/peers/{peer_id} return it. `tracks` maps track ids to
-    tracks. A track that cannot be read is left out."""
+    """One peer, with its tracks by track id. A track that cannot be read is left out."""
 
     tracks: Annotated[dict[str, Track], BeforeValidator(_tracks)] = Field(default_factory=dict)
 

@@ -13,8 +13,7 @@ from hms_active_rooms.errors import InvalidCall
 
 
 class Held:
-    """Gives a connection pool to `async with`. The async generator `keeper` closes the pool when it ends.
-    `asyncio.run` ends all async generators, so no socket stays open even if nobody calls `close`."""
+    """Gives a connection pool to `async with`, and closes the pool when the event loop ends."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool

@@ -130,8 +130,8 @@ class _Twice:
 
 
 def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
-    """Return the room in the JSON text `body`. `asked["room_id"]` is the room id in the request. Raises
-    NotActive if no session runs. Raises Unusable if `body` is about another room, or cannot be read."""
+    """Return the room in a JSON text. Raises NotActive if no session runs, and Unusable if the text is
+    about another room than `asked["room_id"]`, or cannot be read."""
     found = _object(body, asked, "room")
     session = found.get("session", ...)
     fields: Fields = session if isinstance(session, dict) else {}
@@ -167,15 +167,14 @@ def _is_over(found: Fields) -> bool:
 
 
 def read_peer(body: bytes, asked: Mapping[str, str]) -> PeerDetails:
-    """Return the peer in the JSON text `body`. `asked` has `room_id` and `peer_id` of the request. Raises
-    Unusable if `body` is about another room or peer, or cannot be read."""
+    """Return the peer in a JSON text. Raises Unusable if the text is about another room or peer than
+    `asked` names, or cannot be read."""
     return _model(PeerDetails, _object(body, asked, "peer"))
 
 
 def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
-    """Return the acknowledgement in `body`. An empty body, `null` and {} count as one, too. Any other JSON
-    must say that the request was accepted, else this raises Unusable. `asked["operation"]` is the operation
-    of the request, for example "removepeers". `asked` has its `room_id` and `peer_id`, too."""
+    """Return the acknowledgement in the body of a 2xx answer. Raises Unusable if the body does not say that
+    the request was accepted. An empty body says so. `asked` has the fields of the request."""
     found = {} if body.strip() in (b"", b"null") else _object(body, asked)
     said = _named(found)
     told = [
@@ -191,9 +190,8 @@ def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
 
 
 def read_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
-    """Return the peers in the JSON text `body`. `asked` has the request's `room_id`, and `role` or `user_id`
-    if the request asked only for such peers. Raises Unusable if `body` has no list of peers, only one page
-    of the list, or peers with another role or user id than `asked`."""
+    """Return the peers in a JSON text. Raises Unusable if the text is no whole list of peers, or has other
+    peers than `asked` for by `role` or `user_id`."""
     try:
         peers = _plain_roster(body)
     except ValueError:  # something is unusual, so each record is checked by itself
@@ -282,9 +280,8 @@ def _peer(key: str, entry: object, asked: Mapping[str, str]) -> Peer | None:
 
 
 def refuse_page(found: Fields, length: float) -> None:
-    """Raise Unusable if a list with `length` entries is only one page of a longer list. `found` has the
-    fields beside the list, which may say so: {"has_more": true}, for example, or {"total": 50}. An
-    infinite `length` stands for an answer that is no list."""
+    """Raise Unusable if fields beside a list say that it is only a part of a longer list. `found` has these
+    fields, and `length` the number of entries."""
     said = list(_about_pages(found))
     more = [_means(value) for name, value in said if _MORE.fullmatch(name)]
     more += [not v for name, v in said if _WHOLE.fullmatch(name) and isinstance(v, bool)]
@@ -409,10 +406,8 @@ def _number(value: object) -> float | None:
 
 
 def json_document(body: bytes) -> Any:
-    """Parse JSON. Give a field such as `userId` its documented name, `user_id`. Raise ValueError if `body`
-    is not JSON, or has NaN or Infinity. One stranger's name must not make the whole list of peers
-    unreadable. So a text may have control characters, a lone surrogate becomes "?", and a number that Python
-    cannot hold becomes a text. An object with the same name twice becomes a value that no field accepts."""
+    """Parse JSON from 100ms, and give fields their documented names (`userId` is `user_id`). Raises
+    ValueError if `body` is not JSON."""
     text = body.decode("utf-8-sig", "replace")
     how: dict[str, Any] = {"parse_int": _whole, "parse_float": _finite, "strict": False}
     found = json.loads(text, parse_constant=_refuse, object_pairs_hook=_once, **how)

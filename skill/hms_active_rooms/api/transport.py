@@ -52,9 +52,8 @@ _BEGIN_BYTES: Final = 1000  # how much of an answer `post_once` reads
 def pools(
     choice: TransportChoice, base_url: str, timeouts: wire.Timeouts, max_bytes: int
 ) -> Callable[[], wire.Pool]:
-    """Return a function that makes a connection pool on the running event loop. Raises ConfigurationError if
-    `choice` is unknown or not installed, or if the CA bundle cannot be read. The returned function raises
-    ConfigurationError if the environment sets a wrong proxy for `base_url`."""
+    """Return a function that makes a connection pool on the running event loop. Raises ConfigurationError
+    if the transport, the CA bundle or the proxy cannot be used."""
     if isinstance(choice, httpx.AsyncBaseTransport):
         return lambda: HttpxPool(timeouts, max_bytes, choice)
     tls = _tls(not is_local(base_url))  # reads files, which must not block an event loop
@@ -75,9 +74,8 @@ def to_app(app: Any) -> CustomTransport:
 
 
 async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s: float) -> str:
-    """Send one POST with JSON to a server other than 100ms, without the token for 100ms. Returns "" if
-    the server accepted the message, else a text such as "HTTP 404", or the name of the exception. Takes
-    at most `within_s` seconds, follows no redirect, and repeats nothing."""
+    """Send one POST with JSON to a server other than 100ms, without a 100ms token. Return "" if the server
+    accepted the message, else why not."""
     took = False
     try:
         async with asyncio.timeout(within_s):

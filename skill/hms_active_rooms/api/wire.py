@@ -44,9 +44,14 @@ def seconds(name: str, given: object) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How many seconds each step of one request may take. `connect_s`: to connect, with TLS. `read_s`:
-    until the next piece of the answer comes. `write_s`: until the next piece of the request is sent (only
-    with httpx). `pool_s`: until a connection is free; a write waits at most 1 second for that."""
+    """How many seconds each step of one request may take.
+
+    Args:
+        connect_s: to connect, with TLS.
+        read_s: until the next piece of the answer comes.
+        write_s: until the next piece of the request is sent (only with httpx).
+        pool_s: until a connection is free. A write waits at most 1 second for that.
+    """
 
     connect_s: float = 5.0
     read_s: float = 12.0
@@ -60,9 +65,13 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How often a failed read is sent again, and how fast. At most `attempts` requests are sent, the first
-    one included. Before the second, the client waits a random time up to `base_s` seconds. This limit
-    doubles each time, up to `cap_s`. If the server asks for a wait, that is added."""
+    """How often, and how fast, a failed read is sent again.
+
+    Args:
+        attempts: the most requests, the first one included.
+        base_s: the longest wait before the second request. It doubles each time. The wait is random.
+        cap_s: the longest wait before any request. A wait that the server asks for is added.
+    """
 
     attempts: int = 4
     base_s: float = 0.5
@@ -75,8 +84,13 @@ class Backoff:
 
 @dataclass(slots=True)
 class Request:
-    """One request, without the token. `url` is percent-encoded. `body` is JSON, or None. For a write, `sent`
-    becomes true before a byte of the request can have left this machine. For a read, it may stay false."""
+    """One request, without the token.
+
+    Args:
+        url: percent-encoded.
+        body: JSON, or None.
+        sent: true if a byte of a write may have left this machine. For a read, it may stay false.
+    """
 
     method: str
     url: str
@@ -115,9 +129,13 @@ class Answer(NamedTuple):
 
 
 class Unusable(Exception):
-    """No usable answer came to a request. `kind` is the class of the error that the client raises for that.
-    `reason` is part of its text, and never quotes the HTTP library, whose errors may hold the token. `again`
-    tells whether another attempt may help."""
+    """Raised if no usable answer came to a request.
+
+    Args:
+        kind: the class of the error that the client raises then.
+        reason: a part of that error's text. It never holds the token.
+        again: whether another attempt may help.
+    """
 
     def __init__(self, kind: type[ApiError], reason: str, *, again: bool = True) -> None:
         super().__init__(reason)
@@ -139,9 +157,14 @@ class Pool(Protocol):
 
 
 class Library(NamedTuple):
-    """The exceptions of an HTTP library. `errors`: all of them. `not_sent`: those raised before a byte of the
-    request has left. `late`: the one for a timeout. `reasons` pairs an exception with our words for why no
-    connection could be made. The first pair that fits gives the words."""
+    """The exceptions of an HTTP library, such as httpx.
+
+    Args:
+        errors: all that it raises.
+        not_sent: those raised before a byte of the request has left.
+        late: the one for a timeout.
+        reasons: pairs of an exception and our words for why no connection could be made.
+    """
 
     errors: tuple[type[BaseException], ...]
     not_sent: tuple[type[BaseException], ...]
@@ -178,9 +201,18 @@ async def answer(
     limit: int,
     library: Library,
 ) -> Answer:
-    """Read the body from `chunks`, decompress it, and return the answer. The names in `headers` are found in
-    lower case. If the body is lost, or larger than `limit` bytes, the status decides. With 2xx this raises
-    Unusable or an exception in `library`. With any other status the answer gets an empty body."""
+    """Make the answer of a request from status, headers and the pieces of its body.
+
+    Args:
+        status: the HTTP status. If it is not 2xx, a body that cannot be read counts as empty.
+        headers: names in lower case, or a mapping that ignores case.
+        chunks: the pieces of the body, perhaps compressed.
+        limit: the most bytes of the body.
+        library: the exceptions of the HTTP library, some of which pass through.
+
+    Raises:
+        Unusable: the status is 2xx, and the body is too large or cannot be read.
+    """
     coding = headers.get("content-encoding")
     lost: tuple[type[BaseException], ...] = (*library.errors, Unusable)
     try:

@@ -161,9 +161,12 @@ class Journal:
 
     @contextmanager
     def write(self, *, notes_only: bool = False) -> Iterator[Writing]:
-        """Open a transaction for reading and writing. Nobody else writes meanwhile. With `notes_only`, its
-        commit does not wait for the disk, so what it wrote may be lost if the machine loses power. Such a
-        transaction must not change the state of an action."""
+        """Open a transaction for reading and writing. Nobody else writes meanwhile.
+
+        Args:
+            notes_only: the commit does not wait for the disk, so its events may be lost if the machine
+                loses power. The transaction must not change the state of an action.
+        """
         from hms_active_rooms.gate.journal.store import Writing
         from hms_active_rooms.gate.journal.tables import check_still
 
@@ -186,15 +189,22 @@ class Journal:
     rivals = _one_read(lambda view: view.rivals)
 
     def note(self, action_id: str, kind: str, *, by: str = "", way: str = "", **data: str) -> None:
-        """Append an event that changes no state, for example that a person was asked. `kind` says what
-        happened, `by` who did it, `way` how. `data` has more about it."""
+        """Append an event that changes no state, for example that a person was asked.
+
+        Args:
+            action_id: the action that the event is about.
+            kind: what happened, in one word.
+            by: who did it.
+            way: how it was done.
+            data: more about the event.
+        """
         with self.write(notes_only=True) as tx:
             tx.note(action_id, kind, by=by, way=way, **data)
 
     def export(self, file: IO[str], *, before: datetime, by: str) -> int:
-        """Write the actions that ended before a certain time to a file, as JSON Lines, and return
-        their number. The last line has the SHA-256 of all lines above it. Then the journal records
-        which actions the file has. Only these can be pruned.
+        """Write the actions that ended before a certain time to a file, as JSON Lines, and return their
+        number. The file also has the refused requests of that time. Its last line has the SHA-256 of all
+        lines above. Then the journal records which actions the file has. Only these can be pruned.
 
         Args:
             file: open for writing text, with `newline=""`.
@@ -206,9 +216,14 @@ class Journal:
         return archive.export(self, file, before, by)
 
     def prune(self, *, before: datetime, by: str) -> Pruned:
-        """Delete actions that ended before a certain time, if an export has their last state and they
-        were not sent within the last hour. One event of each action stays, so that the same call is
-        never sent again."""
+        """Delete actions that ended before a certain time and are in an export. All revisions of a call are
+        deleted together, or none. One event of each action stays, so that the same call is never sent
+        again. Exported events of refused requests, and old stored questions, are deleted, too.
+
+        Args:
+            before: an aware datetime. All revisions of a call must have ended before it.
+            by: who prunes, for the record.
+        """
         from hms_active_rooms.gate.journal import archive
 
         return archive.prune(self, before, by)

@@ -121,14 +121,21 @@ def ran_unasked(way: Way | Literal[""]) -> bool:
 
 
 def asked_a_person(way: Way | Literal[""]) -> bool:
-    """Whether a person was asked about this very action. False for "grant", an approval of a session."""
+    """Return whether an approval that came about in this way was an answer to a question about this very
+    action."""
     return not ran_unasked(way) and way != "grant"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a call was made, and by which `requester`. The same call with the same `thread` (a conversation),
-    `message` and `call` (the call's id in the message) is the same action."""
+    """Where a call was made. The same call with the same `thread`, `message` and `call` is the same action.
+
+    Args:
+        thread: the conversation.
+        message: the id of the model's message.
+        call: the id of the call in this message.
+        requester: who asks.
+    """
 
     thread: str  # the conversation, or a name for the process
     message: str  # the message or graph task that holds the call
@@ -144,11 +151,19 @@ NOTHING = Result()  # the result of an action that has not ended
 
 @dataclass(frozen=True)
 class Action:
-    """The record of one call, a row of the database. If the room changes before the call is sent, or a person
-    edits it, another action follows, with the next `revision` and the same `call_key`. `thread` and
-    `requester` are as in `Origin`. `impact` is whom the call affects; None if it was refused at once. An
-    approval must repeat `digest`, a hash of call and impact. `granted_in` is the process where the approval
-    covers later calls. `mark` is the number of the newest event when this was read. Times are UTC."""
+    """The record of one call, a row of the database. Times are UTC. If the room changes before the call is
+    sent, or a person edits the call, a new action with the next `revision` follows.
+
+    Args:
+        call_key: the same for all revisions of a call.
+        thread: the conversation in which the call was made.
+        requester: who asked.
+        impact: whom the call affects; None if the call was refused at once.
+        digest: a hash of call and impact, which an approval has to repeat.
+        granted_in: the process in which the approval covers later messages of the conversation; else "".
+        contradiction: why the record cannot be trusted; "" if it can.
+        mark: the number of the newest event when the action was read.
+    """
 
     id: str  # short, easy to type; each revision has its own
     call_key: str  # identifies the call; all its revisions have the same
@@ -245,8 +260,8 @@ class Action:
         return replace(given, state=state, **more)
 
     def at(self, now: datetime) -> Action:
-        """Return this action as of `now`. An action that was not sent is `expired` if its deadline is over,
-        or if its last step is dated more than a minute after `now`, since its age is unknown."""
+        """Return this action as it is at the time `now`: a `proposed` or `approved` action is `expired`
+        after its deadline."""
         set_back = (self.decided_at or self.created_at) > now + CLOCKS_DIFFER
         if self.state not in UNSENT or (now < self.expires_at and not set_back):
             return self
@@ -373,8 +388,8 @@ def row_of(action: Action) -> dict[str, Any]:
 
 
 def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
-    """Return the action in a database row, as it is at `now`. `wrong` becomes its `contradiction`: why the
-    row cannot be trusted. If the row cannot be read, `call` is `Unreadable`, and `contradiction` says why."""
+    """Return the action in a database row, as it is at `now`. `wrong` says why the row cannot be trusted;
+    "" if it can."""
     found = {name: row[name] for name in _PLAIN}
     try:
         odd = [name for name, known in _KNOWN.items() if row[name] not in known]
@@ -403,16 +418,16 @@ def sealed(key: bytes, **values: object) -> str:
 
 
 def seal(key: bytes, columns: Columns, event: Columns) -> str:
-    """Return a hash of an action's row (`columns`) and of the row of the event that last changed its state. A
-    change of either changes the hash (but not of `worker`, `lease_until`, `told_at`). `key` may be b""."""
+    """Return a hash of two rows: an action (`columns`), and the event that last changed its state. With a
+    `key`, only its owner can make the hash."""
     row = {name: columns[name] for name in _SEALED}
     said = [event[name] for name in ("at", "kind", "by", "way", "data")]
     return sealed(key, row=row, event=said)
 
 
 def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> str:
-    """Return why an action's row (`columns`) cannot be trusted; "" if it can. `event` is the row of the event
-    that last changed the action's state. `found` is the hash that `seal` made of both at that time."""
+    """Return why an action's row (`columns`) cannot be trusted; "" if it can. `event` is the event that last
+    changed its state, and `found` the stored hash of both rows."""
     if event["kind"] is None:
         return "contradicts itself: the events that led to it are gone"
     if found == seal(key, columns, event):

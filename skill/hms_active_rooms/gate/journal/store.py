@@ -140,15 +140,16 @@ def _text(value: object) -> object:
 
 
 class Which(TypedDict, total=False):
-    """A filter of actions: all conditions must be true. A condition of None is ignored. `rooms` are room ids.
-    `within` are threads; "a:" means each thread "a:X" where X has no ":"."""
+    """A filter of actions. All its conditions have to be true; None is no condition."""
 
     id: str
     state: State | None  # the state now, see `Action`
     room_id: str | None
     rooms: Collection[str] | None
     thread: str | None
-    within: Collection[str] | None  # threads; "a:" means each "a:X" where X has no ":"
+    within: (
+        Collection[str] | None
+    )  # threads; "a:" means each "a:X" where X has no ":"  # threads; "a:" means each thread "a:X" where X has no ":"
     requester: str | None
 
 
@@ -176,8 +177,8 @@ class Reading:
         return row, told
 
     def latest(self, call_key: str) -> Action | None:
-        """Return the newest revision of the call with this key, or None. If the journal records that this
-        call only repeats an earlier action, return the newest revision of that one."""
+        """Return the newest revision of the call with this key, or None. A call that only repeated another
+        one has the revisions of that one."""
         if (row := self._one(_LATEST, key=call_key)) is not None:
             return row
         told = self.events(action_id(call_key, 1))
@@ -201,8 +202,8 @@ class Reading:
         return self._one(_SAME_CALL, requester=action.requester, **alike)
 
     def same_sent(self, action: Action, requesters: Collection[str]) -> Action | None:
-        """Return the last action with this call and thread that one of the requesters sent in the last
-        hour, or None. If a person edited an action, its old and its new call both count."""
+        """Return the last action of these requesters that has the call and thread of `action` and was sent
+        within the last hour; else None."""
         given = {"thread": action.thread, "content": action.content}
         found = self._rows(_SAME_SENT, since=self.now() - records.SENT_BEFORE, **given)
         for row in found:
@@ -219,9 +220,15 @@ class Reading:
         is_mine: Callable[[str], bool] = lambda _: True,
         is_same: Callable[[Action], bool] = lambda _: True,
     ) -> tuple[Action | None, list[str], int]:
-        """Find the actions in a thread that have this `content`, a digest of the call. Return three things:
-        the newest one that `is_same` accepts, by a requester that `is_mine` accepts, or None; all requesters
-        that `is_mine` accepts; how many different calls anybody made."""
+        """Find the actions of a thread that have the digest `content`. Return the newest one that fits, its
+        possible requesters, and the number of different calls.
+
+        Args:
+            thread: the conversation.
+            content: a digest of the call.
+            is_mine: accepts a requester.
+            is_same: accepts an action. Only the newest actions are tried.
+        """
         same: tuple[sa.ColumnElement[bool], ...]
         same = (actions.c.thread == thread, actions.c.content == content)
         calls = sa.func.count(actions.c.call_key.distinct()).label("calls")
@@ -241,16 +248,23 @@ class Reading:
         offset: int = 0,
         **which: Unpack[Which],
     ) -> list[Action]:
-        """Return the actions that match the filters `which` (see `Which`), newest first, without the first
-        `offset`. `limit` None means all. `states`: only actions that are in one of these states now."""
+        """Return the newest actions that match, newest first.
+
+        Args:
+            states: only actions that are in one of these states now.
+            oldest_first: begin with the oldest.
+            limit: the most actions; None for all.
+            offset: how many are skipped.
+            which: more conditions, such as `room_id=`.
+        """
         age = actions.c.created_at
         query = _ROW.where(*self._filters(which, *states))
         query = query.order_by(age if oldest_first else age.desc(), actions.c.id)
         return self._actions(self.found(query.limit(limit).offset(offset)))
 
     def waiting(self, *, limit: int, rooms: Collection[str] | None) -> tuple[list[Action], int]:
-        """Return the oldest actions that wait for a person, at most `limit`, and the number of those that are
-        left out. Skips broken records. `rooms` None means all rooms."""
+        """Return the oldest actions that wait for a person, and the number of those that `limit` leaves
+        out. `rooms` None means all rooms."""
         which: Which = {"state": "proposed", "rooms": rooms}
         found, read, ends = list[Action](), 0, False
         while not ends:
@@ -266,22 +280,23 @@ class Reading:
         return self.db.scalar(query) or 0
 
     def sent_lately(self, like: Action) -> tuple[int, int]:
-        """Return how many actions were sent in the last minute, as two numbers: those with the requester and
-        room of `like`, and all. Actions that a wrong clock dated far ahead are left out."""
+        """Return two numbers of actions sent in the last minute: those with the requester and room of
+        `like`, and all."""
         since, until = self.now() - records.RATE_WINDOW, self.now() + records.RATE_WINDOW
         given = {"since": since, "until": until, "room_id": like.room_id}
         [found] = self._rows(_SENT_LATELY, requester=like.requester, **given)
         return found["alike"], found["whole"]
 
     def rivals(self, action: Action) -> list[Action]:
-        """Return other destructive actions that are being sent to the room of `action`."""
+        """Return other destructive actions that are being sent to the room of `action`. Broken records are
+        left out."""
         sent = self.actions(state="sent", room_id=action.room_id, limit=1000)
         # An action with a broken record never ends, so nobody waits for it.
         return [o for o in sent if o.id != action.id and o.gate == "hard" and not o.contradiction]
 
     def has_rival(self, action: Action) -> bool:
-        """Return whether another destructive action is being sent to the room of `action`, or has ended since
-        `action` was read. The order of the events decides, not their times, since clocks may differ."""
+        """Return whether another destructive action is being sent to the room of `action`, or was since
+        `action` was read."""
         given = {"room_id": action.room_id, "id": action.id, "mark": action.mark}
         return bool(self.rivals(action) or self._rows(_ENDED_SINCE, **given))
 
@@ -296,8 +311,8 @@ class Reading:
         return [_event(row) for row in self.found(query)]
 
     def steps(self, action_id: str) -> dict[str, str]:
-        """Return what became of each person in a role removal, by peer id: a `Fate`, such as "removed", or
-        "sending" if no end is on record. Return {} if nothing of this is on record."""
+        """Return what became of each person in a removal by role, by peer id: "removed", for example, or
+        "sending" if the end is not known."""
         [known] = [row["steps"] for row in self._rows(_STEPS, id=action_id)] or [None]
         return {peer: str(of) for peer, of in known.items()} if isinstance(known, dict) else {}
 
@@ -311,8 +326,8 @@ class Reading:
         return [_ids(items) for items in self.db.scalars(query)]
 
     def grants(self, thread: str) -> list[Action]:
-        """Return a conversation's actions that were approved "for the rest of this session", and whose
-        approval was not revoked. The caller checks whether the approval is too old."""
+        """Return the actions of a conversation whose approval also covers further messages. Some approvals
+        may be too old by now."""
         rows = self._actions(self._rows(_GRANTS, thread=thread))
         return [r for r in rows if not r.contradiction and r.state not in ("rejected", "expired")]
 
@@ -402,14 +417,14 @@ class Writing(Reading):
         return files[0][1] if files else self.db.info.get("table")
 
     def is_copy(self, history: Sequence[Event]) -> bool:
-        """Return whether an action with these events was approved in another file or table. Then the
-        journal was copied or moved, and the other copy may have sent the action."""
+        """Return whether an action with these events was approved in another file or database, of which
+        this journal is a copy."""
         files = [event.data.get("file") for event in history if event.kind == "approved"]
         return files[-1:] not in ([], [None], [self._file])
 
     def insert(self, action: Action) -> Action:
-        """Insert an action and its first event. In the returned action, `mark` is the number of the newest
-        event. Raises JournalError if another action has this id, BrokenRecord if one with it was deleted."""
+        """Insert a new action and its first event, and return the action. Raises JournalError if its id is
+        in use, and BrokenRecord if an action with this id was deleted."""
         row = records.row_of(action)
         if self.get(action.id) is not None:
             raise JournalError("Two different calls have the same action id.")
@@ -423,8 +438,8 @@ class Writing(Reading):
         return replace(action, mark=mark)
 
     def refuse_deleted(self, action_id: str) -> None:
-        """Raise BrokenRecord if an event has this action id. Call this only if no action has the id: then its
-        action was deleted, or its call only repeated another action."""
+        """Raise BrokenRecord if there are events with this action id. Call this only if no action has the
+        id."""
         if self.events(action_id):
             raise BrokenRecord(
                 f"The action {action_id} was made before, and its row has been deleted.",
@@ -533,8 +548,8 @@ class Writing(Reading):
         return self.db.execute(prolong.values(lease_until=until)).rowcount == 1
 
     def step(self, action_id: str, peer_id: str, state: str) -> bool:
-        """Record the state of one person's request: "sending" before it leaves, later how it ended. If a
-        state other than "not sent" is recorded, "sending" writes nothing and returns False."""
+        """Record how far the removal of one person is. Return False if "sending" was recorded before, so
+        that nothing may be sent."""
         steps = self.steps(action_id)
         if state == "sending" and steps.get(peer_id, "not sent") != "not sent":
             return False
@@ -542,8 +557,8 @@ class Writing(Reading):
         return True
 
     def ask(self, place: str, items: Sequence[str]) -> bool:
-        """Store `items` under the key `place`, for example the questions of a graph under the id of its
-        step. If the key is in use, write nothing and return False."""
+        """Store `items`, such as open questions, under the key `place`. Return False if the key is in
+        use."""
         if self._rows(_ASKED, place=place):
             return False
         self._execute(_ADD_ASKED, {"place": place, "items": list(items), "at": self.now()})

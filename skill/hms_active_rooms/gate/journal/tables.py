@@ -198,8 +198,8 @@ _FROM_0_1_0 = [
 
 
 def prepare(db: sa.Connection, key: bytes) -> bool:
-    """Create the tables, or migrate those of an earlier release. If the journal has no key yet, `key` becomes
-    its key, unless it is b"". Returns True if there were no tables. Raises what `check` raises."""
+    """Create the tables, or update those of an earlier release. Return True if there were none. `key` signs
+    the records; b"" for no signature."""
     found = check(db, key)
     if found is None:
         metadata.create_all(db, checkfirst=False)
@@ -226,8 +226,8 @@ def is_bound(db: sa.Connection) -> bool:
 
 
 def check(db: sa.Connection, key: bytes) -> int | None:
-    """Return the schema version of the journal, or None if there is no journal yet. Raises JournalError
-    if the journal is of a newer release, lacks a table, or has another key."""
+    """Return the schema version of the journal, or None if there is no journal yet. Raises JournalError if
+    this release cannot use the journal, or if it has another key."""
     there = set(sa.inspect(db).get_table_names()) & set(metadata.tables)
     if not there:
         return None

@@ -21,8 +21,7 @@ def _worker(pid: int) -> str:
 
 
 def worker_may_live(worker: str) -> bool:
-    """Return False if the process that `this_worker` named has surely ended. Return True if it runs, or
-    if nobody can know, as for a process on another host or in another PID namespace."""
+    """Return False if the process that `this_worker` named has surely ended, else True."""
     world, _, process = worker.rpartition(":")
     pid, _, started = process.partition("@")
     if world != _world() or not pid.isdigit():
