@@ -147,9 +147,7 @@ class Which(TypedDict, total=False):
     room_id: str | None
     rooms: Collection[str] | None
     thread: str | None
-    within: (
-        Collection[str] | None
-    )  # threads; "a:" means each "a:X" where X has no ":"  # threads; "a:" means each thread "a:X" where X has no ":"
+    within: Collection[str] | None  # threads; "a:" means each "a:X" where X has no ":"
     requester: str | None
 
 
