@@ -24,10 +24,15 @@ Work = Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]]
 
 
 def run(work: Work[T]) -> T:
-    """Run a coroutine on this package's event loop, in a background thread, and return its result. `work` is
-    the coroutine, or a function that makes it. The coroutine gets a copy of the caller's context variables.
-    Ctrl-C during the wait cancels the coroutine. Code that runs on that event loop must not call `run`: it
-    gets RuntimeError, since the loop would wait for itself."""
+    """Run a coroutine on this package's event loop, in a background thread, and return its result. Ctrl-C
+    during the wait cancels the coroutine.
+
+    Args:
+        work: the coroutine, or a function that makes it.
+
+    Raises:
+        RuntimeError: called from that event loop, which would wait for itself.
+    """
     try:
         background = _current()
     except RuntimeError:
@@ -76,8 +81,7 @@ def run(work: Work[T]) -> T:
 
 
 async def in_own_thread(call: Callable[[], T]) -> T:
-    """Run `call` in a new thread, with a copy of the caller's context variables, and return its result. The
-    event loop goes on meanwhile. Python can end even if `call` still waits for a person to type."""
+    """Run `call` in a new thread, and return its result. Meanwhile the event loop goes on."""
     result, context = Future[T](), copy_context()
     result.set_running_or_notify_cancel()
 

@@ -102,8 +102,8 @@ class Resource(_Part):
 
 
 class Bearer(_Part):
-    """How a request is authorized. `token` is "{{env.NAME}}": the environment variable NAME holds the token.
-    The contract file may call this field `value` instead."""
+    """How a request is authorized. `token` is "{{env.NAME}}": the environment variable NAME holds the
+    token."""
 
     type: Literal["bearer"]
     token: str = Field(
@@ -123,8 +123,7 @@ class Api(_Part):
 
 
 class Tool(_Part):
-    """A tool for a model. `call` is "NAMESPACE.OPERATION", the operation that the tool uses. `arguments`
-    (`with` in the file) maps the operation's parameters to values. This package does not use it."""
+    """A tool of the contract. `call` is the operation that it uses, such as "NAMESPACE.OPERATION"."""
 
     name: Text
     description: Text

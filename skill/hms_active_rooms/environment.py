@@ -57,9 +57,8 @@ def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
 
 
 def refuse_unknown(environ: Mapping[str, str], also_known: Collection[str] = ()) -> None:
-    """Check the names of the variables in `environ`. Raises ConfigurationError if a name begins with `HMS_`
-    but is no setting, or if it is a setting in another spelling, such as `hms-room` or `HMSROOM`: a mistyped
-    setting could leave a protection off. The error may suggest the names in `also_known`."""
+    """Raise ConfigurationError if a variable begins with `HMS_` but is no setting, or is a misspelt setting
+    such as `HMSROOM`. The error may suggest the names in `also_known`."""
     ours, families = set(map(_letters, KNOWN)), tuple(map(_letters, FAMILIES))
     for name in environ:
         # Files of settings may begin with a byte order mark, or have "export" before a name.
@@ -78,8 +77,8 @@ def _letters(name: str) -> str:
 
 
 def unknown_setting(name: str, known: Collection[str], prefix: str = _PREFIX) -> ConfigurationError:
-    """Return an error which says that the variable `name` is no setting. It names the most similar of the
-    `known` settings, or else all. The comparison leaves out `prefix`, their common beginning."""
+    """Return the error for a variable that is no setting. It names the most similar of the `known`
+    settings, or all. `prefix` is how their names begin."""
     others = [f"{family}..." for family in FAMILIES] if prefix == _PREFIX else []
     tails = {one.removeprefix(prefix): one for one in known}
     near = get_close_matches(name.upper().removeprefix(prefix), tails, 1)

@@ -19,9 +19,14 @@ _EXECUTED_TEXT: dict[Executed, str] = {
 
 
 class ActiveRoomsError(Exception):
-    """Base class of all errors that this package raises on purpose. `executed` says whether the request
-    changed anything: "no", "yes", or "maybe" if nobody knows. `hint` says what to do next; by default it is
-    that of the class. `code` names the class. It does not change, so programs can compare it."""
+    """Base class of all errors that this package raises on purpose.
+
+    Args:
+        executed: whether the request changed anything: "no", "yes", or "maybe" if nobody knows.
+        hint: what to do next; by default that of the class.
+
+    `code` names the class for programs. It does not change.
+    """
 
     code: ClassVar[str] = "error"
     default_hint: ClassVar[str] = ""
@@ -55,8 +60,8 @@ class ActiveRoomsError(Exception):
 
 
 def default_hint(code: str, *, for_person: bool = False) -> str:
-    """Return what the model should do next after an error with this `code`, by default. With `for_person`,
-    return what a person should do. Returns "" if no error class has this code."""
+    """Return the default advice after an error with this `code`, for a model or `for_person`; "" if no
+    error class has the code."""
     known = [ActiveRoomsError]
     for kind in known:
         if kind.code == code:
@@ -101,8 +106,8 @@ class OutcomeUnknown(ActiveRoomsError):
 
 
 class JournalError(ActiveRoomsError):
-    """The journal, a database of all actions, cannot be read or written. So nothing can be sent.
-    `retry_after_s` is None, or the seconds after which to try again."""
+    """The journal cannot be read or written, so nothing can be sent. `retry_after_s` says after how many
+    seconds to try again, or is None."""
 
     code = "journal"
     retry_after_s: float | None = None  # when to try again, if the journal was only locked
@@ -117,8 +122,13 @@ class BrokenRecord(JournalError):
 
 
 class ApiError(ActiveRoomsError):
-    """The 100ms API answered with an error, or gave no usable answer. From its answer come the HTTP
-    `status`, the `request_id`, and `retry_after_s`, the seconds to wait. Each may be None."""
+    """The 100ms API answered with an error, or gave no usable answer.
+
+    Args:
+        status: the HTTP status, or None.
+        request_id: the id that 100ms gave the request, or None.
+        retry_after_s: the seconds that 100ms asks to wait, or None.
+    """
 
     code = "api"
 
@@ -139,8 +149,8 @@ class ApiError(ActiveRoomsError):
 
 
 class Unauthorized(ApiError):
-    """401: the token is not valid. The request was not executed. If `renewed` is True, the client has
-    a new token now, so the same request may succeed."""
+    """401: the token is not valid. The request was not executed. If `renewed`, the client has a new token
+    now."""
 
     code = "unauthorized"
     renewed: bool = False
@@ -165,8 +175,7 @@ class NotActive(ApiError):
 
 
 class PeerNotFound(ApiError):
-    """No such peer, or nobody with this role, is in the room now. Either a look at the room showed that,
-    or 100ms replied with 404 "peer not found" (an assumed text: 100ms does not document it)."""
+    """Nobody with this id or role is in the room now."""
 
     code = "peer_not_found"
     default_hint = (

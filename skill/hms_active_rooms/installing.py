@@ -42,8 +42,13 @@ def how_to_install(extra: str) -> str:
 
 @contextmanager
 def extra(name: str, what: str, *modules: str) -> Iterator[None]:
-    """Raise ConfigurationError if the `with` block cannot import one of `modules`. The error says which part
-    of this package needs them (`what`), and how to install `name`, a set of optional packages."""
+    """Raise ConfigurationError if the `with` block cannot import one of `modules`.
+
+    Args:
+        name: the set of optional packages that has them.
+        what: the part of this package that needs them.
+        modules: their names.
+    """
     try:
         yield
     except ImportError as error:

@@ -44,23 +44,21 @@ def folded(name: str) -> str:
 
 
 def skeleton(name: str) -> str:
-    """Return a key for the looks of a name. Names that look the same to a person have the same key.
-    Case, accents and invisible characters do not count. By Unicode's table of confusables, Cyrillic
-    "а" becomes "a", "0" becomes "o", "m" becomes "rn", and "I", "1" and "i" become "l"."""
+    """Return a key for the looks of a name. Names that look the same to a person have the same key:
+    Cyrillic "а" is "a", "0" is "o", and case and accents do not count."""
     return " ".join(unicodedata.normalize("NFD", _seen(name)).translate(_LOOKS).split())
 
 
 def glance(name: str) -> str:
-    """Return a looser key than `skeleton`, for warnings. Blanks and punctuation are left out. "5" becomes
-    "s", "8" becomes "b", "nn" is the same as "m". "5am Lee", "Sann Lee" and "SamLee" have the key of "Sam
+    """Return a looser key than `skeleton`, for warnings: "5am Lee" and "SamLee" have the key of "Sam
     Lee"."""
     looks = skeleton(name).replace("nn", "rn").translate(_DIGITS)
     return "".join(c for c in looks if unicodedata.category(c)[0] not in "PZ") or looks
 
 
 def may_hold(part: str, names: Sequence[str]) -> list[int]:
-    """Return the indexes of the names that may contain all words of `part`, by letters (`folded`) or by looks
-    (`skeleton`). This is a quick check: it leaves out no such name, but it may return others, too."""
+    """Return the indexes of the names that may contain all words of `part`. This check is quick: it leaves
+    out no such name, but may return others."""
     whole = "\n".join(n if n.isascii() and n.isprintable() else "" for n in names)
     table, longer = _ascii_looks()
     looked = whole

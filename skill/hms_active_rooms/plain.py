@@ -33,8 +33,12 @@ _WORDS: Final = {
 
 
 def plain(problem: Mapping[str, Any], kind: str = "argument") -> str:
-    """Return in plain words what is wrong with one value. `problem` is an item of the list from pydantic's
-    `ValidationError.errors()`. For a key that does not exist, the words are "there is no such {kind}"."""
+    """Return in plain words what is wrong with one value.
+
+    Args:
+        problem: an item of pydantic's `ValidationError.errors()`.
+        kind: what a key is called, as in "there is no such argument".
+    """
     name = problem["type"]
     words = _WORDS.get(name) or _WORDS.get(name.split("_")[0]) or "it cannot be used"
     of = {
@@ -45,8 +49,8 @@ def plain(problem: Mapping[str, Any], kind: str = "argument") -> str:
 
 
 def explain(error: ValidationError | Sequence[Mapping[str, Any]], kind: str = "argument") -> str:
-    """Return one line about the first five wrong values: where each is, and what is wrong with it. For a key
-    that does not exist, the words are "there is no such {kind}". The line has no full stop."""
+    """Return one line about the first five wrong values: where each is, and what is wrong with it. `kind`
+    is what a key is called, as in "there is no such argument"."""
     told = []
     for one in (error.errors() if isinstance(error, ValidationError) else error)[:5]:
         tag = one.get("ctx", {}).get("discriminator", "").strip("'")

@@ -60,17 +60,15 @@ _EMOJI: Final = re.compile(f"[0-9#*]\ufe0f\u20e3|{_ONE_PICTURE}(?:\u200d{_ONE_PI
 
 
 def quoted(text: str, cap: int = QUOTED_CHARS) -> str:
-    """Return a stranger's text as a JSON string literal on one line, safe in a terminal and in
-    Markdown. A text of more than `cap` code points is cut, and "…" follows the closing quote. With
-    escapes the result has at most `12 * cap + 3` characters."""
+    """Return a stranger's text as a JSON string on one line, safe in a terminal and in Markdown. A text of
+    more than `cap` characters is cut."""
     body = f'"{escaped(text[:cap])}"'
     return body if len(text) <= cap else f"{body}…"
 
 
 def escaped(text: str) -> str:
-    """Return the text with JSON escapes in place of what could do harm: invisible characters, quotes,
-    backslashes, what is active in Markdown or HTML, and some combining marks: those at the start, after an
-    escape, or after `MAX_MARKS` others in a row."""
+    """Return the text with JSON escapes in place of what could do harm in a terminal, in Markdown or in
+    HTML."""
     if _PLAIN.fullmatch(text):
         return text
     active = {match.start() for match in _ACTIVE.finditer(text)}
@@ -99,8 +97,8 @@ def escaped(text: str) -> str:
 
 
 def shortened(text: str, most: int, tokens: int | None = None) -> str:
-    """Return a stranger's text for a table cell or a JSON field, escaped, without quotes. It is cut to
-    `most` code points and, if given, to `tokens` tokens. A cut text ends in "…"."""
+    """Return a stranger's text, escaped and without quotes, cut to `most` characters and `tokens` tokens. A
+    cut text ends in "…"."""
     shown = text[:most]
     safe = escaped(shown)
     while tokens is not None and len(safe.encode()) > tokens and token_bound(safe) > tokens:
@@ -147,16 +145,14 @@ def storable(text: str) -> str:
 
 
 def lookalikes(target: str, names: Iterable[str]) -> list[str]:
-    """Return the names that a person could take for `target`: they look like it (see `glance`), or differ
-    only in case. Names equal to `target` are left out."""
+    """Return the other names that a person could take for `target`, because they look like it."""
     looks, plain = _looks(target), _plain(target)
     others = [name for name in names if name != target]
     return [name for name in others if _looks(name) == looks or _plain(name) == plain]
 
 
 def same_looks(names: Iterable[tuple[K, str]]) -> list[list[K]]:
-    """Return groups of keys: the names of the keys in a group are equal or look alike. `names` has pairs
-    (key, name). A key whose name looks like no other is in no group."""
+    """Return groups of keys whose names look alike. `names` has pairs (key, name)."""
     groups: dict[str, list[K]] = {}
     for key, name in names:
         groups.setdefault(_looks(name), []).append(key)
@@ -169,9 +165,8 @@ _plain: Final = lru_cache(maxsize=4096)(folded)
 
 
 def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict[str, str]:
-    """Return a short id for each of `ids`: its shortest prefix that no other id of `among` has. A short
-    id has at least `SHORT_ID_CHARS` characters and does not end in a dash. If there is no such prefix, it
-    is the whole id. By default `among` is `ids`."""
+    """Return a short id for each of `ids`: a prefix that no other id of `among` has. By default `among` is
+    `ids`."""
     short = {full: full[:SHORT_ID_CHARS] for full in ids}
     heads = set(short.values())
     # Only ids that begin alike can have the same prefix. In a sorted list they are neighbours.
@@ -190,8 +185,7 @@ def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict
 
 
 def resolve_short_id(ref: str, ids: Iterable[str]) -> list[str]:
-    """Return the ids that `ref` can mean: those equal to it, else those that begin with it, if it has at
-    least `SHORT_ID_CHARS` characters. Upper and lower case are the same."""
+    """Return the ids that `ref` can mean: those equal to it, or else those that begin with it."""
     wanted = ref.lower()
     known = list(dict.fromkeys(ids))
     if exact := [full for full in known if full.lower() == wanted]:

@@ -62,8 +62,16 @@ _SAID: Final = {"human": "you", "ai": "message"}  # the event that shows an earl
 
 
 class Conversation:
-    """A conversation with the moderator about one room. `saver`, an asynchronous checkpointer, keeps it under
-    the name `thread`. `model` is a chat model or its name; None for the offline model."""
+    """A conversation with the moderator about one room.
+
+    Args:
+        toolkit: the tools of the moderator.
+        io: reads the person's lines, and writes text.
+        model: a chat model or its name; None for the offline model.
+        saver: an asynchronous checkpointer that keeps the conversation.
+        thread: the conversation's name.
+        room_id: the room.
+    """
 
     def __init__(
         self,
@@ -93,10 +101,16 @@ class Conversation:
         return blocking.run(self._graph.aget_state(self._config))
 
     def run(self, *, new: bool = False) -> bool:
-        """Talk until the input ends or the person says goodbye. Returns whether an action still waits for a
-        person. Unless the conversation is `new`, first show its last messages and finish its last turn.
-        Ctrl-C shows how the actions ended and which are open. It raises KeyboardInterrupt, or `Interrupted`
-        if the outcome of an action is not known."""
+        """Talk until the input ends or the person says goodbye. Return whether an action still waits for a
+        person.
+
+        Args:
+            new: a new conversation. Else its last messages are shown, and its last turn is finished.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C; the person was told how the actions ended.
+            Interrupted: Ctrl-C, and the outcome of an action is not known.
+        """
         self._io.emit({"type": "started", "thread": self._thread, "room_id": self._room_id})
         if not new:
             state = self.state()
@@ -269,9 +283,12 @@ class _ModelFailures(BaseCallbackHandler):
 
 
 class Transcript(Desk):
-    """The input and output of a conversation: reads the person's lines, and writes text or, with
-    `--json`, JSON lines. With `piped_answers` an approval may come from a pipe. `go_on` is the command
-    that continues the conversation later, or "" for none."""
+    """Reads the person's lines, and writes text or JSON lines.
+
+    Args:
+        piped_answers: an approval may come from a pipe.
+        go_on: the command that continues the conversation later; "" for none.
+    """
 
     way = "interrupt"
     session = True

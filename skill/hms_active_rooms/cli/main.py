@@ -70,8 +70,7 @@ def run() -> None:
 
 
 def on_signals(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
-    """Call `handler` on Ctrl-C, and on the signals of a service manager or a closed terminal. A
-    signal that this process ignores stays ignored."""
+    """Call `handler` on Ctrl-C, and when a service manager stops this process or its terminal is closed."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # Windows has the last one, not SIGHUP
         number = getattr(signal, name, signal.SIGTERM)
         if signal.getsignal(number) is not signal.SIG_IGN:  # as with nohup

@@ -74,8 +74,13 @@ class Command(TyperCommand):
 
 
 def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
-    """Raise InvalidCall if the user typed an option that has no effect with `beside`, an option or a
-    subcommand. `names` are the parameters to check. Without any, all options of the command are checked."""
+    """Raise InvalidCall if the user typed an option that has no effect together with `beside`.
+
+    Args:
+        ctx: the command that was called.
+        beside: the name of another option, or of a subcommand.
+        names: the options to check. Without names, all options of the command are checked.
+    """
     for option in ctx.command.params:
         source = ctx.get_parameter_source(option.name or "")
         if source and source.name == "COMMANDLINE" and (not names or option.name in names):

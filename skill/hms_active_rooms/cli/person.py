@@ -42,8 +42,8 @@ _ASKED_WORDS: Final = ("message", "reason")
 
 @dataclass(eq=False)
 class Interrupted(KeyboardInterrupt):
-    """Raised if Ctrl-C came while a person was asked about `action`, or while it was sent. Nothing was sent
-    if its state is `proposed` or `approved`. The caller has to tell the person how it ended."""
+    """Raised if Ctrl-C came while a person was asked about an action, or while it was sent. The caller has
+    to tell the person how the action ended."""
 
     action: Action
 
@@ -71,8 +71,8 @@ class Desk:
         screen.say(self.shown, text)
 
     def read(self, prompt: str) -> str | None:
-        """Show the prompt and read a line; None if there is no more input. Drops what was typed
-        before the prompt was shown, since that cannot be an answer."""
+        """Show the prompt, and return the line that the person types then; None if there is no more
+        input."""
         if sys.platform != "win32":
             import termios
 
@@ -96,8 +96,7 @@ def somebody_here() -> bool:
 
 
 def line_from(stream: TextIO) -> str | None:
-    """The next line, without its line end; None if the input has ended. On a terminal, a line that
-    ends with Ctrl-D, not Enter, is the end of the input."""
+    """Return the next line without its line end; None if the input has ended."""
     try:
         line = stream.readline()
     except OSError:  # the terminal was closed
@@ -144,10 +143,13 @@ def still_open(action: Action, settings: Settings) -> str:
 
 
 def finish(gate: Gate, action: Action, desk: Desk) -> Action:
-    """Ask the person, record the decision, and run the action if it is approved. Ask again if the room
-    has changed meanwhile. An action that is already approved runs at once. Returns the newest revision of
-    the action, which is `proposed` if the input ended before an answer. Raises `Interrupted` on Ctrl-C,
-    and an ActiveRoomsError if the action could not be sent."""
+    """Ask the person, record the decision, and run the action if it is approved. If the room changes
+    meanwhile, ask again. Return the action as it is then.
+
+    Raises:
+        Interrupted: Ctrl-C.
+        ActiveRoomsError: the action could not be sent.
+    """
 
     def decide(answer: object) -> Decided:
         return blocking.run(gate.decide(action.id, answer, by=person_here(), way=desk.way))
@@ -223,8 +225,8 @@ def report(action: Action, settings: Settings) -> int:
 def ask(
     request: ApprovalRequest, desk: Desk, *, on_bad: Callable[[BadAnswerError], object]
 ) -> Decision | Refuse | None:
-    """Ask a person one question, and return the answer; None if the input ended. Calls `on_bad` for each
-    invalid line. After three invalid lines or unfinished edits, returns `NO_VALID_ANSWER`: a refusal."""
+    """Ask a person one question, and return the decision; None if the input ended. `on_bad` is called for
+    each invalid line. After three of them, return `NO_VALID_ANSWER`."""
     words = [word for word in _ASKED_WORDS if word in request.editable]
     answers = ["yes", "no", *(["edit"] if words else [])]
     if desk.session and request.gate == "soft":

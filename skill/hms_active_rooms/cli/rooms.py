@@ -175,9 +175,16 @@ def _change(
 
 
 def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
-    """The id of the peer whom a person means by `wanted`: an id, short or full, or a name in any case.
-    For a name, `people()` reads the room. Raises PeerNotFound if nobody has such a name, and InvalidCall
-    if similar names leave a doubt, since strangers may imitate others. InvalidCall lists these names."""
+    """Return the id of the peer whom a person means by `wanted`, an id or a name.
+
+    Args:
+        wanted: what the person typed.
+        people: reads the room, if `wanted` is a name.
+
+    Raises:
+        PeerNotFound: nobody has this name.
+        InvalidCall: several people have this name or a similar one. The error lists them.
+    """
     from hms_active_rooms.gate.actions.impact import person_of
     from hms_active_rooms.tools.roster import matching
 

@@ -26,8 +26,7 @@ _MAX_LINE_CHARS = 4000  # of a model's text; longer lines make terminals slow
 
 
 def prepare_streams() -> None:
-    """Make standard input, output and error take any text, in every locale. A closed one is opened on the
-    null device. (Otherwise the next opened file would get its number, and what is printed.)"""
+    """Make standard input, output and error take any text, in every locale."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDWR)  # gets `number`, the lowest free one
@@ -38,8 +37,8 @@ def prepare_streams() -> None:
 
 
 def say(stream: TextIO, text: str = "", first: str = "", rest: str = "") -> None:
-    """Write a text and a line end. `first` goes before its first line, `rest` before each further
-    line. With a `rest`, a stranger's text cannot imitate a line of the program. A terminal gets wrapped lines."""
+    """Write a text and a line end. `first` goes before its first line, and `rest` before each further
+    line."""
     lines = text.split("\n")
     if is_terminal(stream):
         width = _columns() - max(len(first), len(rest))
@@ -154,8 +153,8 @@ def bold(text: str, stream: TextIO) -> str:
 
 
 def told(text: str) -> str:
-    """A model's text, which may repeat what strangers wrote, made safe for a terminal. Escapes invisible
-    characters, cuts very long lines, and keeps line ends."""
+    """Make a model's text safe for a terminal. Invisible characters are escaped, and very long lines are
+    cut."""
     lines = []
     for line in text.replace("\r\n", "\n").split("\n"):
         shown = for_terminal(line[:_MAX_LINE_CHARS].replace("\t", "    "))
@@ -179,9 +178,8 @@ def time_left(deadline: datetime, now: datetime) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], nothing: str = "") -> None:
-    """Write a table to standard output; the cells must be escaped already. A wide terminal gets
-    aligned columns, a narrow one wrapped rows, a file or pipe tabs. Without rows, the sentence
-    `nothing` goes to standard error."""
+    """Write a table to standard output. The cells must be escaped already. If there are no rows, the
+    sentence `nothing` goes to standard error."""
     if nothing and not rows:
         err(nothing)
         return
@@ -206,8 +204,8 @@ def _cells(text: str) -> int:
 
 @contextmanager
 def progress(text: str, stream: TextIO | None) -> Iterator[Callable[[], None]]:
-    """After half a second, show `text` and the seconds in a line, until the block ends. Shows nothing if
-    `stream` is no terminal. The block gets a function that removes the line before a person types."""
+    """Show `text` and the seconds in a line, while the `with` block runs. The block gets a function that
+    removes the line. Call it before you ask a person to type."""
     if stream is None or not colours(stream):
         yield lambda: None
         return

@@ -225,8 +225,8 @@ def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
 
 
 def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit:
-    """Make a server's toolkit, and send logs to standard error. Raises ConfigurationError if no room
-    is allowed, or if the policy does not allow one of `rooms`."""
+    """Make a server's toolkit. Raises ConfigurationError if no room is allowed, or if the policy does not
+    allow one of `rooms`."""
     from hms_active_rooms.gate.policy import ANY_ROOM, Policy
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 

@@ -43,8 +43,8 @@ class Settings:
         return {**os.environ, **{name: value for name, value in given.items() if value}}
 
     def command(self, *words: str) -> str:
-        """Return the command line `hms-active-rooms WORDS`, with this command's --journal and --policy.
-        `reject` gets no --policy, since it needs none. A URL that may have a password becomes "URL"."""
+        """Return the command line `hms-active-rooms WORDS`, with the --journal and --policy of this
+        command. A URL that may have a password is left out."""
         url, policy = self.journal or "", self.policy if words[0] != "reject" else None
         shown = url if url.startswith("sqlite") else "URL"
         also = [*(("--journal", shown) if url else ()), *(("--policy", policy) if policy else ())]
@@ -67,8 +67,8 @@ def room_policy(environ: Mapping[str, str], room: str) -> Policy:
 
 
 def journal_of(settings: Settings, *, create: bool = True) -> Journal:
-    """Open the journal. If it is new, tell the person, since a mistyped path looks like an empty journal.
-    With `create=False`, raise ConfigurationError if there is none."""
+    """Open the journal, and tell the person if it is new. With `create=False`, raise ConfigurationError if
+    there is none."""
     from hms_active_rooms.gate.journal import Journal
 
     journal = Journal(settings.environ().get("HMS_JOURNAL") or None, create=create)

@@ -28,9 +28,8 @@ def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 
 
 def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[AnyMessage]:
-    """Return messages for LangGraph's `add_messages` that shorten a conversation. They delete all but the
-    last 20 turns. (A turn begins with a message of the person.) `readers` names tools that only read. Of each
-    such tool, the newest result stays. In its older results, a short text takes the place of the content."""
+    """Return messages that shorten a conversation, for LangGraph's `add_messages`: they delete all but the
+    last 20 turns of the person. Of each tool in `readers`, only the newest result keeps its content."""
     asked = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
     cut = asked[-KEPT_TURNS] if len(asked) > KEPT_TURNS else 0
     updates: list[AnyMessage] = [
@@ -48,8 +47,13 @@ def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[Any
 
 
 class Called(NamedTuple):
-    """The newest model message that has tool calls, and those of its calls that have no result yet. The
-    arguments of the `unreadable` ones are not JSON."""
+    """The newest message of the model that has tool calls.
+
+    Args:
+        message: the message.
+        calls: its calls that have no result yet.
+        unreadable: those of them whose arguments are not JSON.
+    """
 
     message: AIMessage
     calls: list[ToolCall]  # without a result so far
@@ -68,8 +72,8 @@ def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
 
 
 def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCall]]:
-    """Return the tool calls that ended with an error in the turn before the person's newest message, which is
-    the last of `messages`. Each comes in a pair, after the model message that made it."""
+    """Return the tool calls that ended with an error in the turn before the person's newest message, each
+    with the model message that made it."""
     turn = this_turn(messages[:-1])
     failed = {m.tool_call_id for m in turn if isinstance(m, ToolMessage) and m.status == "error"}
     called = [(m, call) for m in turn if isinstance(m, AIMessage) for call in m.tool_calls]
@@ -77,8 +81,8 @@ def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCa
 
 
 def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
-    """Return how many of the newest calls that change the room were rejected or expired, one after another.
-    Only calls after the person's last message count. Calls that only read are skipped."""
+    """Return how many of the newest changes since the person's last message were rejected or expired, one
+    after another."""
     count = 0
     for message in reversed(this_turn(messages)):
         if not isinstance(message, ToolMessage):
@@ -92,8 +96,7 @@ def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
 
 
 def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> AIMessage:
-    """Return `message` with new ids in place of those that are missing or that `messages` has already: its
-    own id and the ids of its calls. LangGraph lets a new message replace an older one with the same id."""
+    """Return `message` with new ids in place of missing ids and of those that `messages` has already."""
     seen: set[str | None] = {
         call["id"]
         for m in messages
@@ -119,8 +122,8 @@ def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> 
 
 
 def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """Return the messages in an order that model providers accept: each tool result right after its call. An
-    error result is added for each call that has no result."""
+    """Return the messages in the order that model providers accept: each tool result right after its call.
+    A call without a result gets an error result."""
     results = {m.tool_call_id: m for m in messages if isinstance(m, ToolMessage)}
     unknown = partial(ToolMessage, "No result is known.", status="error")
     ordered: list[AnyMessage] = []

@@ -15,9 +15,17 @@ _HINT = (
 
 
 def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> BaseChatModel:
-    """Return `model` itself, or make it from its name by LangChain's `init_chat_model`. None and "commands"
-    mean the offline model, for the room `room_id`. Raises ConfigurationError if it cannot be made, for
-    example without a key, or if the extra `models` of this package is not installed."""
+    """Return the chat model.
+
+    Args:
+        model: a chat model, or its name for LangChain's `init_chat_model`. None and "commands" mean the
+            offline model.
+        room_id: the room of the offline model.
+
+    Raises:
+        ConfigurationError: the model cannot be made, for example without a key or without the extra
+            `models`.
+    """
     if isinstance(model, BaseChatModel):
         return model
     if model is None or model == "commands":

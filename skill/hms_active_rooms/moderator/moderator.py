@@ -364,16 +364,12 @@ _Change = tuple[ToolCall, StateChange, Origin]
 
 
 def hitl_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the value of one interrupt that asks several questions, in a shape that LangChain's
-    human-in-the-loop UIs know. `requests` are the questions, each made by `gate.view.question`.
+    """Return the value of one interrupt that asks several questions, in the shape of LangChain's
+    `HITLRequest`. It has the key "problem" if the last answer did not count. An approval has to repeat the
+    digest of its request.
 
     Asked:    {"action_requests": requests, "review_configs": [...], "problem": "..."}
     Answered: {"decisions": [{"type": "approve", "digest": "..."}, {"type": "reject", "message": "..."}]}
-
-    `problem` is there only if the person's last answer did not count. It says why. The person's answer has
-    one decision for each request, in the same order. An approval repeats the `digest` of its request. If the
-    graph is resumed without an interrupt id, LangGraph may deliver the answer to another interrupt. The
-    digest then does not fit, and nothing is approved.
     """
     value: dict[str, Any] = {
         "action_requests": list(requests),
@@ -389,9 +385,16 @@ def hitl_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def parse_hitl_answer(
     answer: object, requests: Sequence[dict[str, Any]], *, plain_answers: bool = False
 ) -> list[dict[str, Any]]:
-    """Return the decisions in `answer`, the value that the graph was resumed with: one for each of the
-    questions in `requests`, in their order. Raises BadAnswerError if anything in it is wrong; then no
-    decision counts. With `plain_answers`, a decision without a digest gets the digest of its question."""
+    """Return the person's decisions, one for each question.
+
+    Args:
+        answer: the value that the graph was resumed with.
+        requests: the questions, in their order.
+        plain_answers: a decision without a digest gets the digest of its question.
+
+    Raises:
+        BadAnswerError: anything in the answer is wrong. Then no decision counts.
+    """
     if not isinstance(answer, dict) or set(answer) != {"decisions"}:
         raise BadAnswerError('the answer has to be {"decisions": [...]}')
     given = answer["decisions"]

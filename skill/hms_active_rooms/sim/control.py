@@ -69,8 +69,7 @@ class Control:
         return {"now": nanos_text(self._world.now())}
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        """Answer a request to the control API. Returns the HTTP status and JSON: what the request asked for,
-        or the simulator's time if it asked for nothing. An error is returned too, with its status."""
+        """Answer a request to the control API. Return the HTTP status and JSON."""
         fits = {
             route[0]: (*route[2:], m) for route in self._routes if (m := route[1].fullmatch(path))
         }

@@ -31,12 +31,20 @@ def _known(name: str) -> str:
 
 
 class Fault(BaseModel, extra="forbid", frozen=True):
-    """A fault that hits requests for the `operation`, such as "list_peers", with the `method`; any if these
-    are None. The first `after` requests pass, then `times` are hit, or all if it is None. `when` says whether
-    the fault, and a pause of `latency_s`, comes before or after the operation runs. The kinds are `latency`
-    (a late but normal answer), `status` (an error with this `status`), `unauthorized` (a 401), `reset` (the
-    connection breaks), `hang` (no answer until the client gives up), `truncated` (half of the body),
-    `malformed` (no JSON) and `oversized` (JSON, with white space at its end up to `size_bytes`)."""
+    """A fault that hits requests to the simulated API.
+
+    Args:
+        kind: `latency`, `status`, `unauthorized` (401), `reset` (the connection breaks), `hang` (no
+            answer), `truncated`, `malformed` (no JSON) or `oversized`.
+        operation: hit only this one, such as "list_peers".
+        method: hit only this one, such as "POST".
+        times: how many requests are hit; None for all.
+        after: how many requests pass before.
+        when: whether the fault comes before or after the operation runs.
+        latency_s: a pause in seconds.
+        status: the status of the kind `status`.
+        size_bytes: the size of an `oversized` answer.
+    """
 
     kind: FaultKind
     operation: Annotated[str, AfterValidator(_known)] | None = None  # a name in `operations.py`

@@ -173,8 +173,8 @@ def path_pattern(path: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation of the simulated API. `run` takes the world, the ids in the path, and the fields of query
-    or body. `says` is the message of the answer; if "", what `run` returns is the answer."""
+    """An operation of the simulated API. `run` does it. `says` is the message of its answer; "" if `run`
+    returns the answer."""
 
     name: str  # as faults and the request log name it
     method: Literal["GET", "POST"]
@@ -269,8 +269,8 @@ _DECODER: Final = json.JSONDecoder(
 
 
 def read_body(data: bytes, known: Mapping[str, type]) -> dict[str, str | bool]:
-    """Return the fields of a JSON object, without null values. `known` has the type of each field; others are
-    ignored. Raises RefusedError for a body that is no JSON object or null, or a value of another type."""
+    """Return the fields of a JSON object, without null values. `known` has the type of each field. Raises
+    RefusedError for another body."""
     text = data.decode("utf-8", "replace").strip(" \t\r\n")
     if not text:
         raise RefusedError(400, "request body must not be empty")

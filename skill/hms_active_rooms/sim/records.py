@@ -61,8 +61,12 @@ class IdSource:
 
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
 class Role:
-    """A role of a room, for at most `max_peers` peers. They have a track for each medium in `publishes`.
-    The track for "screen" exists only while they share their screen."""
+    """A role of a room.
+
+    Args:
+        publishes: the media for which its peers have a track.
+        max_peers: the most peers that can have it.
+    """
 
     name: str
     publishes: tuple[Medium, ...] = ()
@@ -121,8 +125,8 @@ class Peer:
         return {**self.wire(), "tracks": {track.id: asdict(track) for track in self.tracks}}
 
     def publish(self, role: Role, at: str, ids: IdSource, *, shares_screen: bool = False) -> None:
-        """Stop the peer's tracks that the role forbids, and start those it lacks, at the time `at`. Audio and
-        camera share a stream. A screen has a stream of its own, and is started only with `shares_screen`."""
+        """Stop the tracks that the role forbids, and start those that the peer lacks. A screen is started
+        only with `shares_screen`."""
         running = {track.medium: track for track in self.tracks}
         screen = shares_screen or "screen" in running
         media = [medium for medium in role.publishes if medium != "screen" or screen]
@@ -144,8 +148,14 @@ class Peer:
 
 @dataclass(slots=True)
 class Session:
-    """One run of a room, from the first join until everybody has left. `peers` are listed now, `left` were
-    before. `ended_at` is "" while it runs. `ending` is set if an end was accepted; it closes the session."""
+    """One run of a room, from the first join until everybody has left.
+
+    Args:
+        peers: those who are listed now.
+        left: those who were listed before.
+        ended_at: "" while the session runs.
+        ending: set if an end was accepted.
+    """
 
     id: str
     opened: datetime
@@ -178,8 +188,13 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message that the API accepted. `target` is a peer id or a role; "" for everyone. `recipients` are
-    the ids of peers who got it. `missed` are those of peers without a connection, who did not."""
+    """A message that the API accepted.
+
+    Args:
+        target: a peer id or a role; "" for everyone.
+        recipients: the ids of peers who got it.
+        missed: the ids of peers without a connection, who did not get it.
+    """
 
     seq: int
     at: str

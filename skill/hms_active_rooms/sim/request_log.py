@@ -13,8 +13,13 @@ from hms_active_rooms.sim.records import Json
 
 @dataclass(slots=True)
 class LoggedRequest:
-    """A request to the simulated API. `status` is None until it is answered. `executed` says whether the
-    operation succeeded, even if a fault changed the answer. `fault` is the kind of this fault, or ""."""
+    """A request to the simulated API.
+
+    Args:
+        status: the HTTP status; None until it is answered.
+        executed: whether the operation succeeded, whatever the answer said.
+        fault: the kind of the fault that hit it, or "".
+    """
 
     seq: int  # 1, 2, 3 in the order of arrival
     at: str  # the world's time

@@ -42,9 +42,15 @@ class SceneRoom(_Part):
 
 
 class ScenePerson(_Part):
-    """A person in the room, or `count` people, with a number each in place of `{n}` in name and user id. The
-    name is the text `name`, repeated `name_times` times; likewise the metadata. The person joined
-    `minutes_ago` minutes before the start. A `ghost` has just lost its connection, but is still listed."""
+    """A person in the room of a scene.
+
+    Args:
+        count: that many people, with a number each in place of `{n}`.
+        name_times: how often the name is repeated.
+        metadata_times: how often the metadata is repeated.
+        minutes_ago: when the person joined, before the start.
+        ghost: the person has just lost the connection, but is still listed.
+    """
 
     name: str
     role: str
@@ -120,8 +126,8 @@ def build_world(
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> World:
-    """Return a world with a scene's room and people, always with the same ids. `scene` is a Scene, the name
-    of a built-in one, or a .yaml path. Raises SceneError if it is bad. `clock` tells the world's time."""
+    """Return a world with the room and people of a scene. `scene` is a Scene, the name of a built-in one,
+    or the path of a .yaml file. Raises SceneError if it is wrong."""
     loaded = scene if isinstance(scene, Scene) else load_scene(scene)
     ids = IdSource(loaded.name)
     return World(lambda world: _populate(world, loaded), settings=settings, clock=clock, ids=ids)

@@ -62,9 +62,18 @@ def running_sim(
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> Iterator[Simulation]:
-    """Run a simulator in a thread of this process during the `with` block. `scene` is a Scene, the name of a
-    built-in one or a .yaml file's path. Port 0 takes any free port. `clock` tells the simulator's time.
-    Raises SceneError if the scene cannot be loaded, and ServerError if the port cannot be used."""
+    """Run a simulator in a thread of this process during the `with` block.
+
+    Args:
+        scene: a Scene, the name of a built-in one, or the path of a .yaml file.
+        port: 0 takes any free port.
+        settings: of the simulated account.
+        clock: tells the simulator's time.
+
+    Raises:
+        SceneError: the scene cannot be loaded.
+        ServerError: the port cannot be used.
+    """
     import uvicorn
 
     world = build_world(scene, settings=settings, clock=clock)

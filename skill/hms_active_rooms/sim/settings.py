@@ -13,9 +13,15 @@ from pydantic import BaseModel, Field, ValidationError
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of a simulated account. An accepted removal happens after `removal_delay_s` seconds, and
-    the end of a session after `ending_delay_s`. A peer stays listed for `ghost_s` after its connection broke.
-    A request for an unknown room gets `foreign_room_status`. Clocks may differ by `token_leeway_s`."""
+    """The settings of a simulated account.
+
+    Args:
+        removal_delay_s: seconds until an accepted removal happens.
+        ending_delay_s: seconds until an accepted end of the session happens.
+        ghost_s: seconds for which a peer stays listed after its connection broke.
+        foreign_room_status: the HTTP status for an unknown room.
+        token_leeway_s: how much clocks may differ, in seconds.
+    """
 
     removal_delay_s: float = 0.3  # from the answer to a removal until the peer is gone
     ending_delay_s: float = 0.3  # from the answer to an end until the session is closed
@@ -46,8 +52,14 @@ class _Claims(BaseModel, strict=True, allow_inf_nan=False):
 def sign(
     settings: Settings, now: datetime, *, kind: str = "management", lifetime_s: float = 7 * 86400
 ) -> str:
-    """Return a token of the account for `lifetime_s` seconds from `now`. For one that the API refuses, give
-    another `kind` than "management", or a lifetime of -60."""
+    """Return a token of the account.
+
+    Args:
+        settings: of the account.
+        now: when the token begins.
+        kind: "management"; the API refuses others.
+        lifetime_s: seconds; the API refuses a token with -60.
+    """
     start = int(now.timestamp())
     claims = {
         "access_key": settings.access_key,

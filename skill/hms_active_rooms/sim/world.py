@@ -44,8 +44,8 @@ class RefusedError(Exception):
 
 
 class World:
-    """One simulated account. `setup` makes its rooms and people, now and at each `reset()`. The account's
-    time is that of `clock`, by default this machine's in UTC, plus the seconds of each `advance`."""
+    """One simulated account. `setup` makes its rooms and people, now and at each `reset()`. `clock` tells
+    its time."""
 
     def __init__(
         self,
@@ -74,8 +74,8 @@ class World:
         return self.clock() + self._ahead
 
     def advance(self, advance_s: Seconds) -> None:
-        """Set the world's time forward. What is due by then happens. Raises RefusedError if all advances
-        together exceed thirty years, and ValueError for a negative number."""
+        """Set the world's time forward. What is due by then happens. Raises ValueError for a negative
+        number, and RefusedError beyond thirty years."""
         if advance_s < 0:
             raise ValueError("advance_s must not be negative")
         with self.lock:
@@ -174,9 +174,8 @@ class World:
         shares_screen: bool = False,
         ago_s: Seconds = 0.0,
     ) -> Peer:
-        """Let somebody join, now or `ago_s` seconds ago. Opens a session if there is none. An empty `peer_id`
-        or `user_id` becomes a new UUID. `shares_screen` has no effect if the role does not publish "screen".
-        Raises RefusedError for a disabled room, an unknown or full role, and a peer id in use."""
+        """Let somebody join, now or `ago_s` seconds ago. An empty `peer_id` or `user_id` becomes a new one.
+        Raises RefusedError if the room, the role or the peer id cannot be used."""
         with self.lock:
             room = self.room(room_id)
             at = self.now() - timedelta(seconds=ago_s)
@@ -240,8 +239,16 @@ class World:
         /,
         **more: Json,
     ) -> None:
-        """Append a webhook event to `webhooks`. `kind` is its type, such as "peer.join.success", and `at` its
-        time, by default now. `more` has the fields that only this type has."""
+        """Append a webhook event.
+
+        Args:
+            kind: its type, such as "peer.join.success".
+            room: the room.
+            session: the session.
+            peer: the peer.
+            at: its time, by default now.
+            more: fields that only this type has.
+        """
         data: dict[str, Json] = {"room_id": room.id, "room_name": room.name}
         data["template_id"] = room.template_id
         if session is not None:
@@ -264,8 +271,8 @@ class World:
     def drop(
         self, room: Room, session: Session, peer: Peer, reason: str, message: str, at: datetime
     ) -> None:
-        """Take a peer off the list at the time `at`. With the last peer the session closes. A peer who is not
-        listed is ignored. `reason` and `message` are for the webhook event."""
+        """Take a peer off the list at the time `at`. With the last peer the session closes. `reason` and
+        `message` are for the webhook event."""
         if session.peers.pop(peer.id, None) is None:
             return
         session.left.append(peer)

@@ -59,10 +59,13 @@ Someone = Peer | RoleGroup
 
 
 class Mention(NamedTuple):
-    """The people or roles that some words (`said`) of a sentence may mean.
+    """The people or roles that some words of a sentence may mean.
 
-    `options` is empty for a pronoun, and if no person or role in the roster fits. If `sure`, the first option
-    is meant, and there is no other. Otherwise the model asks the person which one is meant.
+    Args:
+        said: the words.
+        options: whom they may mean. Empty for a pronoun, and if nobody fits.
+        sure: the first option is meant. Else the model asks the person.
+        is_pronoun: the words are a pronoun, such as "him".
     """
 
     said: str
@@ -124,16 +127,15 @@ class Roster(BaseModel):
         )
 
     def sought(self, name: str) -> list[tuple[str, str]]:
-        """Return filters for hms-list-peers, as pairs of argument and value. Make one call with each.
-        Together they find everybody whom `name` could mean, also in a room too large for one list."""
+        """Return filters for hms-list-peers, as pairs of argument and value. One call with each finds
+        everybody whom `name` could mean."""
         text = name.strip("\"' .!").casefold()
         roles = [("role", role) for role in self.by_role if forms(role)[0] in forms(text)[0]]
         return [("name", text if " " in text else text[:_SHARED_CHARS]), ("user_id", text), *roles]
 
     def named(self, said: str, *, part: bool = True) -> Mention | None:
-        """Return the people or the role that the words `said` name, or None. The words can be a whole name
-        (accents and marks may be missing), an id, a user id or a role. If `part`, some words of a name are
-        enough. If `said` is a name, everybody whose name looks the same is among the options."""
+        """Return the people or the role that the words `said` name, or None. With `part`, some words of a
+        name are enough."""
         words, peers, looks = key(said), self.peers, None if said.isascii() else skeleton(said)
         ids = resolve_short_id(said, [peer.id for peer in peers])
         found = [p for p in peers if words in (p.words, p.bare) or looks == skeleton(p.name)]
@@ -178,7 +180,7 @@ class Roster(BaseModel):
 
     def near(self, said: str, *, whole: bool = False) -> tuple[Peer, ...]:
         """Return the people whose name or user id is spelled nearly as `said`, the best fit first. Without
-        `whole`, one such word in the name is enough."""
+        `whole`, one word of the name is enough."""
         from rapidfuzz import fuzz
 
         joined, near = "".join(key(said)), dict[Peer, float]()
@@ -193,9 +195,13 @@ class Roster(BaseModel):
         return tuple(sorted(near, key=lambda peer: near[peer]))
 
     def unsure(self, said: str, name: Mention | None, *, leads: bool) -> Mention:
-        """Return whom `said` may mean if no name is exactly the same: people whose name is similar or
-        contains it. If `leads` ("the" or a similar word stands before it), a name that begins alike fits too.
-        `name` is whom a part of `said` names, or None."""
+        """Return whom `said` may mean, if nobody has exactly this name.
+
+        Args:
+            said: the words of the sentence.
+            name: whom a part of the words names, or None.
+            leads: "the" or a similar word stands before the words.
+        """
         near, begun = self.near(said, whole=name is not None), self._begun(said) if leads else ()
         # "gift card bot" of "FreeGiftCards Bot"
         parts = {p: key(re.sub("(?<=[a-z])(?=[A-Z])", " ", p.name)) for p in self.peers}
@@ -246,8 +252,12 @@ class Roster(BaseModel):
         return f"By role: {' and '.join(shown[:SHOWN_ROLES])}{left}." if shown else say("empty")
 
     def who_is_here(self, role: str | None = None, *, count: bool = False) -> str:
-        """The reply that tells how many people are here and up to 20 names. With `role`, it tells only of
-        the people with that role. With `count`, it has no names."""
+        """Return the reply that tells how many people are here, and up to 20 names.
+
+        Args:
+            role: tell only of people with this role.
+            count: tell no names.
+        """
         peers = self.peers if role is None else self.with_role(role)
         total = self.total if role is None else self.by_role[role]
         held = f". {self._roles()}" if role is None else f" with the role {quoted(role, 30)}."
@@ -282,8 +292,8 @@ class Roster(BaseModel):
 
 
 def read_roster(artifact: object, room_id: str) -> Roster | None:
-    """Return the roster in the `artifact` of a `ToolMessage` from hms-list-peers. Return None if it holds no
-    roster, or one of another room, or if its numbers do not add up."""
+    """Return the roster in the `artifact` of a `ToolMessage` from hms-list-peers. Return None if it holds
+    no whole roster of this room."""
     try:
         seen = Roster.model_validate(artifact)
     except ValidationError:

@@ -41,8 +41,13 @@ _BEGINS: Final = "((COMMA|STOP|AND|PLEASE) )?(DET|EVERY|EVERYONE)|EVERYONE ROLED
 
 
 class Token(NamedTuple):
-    """A word, a phrase, a punctuation mark or a name in a line. `type` is its class, such as KICK or NAME.
-    `text` is what was typed, mostly in lower case. `who` is set only for names: whom it may mean."""
+    """A word, a phrase, a punctuation mark or a name in a line.
+
+    Args:
+        type: its class, such as KICK or NAME.
+        text: what was typed, mostly in lower case.
+        who: whom a name may mean; None for other tokens.
+    """
 
     type: str
     text: str

@@ -37,17 +37,16 @@ class Result:
 
     @property
     def state(self) -> str:
-        """The state of the call's action, such as "done" or "rejected", as the tool's answer has it. If it
-        has none: "failed" for an error, else "done"."""
+        """The state of the call's action, such as "done" or "rejected". A call without an action is "done"
+        or "failed"."""
         artifact = self.answer and self.answer.artifact
         told = artifact.get("state") if isinstance(artifact, dict) else None
         return str(told or ("failed" if self.failed else "done"))
 
     @property
     def told(self) -> str:
-        """The outcome of the call, in the tool's words without advice for models. If the call was refused,
-        the text says that nothing was done or executed. The text is cut to a few lines, and is safe to show
-        in a terminal."""
+        """The outcome of the call in the tool's words, without advice for models. It is safe to show in a
+        terminal."""
         if self.answer is None:
             return say("no_answer")
         told = str(self.answer.text).removesuffix(NOT_AGAIN)[:_MAX_CHARS].splitlines()
@@ -109,8 +108,7 @@ def turns(messages: Sequence[BaseMessage]) -> tuple[Turn, ...]:
 
 
 def room_of_system(messages: Sequence[BaseMessage]) -> str:
-    """The room id that the system messages name in a line "Room: <id>". Empty if there is no such
-    line, or if such lines name several rooms."""
+    """Return the room id in a line "Room: <id>" of the system messages; "" if there is none, or several."""
     told = "\n".join(str(m.text) for m in messages if isinstance(m, SystemMessage))
     rooms = set(re.findall(r"(?m)^ *Room: ([0-9a-f]{24}) *$", told))
     return rooms.pop() if len(rooms) == 1 else ""

@@ -37,8 +37,7 @@ def listed(name: str) -> frozenset[str]:
 
 @cache
 def rows(name: str) -> list[tuple[str, str]]:
-    """Return the lines "phrases => text" under the key `name` of `words.yaml`, as pairs (phrases, text).
-    Under some keys, a regular expression stands in place of the phrases."""
+    """Return the lines "phrases => text" under the key `name` of `words.yaml`, as pairs."""
     lines = (line.partition(" => ") for line in section(name).splitlines())
     parts = {"<skip>": _SKIP, "<loose>": f"({section('loose')})"}
     parts |= {f"<{part}>": section(part) for part in ("events", "whole")}
@@ -46,8 +45,8 @@ def rows(name: str) -> list[tuple[str, str]]:
 
 
 def phrases(text: str) -> list[Phrase]:
-    """Return all phrases that a text in the notation of `words.yaml` stands for: ("kick", "out"), ("kick",
-    "off") and ("kick",) for "kick (out|off)". Commas separate the parts of the text."""
+    """Return all phrases that a text in the notation of `words.yaml` stands for. "kick (out|off)" stands
+    for ("kick", "out"), ("kick", "off") and ("kick",)."""
     return [way for one in text.split(",") for way in _ways(one.strip())]
 
 
@@ -95,8 +94,8 @@ def cannot() -> dict[str, str]:
 
 
 def say(reply: str, **parts: object) -> str:
-    """Return the text of the reply that `words.yaml` has under the name `reply`; `parts` fill its braces. If
-    there is no such reply, return `reply` itself."""
+    """Return the text of the reply `reply` in `words.yaml`, with `parts` in its braces. If there is no such
+    reply, return `reply` itself."""
     if reply not in section("says"):
         return reply
     examples = section("examples")
