@@ -67,7 +67,8 @@ Failure = tuple[ApiError, bool, float]
 
 
 def without(token: SecretStr, answer: Answer) -> Answer:
-    """Return the answer with "[token]" in place of each copy of the token in its body and headers."""
+    """Return the answer with "[token]" in place of each copy of the token in its body and headers. A token
+    of fewer than 8 characters stays, since it may be an ordinary word."""
     secret, body, headers = token.get_secret_value(), answer.body, dict[str, str]()
     for name, value in answer.headers.items():  # aiohttp does not join headers of one name
         before = headers.get(name := name.lower())

@@ -114,7 +114,7 @@ class ActiveRoomsClient:
         cls, environ: Mapping[str, str] | None = None, *, transport: TransportChoice | None = None
     ) -> Self:
         """Make a client from environment variables. HMS_ACCESS_KEY and HMS_SECRET are needed, or
-        HMS_MANAGEMENT_TOKEN. HMS_BASE_URL and HMS_TRANSPORT are optional.
+        HMS_MANAGEMENT_TOKEN. HMS_BASE_URL and HMS_TRANSPORT ("httpx" or "aiohttp") are optional.
 
         Args:
             environ: the variables; by default `os.environ`.
@@ -152,13 +152,13 @@ class ActiveRoomsClient:
     async def list_peers(
         self, room_id: str, *, user_id: str | None = None, role: str | None = None
     ) -> Peers:
-        """Return the connected peers in the API's order. The result's `unreadable` counts records that cannot
-        be read.
+        """Return the connected peers in the API's order. A peer whose record cannot be read is left out, and
+        counts in the result's `unreadable`.
 
         Args:
             room_id: the room.
-            user_id: only peers with this user id.
-            role: only peers with this role.
+            user_id: only peers with this user id; "" means any.
+            role: only peers with this role; "" means any.
 
         Raises:
             NotActive: nobody is in the room now.
@@ -186,7 +186,7 @@ class ActiveRoomsClient:
             peer_id: a full id.
             name: the new name; "" empties it.
             role: a role of the room's template. It applies at once, without the peer's consent.
-            metadata: a text, by convention JSON; "" empties it.
+            metadata: a text, by convention JSON, that replaces the old text; "" empties it.
 
         Raises:
             InvalidCall: nothing is to be changed, or `role` is "".
@@ -352,7 +352,7 @@ def _blocking(
 
 class SyncActiveRoomsClient:
     """A client for synchronous code, with the same operations and errors as `ActiveRoomsClient`. It runs
-    each call on an event loop in the background."""
+    each call on an event loop in the background. `close` also closes `client`."""
 
     def __init__(self, client: ActiveRoomsClient) -> None:
         self.client = client

@@ -35,8 +35,8 @@ _AIOHTTP: Final = wire.Library(
 
 
 class AiohttpPool:
-    """Sends requests with aiohttp, for one client on one event loop. Larger answers than `max_bytes` are
-    unusable."""
+    """Sends requests with aiohttp, for one client on one event loop. `max_bytes` is the size of the largest
+    body that is read."""
 
     def __init__(
         self, timeouts: wire.Timeouts, max_bytes: int, tls: ssl.SSLContext, proxy: str | None

@@ -13,7 +13,7 @@ from hms_active_rooms.errors import InvalidCall
 
 
 class Held:
-    """Gives a connection pool to `async with`, and closes the pool when the event loop ends."""
+    """Gives a connection pool to `async with`. The pool is closed when `asyncio.run` ends."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool

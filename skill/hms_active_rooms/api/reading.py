@@ -409,6 +409,7 @@ def json_document(body: bytes) -> Any:
     """Parse JSON from 100ms, and give fields their documented names (`userId` is `user_id`). Raises
     ValueError if `body` is not JSON."""
     text = body.decode("utf-8-sig", "replace")
+    # One stranger's name must not make the whole list of peers unreadable, so odd texts and numbers pass.
     how: dict[str, Any] = {"parse_int": _whole, "parse_float": _finite, "strict": False}
     found = json.loads(text, parse_constant=_refuse, object_pairs_hook=_once, **how)
     return _encodable(found) if _SURROGATE.search(text) else found

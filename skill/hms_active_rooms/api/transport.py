@@ -52,8 +52,8 @@ _BEGIN_BYTES: Final = 1000  # how much of an answer `post_once` reads
 def pools(
     choice: TransportChoice, base_url: str, timeouts: wire.Timeouts, max_bytes: int
 ) -> Callable[[], wire.Pool]:
-    """Return a function that makes a connection pool on the running event loop. Raises ConfigurationError
-    if the transport, the CA bundle or the proxy cannot be used."""
+    """Return a function that makes a connection pool on the running event loop. The function, or `pools`
+    itself, raises ConfigurationError if the transport, the CA bundle or the proxy cannot be used."""
     if isinstance(choice, httpx.AsyncBaseTransport):
         return lambda: HttpxPool(timeouts, max_bytes, choice)
     tls = _tls(not is_local(base_url))  # reads files, which must not block an event loop

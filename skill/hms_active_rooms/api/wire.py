@@ -208,10 +208,10 @@ async def answer(
         headers: names in lower case, or a mapping that ignores case.
         chunks: the pieces of the body, perhaps compressed.
         limit: the most bytes of the body.
-        library: the exceptions of the HTTP library, some of which pass through.
+        library: the exceptions of the HTTP library. If the status is 2xx, they are not caught.
 
     Raises:
-        Unusable: the status is 2xx, and the body is too large or cannot be read.
+        Unusable: the status is 2xx, and the body is too large or cannot be decompressed.
     """
     coding = headers.get("content-encoding")
     lost: tuple[type[BaseException], ...] = (*library.errors, Unusable)

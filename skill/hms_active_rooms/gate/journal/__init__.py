@@ -216,9 +216,10 @@ class Journal:
         return archive.export(self, file, before, by)
 
     def prune(self, *, before: datetime, by: str) -> Pruned:
-        """Delete actions that ended before a certain time and are in an export. All revisions of a call are
-        deleted together, or none. One event of each action stays, so that the same call is never sent
-        again. Exported events of refused requests, and old stored questions, are deleted, too.
+        """Delete actions that ended before a certain time and are in an export. An action that was sent within
+        the last hour is kept. All revisions of a call are deleted together, or none. One event of each
+        action stays, so that the same call is never sent again. Exported events of refused requests, and
+        old stored questions, are deleted, too.
 
         Args:
             before: an aware datetime. All revisions of a call must have ended before it.

@@ -131,9 +131,9 @@ class Origin:
     """Where a call was made. The same call with the same `thread`, `message` and `call` is the same action.
 
     Args:
-        thread: the conversation.
-        message: the id of the model's message.
-        call: the id of the call in this message.
+        thread: the conversation, or a name for the process.
+        message: the id of the message, or of the graph task, that holds the call.
+        call: the id of the call in it.
         requester: who asks.
     """
 

@@ -246,11 +246,11 @@ class Reading:
         offset: int = 0,
         **which: Unpack[Which],
     ) -> list[Action]:
-        """Return the newest actions that match, newest first.
+        """Return the actions that match.
 
         Args:
             states: only actions that are in one of these states now.
-            oldest_first: begin with the oldest.
+            oldest_first: begin with the oldest, not with the newest.
             limit: the most actions; None for all.
             offset: how many are skipped.
             which: more conditions, such as `room_id=`.
@@ -295,6 +295,7 @@ class Reading:
     def has_rival(self, action: Action) -> bool:
         """Return whether another destructive action is being sent to the room of `action`, or was since
         `action` was read."""
+        # The order of the events decides, not their times, since clocks may differ.
         given = {"room_id": action.room_id, "id": action.id, "mark": action.mark}
         return bool(self.rivals(action) or self._rows(_ENDED_SINCE, **given))
 
@@ -546,8 +547,8 @@ class Writing(Reading):
         return self.db.execute(prolong.values(lease_until=until)).rowcount == 1
 
     def step(self, action_id: str, peer_id: str, state: str) -> bool:
-        """Record how far the removal of one person is. Return False if "sending" was recorded before, so
-        that nothing may be sent."""
+        """Record how far the removal of one person is. Return False if the state is "sending", and a
+        request for this person was begun before: then nothing may be sent."""
         steps = self.steps(action_id)
         if state == "sending" and steps.get(peer_id, "not sent") != "not sent":
             return False
