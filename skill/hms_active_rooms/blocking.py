@@ -91,6 +91,7 @@ async def in_own_thread(call: Callable[[], T]) -> T:
         except BaseException as error:  # noqa: BLE001 - whoever waits gets it, whatever it is
             result.set_exception(error)
 
+    # A daemon, so that Python can end while `call` still waits for a person to type.
     threading.Thread(target=run, daemon=True).start()
     return await asyncio.wrap_future(result)
 

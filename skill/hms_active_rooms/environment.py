@@ -57,8 +57,8 @@ def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
 
 
 def refuse_unknown(environ: Mapping[str, str], also_known: Collection[str] = ()) -> None:
-    """Raise ConfigurationError if a variable begins with `HMS_` but is no setting, or is a misspelt setting
-    such as `HMSROOM`. The error may suggest the names in `also_known`."""
+    """Raise ConfigurationError if the name of a variable is a misspelled or unknown setting."""
+    # A mistyped setting, such as `hms-room` or `HMSROOM`, could leave a protection off.
     ours, families = set(map(_letters, KNOWN)), tuple(map(_letters, FAMILIES))
     for name in environ:
         # Files of settings may begin with a byte order mark, or have "export" before a name.

@@ -21,11 +21,10 @@ _EXECUTED_TEXT: dict[Executed, str] = {
 class ActiveRoomsError(Exception):
     """Base class of all errors that this package raises on purpose.
 
-    Args:
+    Attributes:
+        code: the fixed name of the error class. Programs can compare it.
         executed: whether the request changed anything: "no", "yes", or "maybe" if nobody knows.
-        hint: what to do next; by default that of the class.
-
-    `code` names the class for programs. It does not change.
+        hint: what to do next. The default is the hint of the class.
     """
 
     code: ClassVar[str] = "error"
@@ -60,8 +59,7 @@ class ActiveRoomsError(Exception):
 
 
 def default_hint(code: str, *, for_person: bool = False) -> str:
-    """Return the default advice after an error with this `code`, for a model or `for_person`; "" if no
-    error class has the code."""
+    """Return the default hint of the error class with this `code`. Return "" if there is no such class."""
     known = [ActiveRoomsError]
     for kind in known:
         if kind.code == code:
@@ -106,8 +104,11 @@ class OutcomeUnknown(ActiveRoomsError):
 
 
 class JournalError(ActiveRoomsError):
-    """The journal cannot be read or written, so nothing can be sent. `retry_after_s` says after how many
-    seconds to try again, or is None."""
+    """The journal of all actions cannot be read or written, so nothing can be sent.
+
+    Attributes:
+        retry_after_s: the seconds after which to try again, or None.
+    """
 
     code = "journal"
     retry_after_s: float | None = None  # when to try again, if the journal was only locked
@@ -149,8 +150,11 @@ class ApiError(ActiveRoomsError):
 
 
 class Unauthorized(ApiError):
-    """401: the token is not valid. The request was not executed. If `renewed`, the client has a new token
-    now."""
+    """401: the token is not valid. The request was not executed.
+
+    Attributes:
+        renewed: True if the client has a new token now. The same request may then succeed.
+    """
 
     code = "unauthorized"
     renewed: bool = False
@@ -177,6 +181,7 @@ class NotActive(ApiError):
 class PeerNotFound(ApiError):
     """Nobody with this id or role is in the room now."""
 
+    # 100ms does not document the text "peer not found" of its 404.
     code = "peer_not_found"
     default_hint = (
         "List the peers again. People come and go, and a person who rejoins has a new id."

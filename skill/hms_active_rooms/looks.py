@@ -57,8 +57,7 @@ def glance(name: str) -> str:
 
 
 def may_hold(part: str, names: Sequence[str]) -> list[int]:
-    """Return the indexes of the names that may contain all words of `part`. This check is quick: it leaves
-    out no such name, but may return others."""
+    """Return the indexes of the names that may contain all words of `part`. No other name can."""
     whole = "\n".join(n if n.isascii() and n.isprintable() else "" for n in names)
     table, longer = _ascii_looks()
     looked = whole

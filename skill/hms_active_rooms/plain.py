@@ -49,8 +49,7 @@ def plain(problem: Mapping[str, Any], kind: str = "argument") -> str:
 
 
 def explain(error: ValidationError | Sequence[Mapping[str, Any]], kind: str = "argument") -> str:
-    """Return one line about the first five wrong values: where each is, and what is wrong with it. `kind`
-    is what a key is called, as in "there is no such argument"."""
+    """Return one line about the first five wrong values. `kind` is what to call a key that does not exist."""
     told = []
     for one in (error.errors() if isinstance(error, ValidationError) else error)[:5]:
         tag = one.get("ctx", {}).get("discriminator", "").strip("'")

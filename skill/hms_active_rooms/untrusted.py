@@ -60,15 +60,17 @@ _EMOJI: Final = re.compile(f"[0-9#*]\ufe0f\u20e3|{_ONE_PICTURE}(?:\u200d{_ONE_PI
 
 
 def quoted(text: str, cap: int = QUOTED_CHARS) -> str:
-    """Return a stranger's text as a JSON string on one line, safe in a terminal and in Markdown. A text of
-    more than `cap` characters is cut."""
+    """Return a stranger's text as a JSON string on one line, safe in a terminal and in Markdown.
+
+    A text of more than `cap` code points is cut, and "…" follows the closing quote.
+    """
     body = f'"{escaped(text[:cap])}"'
     return body if len(text) <= cap else f"{body}…"
 
 
 def escaped(text: str) -> str:
-    """Return the text with JSON escapes in place of what could do harm in a terminal, in Markdown or in
-    HTML."""
+    """Return the text with JSON escapes in place of all characters that could do harm, such as invisible
+    ones."""
     if _PLAIN.fullmatch(text):
         return text
     active = {match.start() for match in _ACTIVE.finditer(text)}
@@ -165,8 +167,7 @@ _plain: Final = lru_cache(maxsize=4096)(folded)
 
 
 def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict[str, str]:
-    """Return a short id for each of `ids`: a prefix that no other id of `among` has. By default `among` is
-    `ids`."""
+    """Return a short id for each of `ids`: the shortest prefix that no other id of `among` has."""
     short = {full: full[:SHORT_ID_CHARS] for full in ids}
     heads = set(short.values())
     # Only ids that begin alike can have the same prefix. In a sorted list they are neighbours.
@@ -185,7 +186,10 @@ def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict
 
 
 def resolve_short_id(ref: str, ids: Iterable[str]) -> list[str]:
-    """Return the ids that `ref` can mean: those equal to it, or else those that begin with it."""
+    """Return the ids that are equal to `ref`. If there are none, return those that begin with `ref`.
+
+    A `ref` of less than `SHORT_ID_CHARS` characters has to be a whole id.
+    """
     wanted = ref.lower()
     known = list(dict.fromkeys(ids))
     if exact := [full for full in known if full.lower() == wanted]:

@@ -28,8 +28,10 @@ def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 
 
 def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[AnyMessage]:
-    """Return messages that shorten a conversation, for LangGraph's `add_messages`: they delete all but the
-    last 20 turns of the person. Of each tool in `readers`, only the newest result keeps its content."""
+    """Return updates for LangGraph's `add_messages` that shorten a conversation.
+
+    They delete old turns, and empty all but the newest result of each tool in `readers`.
+    """
     asked = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
     cut = asked[-KEPT_TURNS] if len(asked) > KEPT_TURNS else 0
     updates: list[AnyMessage] = [
@@ -47,13 +49,7 @@ def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[Any
 
 
 class Called(NamedTuple):
-    """The newest message of the model that has tool calls.
-
-    Args:
-        message: the message.
-        calls: its calls that have no result yet.
-        unreadable: those of them whose arguments are not JSON.
-    """
+    """The newest model message that has tool calls, with the calls that have no result yet."""
 
     message: AIMessage
     calls: list[ToolCall]  # without a result so far
@@ -72,8 +68,7 @@ def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
 
 
 def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCall]]:
-    """Return the tool calls that ended with an error in the turn before the person's newest message, each
-    with the model message that made it."""
+    """Return pairs (model message, tool call): the calls that failed in the turn before the last message."""
     turn = this_turn(messages[:-1])
     failed = {m.tool_call_id for m in turn if isinstance(m, ToolMessage) and m.status == "error"}
     called = [(m, call) for m in turn if isinstance(m, AIMessage) for call in m.tool_calls]
@@ -96,7 +91,8 @@ def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
 
 
 def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> AIMessage:
-    """Return `message` with new ids in place of missing ids and of those that `messages` has already."""
+    """Return `message` with new ids where ids are missing or are already used in `messages`."""
+    # LangGraph lets a new message replace an older one with the same id.
     seen: set[str | None] = {
         call["id"]
         for m in messages

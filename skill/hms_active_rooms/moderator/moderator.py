@@ -89,12 +89,11 @@ def build_moderator(
     plain_answers: bool = False,
     records_questions: bool = True,
 ) -> CompiledStateGraph[ModeratorState, None, ModeratorInput, ModeratorState]:
-    """Build the moderator: a compiled graph in which a model calls tools. A person is asked before changes,
-    as the policy of the toolkit says.
+    """Build the moderator: a compiled graph in which a model calls tools and a person approves changes.
 
     Args:
-        model: a chat model that can call tools, or its name for `init_chat_model`, such as "provider:model"
-            (this needs the extra `models`). None and "commands" mean the offline model.
+        model: a chat model that can call tools, or a name for LangChain's `init_chat_model`. A name needs the
+            extra `models`. None and "commands" mean the offline model.
         toolkit: the tools for the model. Its `confirm` is not called, since the graph asks by an interrupt.
         room_id: the room that the conversation is about. The model is told this id.
         checkpointer: the LangGraph checkpointer that stores the graph while a person is asked. Leave it out
@@ -103,15 +102,17 @@ def build_moderator(
         max_prompts: the most actions that the person is asked about after one of their messages.
         plain_answers: accept approvals without the question's digest, for UIs that know only LangChain's
             answers. A second click may then approve the next question too.
-        records_questions: when the graph pauses, record that each of its questions was asked. Give False if
-            you call `Gate.asked` yourself, for each question that a person saw.
+        records_questions: record each question as asked when the graph pauses. Give False if you call
+            `Gate.asked` yourself, for each question that a person saw.
 
     To resume the graph, call it with `Command(resume={interrupt.id: {"decisions": [{"type": "approve",
     "digest": ...}]}})`. Give one decision for each of the interrupt's `action_requests`, with the request's
     digest. Name who decided: `config={"configurable": {"thread_id": ..., "approver": "ada"}}`.
 
-    Raises InvalidCall for a malformed `room_id`, PolicyRefusal for a room that the policy does not allow, and
-    ConfigurationError for another wrong argument.
+    Raises:
+        InvalidCall: `room_id` is not a room id.
+        PolicyRefusal: the policy does not allow the room.
+        ConfigurationError: another argument is wrong.
     """
     for name, flag in (("plain_answers", plain_answers), ("records_questions", records_questions)):
         if not isinstance(flag, bool):  # "0" would count as true
@@ -364,12 +365,15 @@ _Change = tuple[ToolCall, StateChange, Origin]
 
 
 def hitl_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the value of one interrupt that asks several questions, in the shape of LangChain's
-    `HITLRequest`. It has the key "problem" if the last answer did not count. An approval has to repeat the
-    digest of its request.
+    """Return the value of one interrupt that asks `requests`, in the shape of LangChain's UIs.
 
     Asked:    {"action_requests": requests, "review_configs": [...], "problem": "..."}
     Answered: {"decisions": [{"type": "approve", "digest": "..."}, {"type": "reject", "message": "..."}]}
+
+    Keys:
+        problem: why the person's last answer did not count. The key is missing if there was no such answer.
+        decisions: one decision for each request, in the same order.
+        digest: the digest of the approved request. An approval with another digest does not count.
     """
     value: dict[str, Any] = {
         "action_requests": list(requests),
@@ -407,6 +411,7 @@ def parse_hitl_answer(
         if plain_answers and isinstance(one, dict):
             one = {"digest": request["digest"], **one}
         digest = parse_answer(one).digest
+        # Without an interrupt id, LangGraph may deliver an answer to another interrupt. No digest fits then.
         # A question without a digest has a broken record, and no answer changes that.
         if digest is not None and request["digest"] and digest != request["digest"]:
             raise BadAnswerError("its digest is not the digest of this question")

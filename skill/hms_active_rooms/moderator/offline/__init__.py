@@ -23,13 +23,16 @@ __all__ = ["CAPABILITIES_TEXT", "CommandsModel", "next_step"]
 
 
 class CommandsModel(BaseChatModel):
-    """A chat model that turns plain English sentences of a moderator into tool calls.
+    """A chat model that turns plain English sentences of a moderator into tool calls, without a network.
 
-    It uses no network and no randomness, so the same messages give the same answer. If a sentence gives no
-    order, the model calls no tool that changes the room. After `bind_tools`, it calls only the bound tools.
+    The same messages give the same reply. If a sentence gives no order, the model calls no tool that
+    changes the room. After `bind_tools`, the model calls only the bound tools.
 
-    `room_id` is the room of the conversation. A text that is not a room id raises ValidationError. If it is
-    None, the person's sentence or a line "Room: <id>" in a system message has to name the room.
+    Args:
+        room_id: the room of the conversation. If None, the person's sentence or a line "Room: <id>" in a
+            system message has to name the room.
+
+    Raises ValidationError if `room_id` is not a room id.
     """
 
     room_id: str | None = None

@@ -95,18 +95,15 @@ class Order:
     """One thing that the person asks for.
 
     Attributes:
-        verb: `remove`, `tell`, `end` and `end_it` ("close it") ask for a change. Others do not, such as
-            `look`.
-        who: the people it is for or about. A `tell` without people goes to everyone.
+        who: the people whom the order is for or about. A `tell` without people goes to everyone.
         words: the text of a `tell`, or what a `look` asks for: "count" or "list".
-        lock: whether nobody can join the room after it ends.
-        reason: why the person orders this, in their words. None if the sentence gives no reason.
+        lock: whether to lock the room at the end, so that nobody can join again.
         about: people whom the sentence names before this order. A pronoun in the order may mean them.
-        again: whether it sends the message of the order before it once more.
-        but: people whom the order must spare. If one of them is among `who`, nothing is done.
+        again: whether to send the message of the order before once more.
+        but: people to spare. If one of them is also in `who`, nothing is done.
     """
 
-    verb: str
+    verb: str  # "remove", "tell", "end" and "end_it" ("close it") ask for a change, others do not
     who: tuple[Mention, ...] = ()
     words: str = ""
     lock: bool = False
@@ -121,12 +118,9 @@ class Reading:
     """What a sentence of the person means.
 
     Attributes:
-        orders: what it asks the moderator to do. Empty if it asks for nothing, or is not clear.
-        why: why there are no orders; "" if there are some. Give it to `say`, which returns the reply.
-        rooms: the room ids in the sentence.
-        people: the people and roles that it names.
-        unknown: words that the model does not know. They may be names; only a roster can show that.
-        tokens: all words and punctuation marks, in order.
+        orders: what the sentence asks for. Empty if the sentence asks for nothing, or is not clear.
+        why: why there are no orders. `say(why)` returns the reply to the person.
+        unknown: words that the model does not know. They may be names.
     """
 
     orders: tuple[Order, ...] = ()

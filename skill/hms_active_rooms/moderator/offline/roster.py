@@ -59,13 +59,11 @@ Someone = Peer | RoleGroup
 
 
 class Mention(NamedTuple):
-    """The people or roles that some words of a sentence may mean.
+    """The people or roles that some words of a sentence (`said`) may mean.
 
-    Args:
-        said: the words.
-        options: whom they may mean. Empty for a pronoun, and if nobody fits.
-        sure: the first option is meant. Else the model asks the person.
-        is_pronoun: the words are a pronoun, such as "him".
+    Attributes:
+        options: empty for a pronoun, and if nobody in the roster fits.
+        sure: whether the first option is meant, and no other. If False, the model asks the person.
     """
 
     said: str
@@ -91,12 +89,11 @@ class Roster(BaseModel):
     """What a call of hms-list-peers showed of a room.
 
     Attributes:
-        peers: the people who were shown.
         total: how many people are in the room.
-        matching: how many of them fit the filters of the call. Without filters, None or `total`.
+        matching: how many people fit the filters of the call. Without filters, None or `total`.
         by_role: how many people have each role.
         offset: how many matching people come before the shown ones.
-        left_out: how many matching people come after them.
+        left_out: how many matching people come after the shown ones.
     """
 
     model_config = ConfigDict(frozen=True)

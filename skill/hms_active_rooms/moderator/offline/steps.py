@@ -80,13 +80,12 @@ class Plan:
     """What the model does in a turn: make `calls`, or reply with `text`. The rest is for the next turn.
 
     Attributes:
-        asks: whether `text` is a question. It asks which of `options` is meant. Without options it asks whom
-            the order is for, or which words it sends.
+        asks: whether `text` is a question. If there are `options`, the question is which of them is meant.
         focus: the people or roles that a pronoun in the next sentence means.
-        order: the last order that was carried out or asked about. None if there is none.
-        changed: the tool of the last change that was called, and the state it got, such as "rejected".
-        ran: the tool of the last change that was, or may have been, carried out; "" if there is none.
-        heard: the last sentence, if it was not or only partly understood. A pronoun may mean somebody in it.
+        order: the last order that was carried out or asked about.
+        changed: the tool of the last change that was called, and the state of the change, such as "rejected".
+        ran: the tool of the last change that was, or may have been, carried out. Empty if there is none.
+        heard: the last sentence, if the model did not understand all of it.
     """
 
     text: str = ""
@@ -113,11 +112,10 @@ def next_step(
     room_id: str | None,
     available: frozenset[str] = turns.TOOLS,
 ) -> AIMessage:
-    """The model's answer to a history: tool calls, or text that ends the turn.
+    """Return the model's next message: tool calls, or text that ends the turn.
 
     Args:
-        messages: any history, also one that other agents or models wrote.
-        room_id: the room of the conversation. If it is None, the sentence or a system message names it.
+        room_id: the room of the conversation. If None, the sentence or a system message names the room.
         available: names of the tools that may be called.
     """
     history = turns.turns(messages)

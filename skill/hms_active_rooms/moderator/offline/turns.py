@@ -45,8 +45,7 @@ class Result:
 
     @property
     def told(self) -> str:
-        """The outcome of the call in the tool's words, without advice for models. It is safe to show in a
-        terminal."""
+        """The outcome of the call in a few lines, safe to show in a terminal."""
         if self.answer is None:
             return say("no_answer")
         told = str(self.answer.text).removesuffix(NOT_AGAIN)[:_MAX_CHARS].splitlines()
@@ -108,7 +107,7 @@ def turns(messages: Sequence[BaseMessage]) -> tuple[Turn, ...]:
 
 
 def room_of_system(messages: Sequence[BaseMessage]) -> str:
-    """Return the room id in a line "Room: <id>" of the system messages; "" if there is none, or several."""
+    """Return the room id that the system messages name. Return "" if they name none or several."""
     told = "\n".join(str(m.text) for m in messages if isinstance(m, SystemMessage))
     rooms = set(re.findall(r"(?m)^ *Room: ([0-9a-f]{24}) *$", told))
     return rooms.pop() if len(rooms) == 1 else ""
