@@ -167,7 +167,8 @@ _plain: Final = lru_cache(maxsize=4096)(folded)
 
 
 def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict[str, str]:
-    """Return a short id for each of `ids`: the shortest prefix that no other id of `among` has."""
+    """Return a short id for each of `ids`: a prefix that no other id of `among` has. By default `among` is
+    `ids`."""
     short = {full: full[:SHORT_ID_CHARS] for full in ids}
     heads = set(short.values())
     # Only ids that begin alike can have the same prefix. In a sorted list they are neighbours.
