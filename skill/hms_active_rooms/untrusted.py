@@ -99,8 +99,8 @@ def escaped(text: str) -> str:
 
 
 def shortened(text: str, most: int, tokens: int | None = None) -> str:
-    """Return a stranger's text, escaped and without quotes, cut to `most` characters and `tokens` tokens. A
-    cut text ends in "…"."""
+    """Return a stranger's text, escaped and without quotes. At most its first `most` characters are used,
+    and at most `tokens` tokens. "…" follows a text that was cut."""
     shown = text[:most]
     safe = escaped(shown)
     while tokens is not None and len(safe.encode()) > tokens and token_bound(safe) > tokens:
@@ -123,7 +123,8 @@ def message_of(error: BaseException) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """Return `shortened(text, most, most)`. So `most` limits both the code points and the tokens."""
+    """Return a stranger's text, escaped and cut as by `shortened`. At most its first `most` characters are
+    used, and the result has at most about `most` tokens."""
     return shortened(text, most, most)
 
 

@@ -16,7 +16,7 @@ Exit codes:
   2  wrong argument, setting or name, or `approve` without a terminal
   3  the change was not sent: it waits for a person to approve it
   4  not done: rejected, refused by the policy, too late, or everybody left
-  5  the change may have been executed, and is not sent again unasked
+  5  the change may have been executed, and nobody knows whether it was
   129, 130, 143  Ctrl-C or a signal ended a command that is no server
   141  the program that read the output went away
 
