@@ -149,6 +149,7 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
     Raises:
         Interrupted: Ctrl-C.
         ActiveRoomsError: the action could not be sent.
+        OutcomeUnknown: an error came after the sending began.
     """
 
     def decide(answer: object) -> Decided:
@@ -225,8 +226,12 @@ def report(action: Action, settings: Settings) -> int:
 def ask(
     request: ApprovalRequest, desk: Desk, *, on_bad: Callable[[BadAnswerError], object]
 ) -> Decision | Refuse | None:
-    """Ask a person one question, and return the decision; None if the input ended. `on_bad` is called for
-    each invalid line. After three of them, return `NO_VALID_ANSWER`."""
+    """Ask a person one question, and return the decision; None if the input ended. After three invalid
+    lines or unfinished edits, return `NO_VALID_ANSWER`.
+
+    Args:
+        on_bad: is called for each invalid line.
+    """
     words = [word for word in _ASKED_WORDS if word in request.editable]
     answers = ["yes", "no", *(["edit"] if words else [])]
     if desk.session and request.gate == "soft":

@@ -182,8 +182,9 @@ def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
         people: reads the room, if `wanted` is a name.
 
     Raises:
-        PeerNotFound: nobody has this name.
-        InvalidCall: several people have this name or a similar one. The error lists them.
+        PeerNotFound: nobody has this name or a similar one.
+        InvalidCall: nobody has exactly this name, or others have the same or a similar name. The error
+            lists the people.
     """
     from hms_active_rooms.gate.actions.impact import person_of
     from hms_active_rooms.tools.roster import matching

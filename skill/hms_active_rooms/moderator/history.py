@@ -30,7 +30,7 @@ def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[AnyMessage]:
     """Return updates for LangGraph's `add_messages` that shorten a conversation.
 
-    They delete old turns, and empty all but the newest result of each tool in `readers`.
+    They delete old turns. Of each tool in `readers`, a short text replaces all results but the newest.
     """
     asked = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
     cut = asked[-KEPT_TURNS] if len(asked) > KEPT_TURNS else 0

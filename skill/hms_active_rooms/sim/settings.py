@@ -58,7 +58,7 @@ def sign(
         settings: of the account.
         now: when the token begins.
         kind: "management"; the API refuses others.
-        lifetime_s: seconds; the API refuses a token with -60.
+        lifetime_s: seconds until the token expires. With -60, the token has expired already.
     """
     start = int(now.timestamp())
     claims = {
